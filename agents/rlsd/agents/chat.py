@@ -1,0 +1,182 @@
+"""Chat templates from token pieces.
+
+The response ids the policy sampled are never tokenised again. A prompt that extends an earlier one is
+`earlier prompt ids + response ids + closing piece + new user message + header`, where the pieces come from the model's
+own chat template. A template for which that does not hold (it strips earlier thinking, say) is found out when the
+format is made; its prompts are then rendered as a whole each turn, and rows do not merge.
+
+Hindsight is inserted as ids at the end of a user message's text, so every token beside it stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlsd.agents.core import Prompt
+from rlsd.agents.memory import Message
+
+_PROBE_RESPONSES = ("<think>first thought</think><action>go north</action>", "open door 7", "plain\nanswer")
+
+
+class TemplateError(ValueError):
+    """A chat template that cannot be used, with the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pieces:
+    """`head user tail response mid user tail response …`: what an extendable template consists of."""
+
+    head: str
+    tail: str
+    mid: str
+
+
+class ChatFormat:
+    """Messages to prompts for one tokenizer.
+
+    Args:
+        tokenizer: a fast transformers tokenizer with a chat template.
+        eos_ids: ids that end a response; default: the tokenizer's end token.
+    """
+
+    def __init__(self, tokenizer: Any, eos_ids: Sequence[int] | None = None) -> None:
+        if not getattr(tokenizer, "chat_template", None):
+            raise TemplateError("the tokenizer has no chat template; set tokenizer.chat_template first")
+        self.tokenizer = tokenizer
+        if eos_ids is None:
+            if tokenizer.eos_token_id is None:
+                raise TemplateError("the tokenizer has no end token; pass eos_ids")
+            eos_ids = [tokenizer.eos_token_id]
+        self.eos_ids = frozenset(eos_ids)
+        self._pieces = self._probe()
+        self._cache: dict[tuple[str, bool], tuple[int, ...]] = {}
+
+    @property
+    def extends(self) -> bool:
+        """A longer conversation's prompt begins with the shorter one's tokens."""
+        return self._pieces is not None
+
+    def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
+        """Ids of `text` alone. With `special=False` a special token's name in a text stays plain text, so a page or
+        a room that spells one cannot end a message."""
+        key = (text, special)
+        ids = self._cache.get(key)
+        if ids is None:
+            encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)
+            ids = tuple(encoded["input_ids"])
+            if len(self._cache) > 50_000:
+                self._cache.clear()
+            self._cache[key] = ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`, special tokens left out, spaces untouched."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def prompt(self, messages: Sequence[Message], responses: Sequence[Sequence[int]]) -> Prompt:
+        """The prompt after `messages`, the last of which is the user's.
+
+        Args:
+            messages: user and assistant in turn, user first and last.
+            responses: sampled ids by response number; they stand in the prompt as they were sampled.
+        """
+        pieces = self._pieces
+        if pieces is None:
+            return self._whole(messages)
+        ids: list[int] = list(self.encode(pieces.head, special=True))
+        episode_slot = turn_slot = 0
+        for i, message in enumerate(messages):
+            if message.role == "user":
+                ids += self.encode(message.text)
+                turn_slot = len(ids)
+                episode_slot = episode_slot or turn_slot
+                ids += self.encode(pieces.tail, special=True)
+                continue
+            if message.response is None:
+                raise ValueError(f"message {i} is the assistant's but names no response")
+            sampled = responses[message.response]
+            ids += sampled
+            ids += self._closing(ended=bool(sampled) and sampled[-1] in self.eos_ids)
+        return Prompt(ids=tuple(ids), episode_slot=episode_slot, turn_slot=turn_slot)
+
+    def extend(self, prompt: Prompt, response: Sequence[int], user_text: str) -> Prompt:
+        """The prompt of the next turn, in time linear in what is new. Only where `extends` is True."""
+        assert self._pieces is not None
+        ids = [*prompt.ids, *response, *self._closing(ended=bool(response) and response[-1] in self.eos_ids)]
+        ids += self.encode(user_text)
+        slot = len(ids)
+        ids += self.encode(self._pieces.tail, special=True)
+        return Prompt(ids=tuple(ids), episode_slot=prompt.episode_slot, turn_slot=slot)
+
+    def response(self, text: str) -> tuple[int, ...]:
+        """Ids of a response somebody else wrote (a demonstration), with the end token a policy would sample."""
+        return (*self.encode(text), self.end_id)
+
+    @property
+    def end_id(self) -> int:
+        """The id that ends a response, as the template closes an assistant message where it is one of the ends."""
+        if self._pieces is not None:
+            for token in self.encode(self._pieces.mid, special=True):
+                if token in self.eos_ids:
+                    return token
+        return self.tokenizer.eos_token_id if self.tokenizer.eos_token_id in self.eos_ids else min(self.eos_ids)
+
+    def _closing(self, *, ended: bool) -> tuple[int, ...]:
+        """What follows a response up to the next user text; the end token is not repeated if it was sampled."""
+        assert self._pieces is not None
+        mid = self.encode(self._pieces.mid, special=True)
+        if ended:
+            for i, token in enumerate(mid):
+                if token in self.eos_ids:
+                    return mid[i + 1 :]
+        return mid
+
+    def _whole(self, messages: Sequence[Message]) -> Prompt:
+        """Render the whole conversation at once (templates that rewrite their past)."""
+        mark_first, mark_last = "⟦first⟧", "⟦last⟧"
+        users = [i for i, m in enumerate(messages) if m.role == "user"]
+        dicts = [{"role": m.role, "content": m.text} for m in messages]
+        dicts[users[0]]["content"] += mark_first
+        if len(users) > 1:
+            dicts[users[-1]]["content"] += mark_last
+        before, found, after = self._render(dicts).partition(mark_first)
+        between = ""
+        if len(users) > 1:
+            between, found_last, after = after.partition(mark_last)
+            found = found and found_last
+        if not found:
+            raise TemplateError("the chat template drops user messages; rlsd cannot place hindsight in it")
+        ids = list(self.encode(before, special=True))
+        episode_slot = len(ids)
+        ids += self.encode(between, special=True) if between else ()
+        turn_slot = len(ids)
+        ids += self.encode(after, special=True)
+        return Prompt(ids=tuple(ids), episode_slot=episode_slot, turn_slot=turn_slot)
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def _probe(self) -> _Pieces | None:
+        """The template's pieces, or None where they do not rebuild a conversation to the letter."""
+        users = ["⟦user0⟧", "⟦user1⟧", "⟦user2⟧", "⟦user3⟧"]
+        first = self._render([{"role": "user", "content": users[0]}])
+        head, found, tail = first.partition(users[0])
+        if not found:
+            raise TemplateError("the chat template does not show the user's message")
+        pieces: _Pieces | None = None
+        messages: list[dict[str, str]] = [{"role": "user", "content": users[0]}]
+        expected = first
+        for user, response in zip(users[1:], _PROBE_RESPONSES):
+            messages += [{"role": "assistant", "content": response}, {"role": "user", "content": user}]
+            text = self._render(messages)
+            if pieces is None:
+                start = expected + response
+                if not text.startswith(start) or not text.endswith(user + tail):
+                    return None
+                pieces = _Pieces(head=head, tail=tail, mid=text[len(start) : -len(user + tail)])
+            expected += response + pieces.mid + user + tail
+            if text != expected:
+                return None
+        return pieces

@@ -1,0 +1,79 @@
+"""What an agent remembers: how a history becomes chat messages. The wording here is the whole prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rlsd.agents.core import History
+from rlsd.agents.parsing import Style
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A user message, or the place of the policy's own response number `response` (text in `text`)."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    response: int | None = None
+
+
+INSTRUCTION = (
+    "You control an agent in a text world. Each turn, think about the task inside <think> </think>, "
+    "then give exactly one command inside <action> </action>."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullHistory:
+    """Every turn is a message of its own, so each prompt extends the one before: one training row an episode."""
+
+    style: Style
+
+    def messages(self, history: History) -> list[Message]:
+        out: list[Message] = []
+        for k in range(len(history.observations)):
+            out.append(Message(role="user", text=self.user_text(history, k)))
+            if k < len(history.actions):
+                out.append(Message(role="assistant", text=history.actions[k].response, response=k))
+        return out
+
+    def user_text(self, history: History, turn: int) -> str:
+        """Text of user message `turn`: what the world said. It may not depend on later turns, or rows would not
+        merge; so commands, which are true for one turn only, are listed by the last-k memory alone."""
+        text = history.observations[turn].strip()
+        return f"{INSTRUCTION}\n\n{text}" if self.style == "think" and turn == 0 else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastTurns:
+    """One user message a turn: the task, the last `keep` observation and action pairs, what is seen and allowed now."""
+
+    style: Style
+    keep: int = 2
+
+    def messages(self, history: History) -> list[Message]:
+        return [Message(role="user", text=self.user_text(history))]
+
+    def user_text(self, history: History) -> str:
+        """The field's information (task, step count, recent pairs, present view, commands) in our own words."""
+        parts: list[str] = []
+        if self.style == "think":
+            parts.append(INSTRUCTION)
+        parts.append(f"Task: {history.goal}")
+        done = history.turn
+        if done:
+            first = max(0, done - self.keep)
+            parts.append(f"Steps taken so far: {done}. The last {done - first}:")
+            parts += [
+                f"[{k + 1}] saw: {history.observations[k].strip()}\n[{k + 1}] did: {history.actions[k].text}"
+                for k in range(first, done)
+            ]
+        parts.append(f"Now (step {done + 1}): {history.observations[-1].strip()}")
+        if history.admissible is not None and self.style == "think":
+            commands = "\n".join(c for c in history.admissible if c != "help")
+            parts.append(f"Commands that work now:\n{commands}")
+        return "\n".join(parts)
+
+
+Memory = FullHistory | LastTurns

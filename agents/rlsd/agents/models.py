@@ -1,0 +1,175 @@
+"""Policies: a transformers causal LM with its tokenizer, loaded, made from scratch, or converted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}"
+    "{{ '<|' + m['role'] + '|>' + m['content'] + ('<|end|>' if m['role'] == 'assistant' else '') }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+"""Three special tokens a turn: tiny models pay for every one."""
+SPECIAL = ("<|pad|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>")
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+class ModelError(ValueError):
+    """A model that cannot be loaded or used, with what was given and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A model, its tokenizer, and the ids that end its responses."""
+
+    model: Any
+    tokenizer: Any
+    eos_ids: frozenset[int]
+    context: int
+    """Longest sequence in tokens the model was made for."""
+
+
+def load_policy(
+    path: str | Path, *, dtype: str = "float32", device: str | torch.device = "cpu", attention: str = "sdpa"
+) -> Policy:
+    """Load a folder (or a hub name, where the network allows) as `AutoModelForCausalLM` does.
+
+    Raises:
+        ModelError: nothing readable there; a model without chat template; weights that do not fit the config.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = Path(path)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise ModelError(f"{path} holds no config.json: give a transformers model folder (or `rlsd export` one)")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path))
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(path), dtype=DTYPES[dtype], attn_implementation=attention, output_loading_info=True
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"cannot load a model from {str(path)!r}: {type(error).__name__}: {reason}") from error
+    absent = [name for name in report["missing_keys"] if "lm_head" not in name]
+    if absent:
+        raise ModelError(f"{path} lacks {len(absent)} weights its config asks for, e.g. {absent[0]!r}: damaged folder?")
+    return _policy(model.to(device), tokenizer, source=str(path))
+
+
+def _policy(model: Any, tokenizer: Any, *, source: str) -> Policy:
+    if not tokenizer.chat_template:
+        raise ModelError(f"{source} has no chat template; add chat_template.jinja to the folder")
+    ends = model.generation_config.eos_token_id
+    ids = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    if not ids:
+        raise ModelError(f"{source} names no end token (eos_token_id)")
+    check_head(model)
+    context = int(getattr(model.config, "max_position_embeddings", 0) or 2048)
+    return Policy(model=model, tokenizer=tokenizer, eos_ids=frozenset(ids), context=context)
+
+
+def split_head(model: Any) -> tuple[Any, Callable[[Tensor], Tensor]]:
+    """(backbone, head): `head(backbone(ids).last_hidden_state)` are the model's logits; PEFT adapters stay active."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return getattr(inner, inner.base_model_prefix), inner.get_output_embeddings()
+
+
+@torch.no_grad()
+def check_head(model: Any) -> None:
+    """Make sure that logits are the output embedding of the last hidden state and nothing more.
+
+    Raises:
+        ModelError: an architecture that scales or caps its logits; log-probs would be wrong.
+    """
+    vocab = model.get_input_embeddings().num_embeddings
+    ids = (torch.arange(7) * 13 % vocab)[None].to(next(model.parameters()).device)
+    model.eval()
+    backbone, head = split_head(model)
+    ours, theirs = head(backbone(input_ids=ids).last_hidden_state), model(input_ids=ids).logits
+    if not torch.allclose(ours.float(), theirs.float(), atol=1e-2, rtol=1e-2):
+        name = type(model).__name__
+        raise ModelError(f"{name} changes its logits after the output embedding; rlsd does not support that yet")
+
+
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Any:
+    """A byte-level BPE tokenizer (no text is unknown to it) with the small chat template above."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        pad_token="<|pad|>",
+        eos_token="<|end|>",
+        additional_special_tokens=["<|user|>", "<|assistant|>", "<|system|>"],
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def tiny_policy(
+    tokenizer: Any,
+    *,
+    layers: int = 3,
+    dim: int = 128,
+    heads: int = 4,
+    context: int = 1024,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Policy:
+    """A Llama from scratch: rotary positions, tied embeddings, SwiGLU of width 8/3 dim. Weights depend on `seed` alone."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    width = -(-(dim * 8 // 3) // 32) * 32
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=dim,
+        intermediate_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        attn_implementation="sdpa",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return _policy(model.to(device), tokenizer, source="the tiny model")
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of distinct weights, tied ones counted once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Write a plain transformers folder that `load_policy` and any other tool reads."""
+    policy.model.save_pretrained(folder, safe_serialization=True)
+    policy.tokenizer.save_pretrained(folder)
+
+
+ModelKind = Literal["folder", "tiny"]

@@ -1,0 +1,73 @@
+"""From a response to an action. A parse error is an outcome (`valid=False`), never an exception."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Style = Literal["think", "compact"]
+
+_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
+_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
+TAIL_CHARS = 30
+"""Without action tags the field's environments receive the end of the response; the turn counts as invalid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What a response says. Spans are half-open character ranges of the response."""
+
+    text: str
+    valid: bool
+    action: tuple[int, int]
+    thought: tuple[int, int] = (0, 0)
+
+
+def parse_think(response: str) -> Parsed:
+    """`<think>…</think><action>…</action>`: valid with exactly one action pair and a thought before it."""
+    thought = _THINK.search(response)
+    actions = list(_ACTION.finditer(response))
+    thought_span = thought.span(1) if thought else (0, 0)
+    if not actions:
+        start = max(0, len(response) - TAIL_CHARS)
+        return Parsed(text=response[start:].strip(), valid=False, action=(start, len(response)), thought=thought_span)
+    last = actions[-1]
+    valid = len(actions) == 1 and thought is not None and thought.end() <= last.start() and bool(last[1].strip())
+    return Parsed(text=last[1].strip(), valid=valid, action=last.span(1), thought=thought_span)
+
+
+def parse_compact(response: str) -> Parsed:
+    """The whole response is the action: valid when it is one non-empty line."""
+    text = response.strip()
+    start = response.find(text) if text else 0
+    return Parsed(text=text, valid=bool(text) and "\n" not in text, action=(start, start + len(text)))
+
+
+PARSERS: dict[Style, Callable[[str], Parsed]] = {"think": parse_think, "compact": parse_compact}
+
+
+def token_span(ids: Sequence[int], chars: tuple[int, int], decode: Callable[[Sequence[int]], str]) -> tuple[int, int]:
+    """Half-open range of `ids` whose decoded text overlaps the character range `chars`.
+
+    A token that straddles a border belongs to the span. Works with any tokenizer: it compares lengths of decoded
+    prefixes by bisection, so it asks for O(log n) decodes.
+    """
+    start, end = chars
+    if start >= end:
+        return (0, 0)
+
+    def first_reaching(length: int) -> int:
+        """Index of the first token with which the decoded text has at least `length` characters."""
+        low, high = 0, len(ids)
+        while low < high:
+            mid = (low + high) // 2
+            if len(decode(ids[: mid + 1])) >= length:
+                high = mid
+            else:
+                low = mid + 1
+        return low
+
+    begin, stop = first_reaching(start + 1), min(len(ids), first_reaching(end) + 1)
+    return (begin, stop) if stop > begin else (0, 0)

@@ -1,0 +1,79 @@
+"""The language-model agent: memory → prompt → sampler → parser."""
+
+from __future__ import annotations
+
+from rlsd.agents.chat import ChatFormat
+from rlsd.agents.core import (
+    Action,
+    EpisodeKey,
+    FinishReason,
+    History,
+    Prompt,
+    Sampler,
+    SampleRequest,
+    SampleResult,
+)
+from rlsd.agents.memory import FullHistory, Memory
+from rlsd.agents.parsing import PARSERS, token_span
+
+
+class PolicyAgent:
+    """Acts with a language model.
+
+    Args:
+        format: renders prompts and reads tokens.
+        memory: what of the past goes into the prompt; also names the style of response.
+        sampler: where tokens come from.
+        max_new_tokens: longest response.
+    """
+
+    def __init__(self, *, format: ChatFormat, memory: Memory, sampler: Sampler, max_new_tokens: int) -> None:
+        self.format = format
+        self.memory = memory
+        self.sampler = sampler
+        self.max_new_tokens = max_new_tokens
+
+    def begin(self, key: EpisodeKey) -> None:
+        self.sampler.join(key)
+
+    def end(self, key: EpisodeKey) -> None:
+        self.sampler.leave(key)
+
+    async def act(self, history: History, key: EpisodeKey) -> Action:
+        prompt = self.prompt(history)
+        request = SampleRequest(key=key, turn=history.turn, prompt_ids=prompt.ids, max_new_tokens=self.max_new_tokens)
+        return self.read(prompt, await self.sampler.sample(request))
+
+    def prompt(self, history: History) -> Prompt:
+        """The acting view of `history`, built on the previous turn's prompt where the template allows it."""
+        if isinstance(self.memory, FullHistory) and self.format.extends and history.actions:
+            last = history.actions[-1]
+            if last.prompt is not None:
+                text = self.memory.user_text(history, history.turn)
+                return self.format.extend(last.prompt, last.token_ids, text)
+        return self.format.prompt(self.memory.messages(history), [a.token_ids for a in history.actions])
+
+    def read(self, prompt: Prompt, result: SampleResult) -> Action:
+        """Parse a response; spans are found in tokens."""
+        ids = result.token_ids
+        text_ids = ids[:-1] if result.finish is FinishReason.EOS else ids
+        response = self.format.decode(text_ids)
+        parsed = PARSERS[self.memory.style](response)
+        return Action(
+            text=parsed.text,
+            valid=parsed.valid,
+            response=response,
+            prompt=prompt,
+            token_ids=ids,
+            logps=result.logps,
+            action_span=token_span(text_ids, parsed.action, self.format.decode),
+            thought_span=token_span(text_ids, parsed.thought, self.format.decode),
+            finish=result.finish,
+            policy_version=result.policy_version,
+        )
+
+    def demonstrate(self, history: History, response: str) -> Action:
+        """The action as it would be had the policy written `response` itself (warm starts)."""
+        ids = self.format.response(response)
+        result = SampleResult(token_ids=ids, logps=(0.0,) * len(ids), finish=FinishReason.EOS, policy_version=0)
+        return self.read(self.prompt(history), result)

@@ -1,0 +1,82 @@
+"""Credit and losses as pure functions over tensors; see `batch` for the tables they read.
+
+algorithm = resolve("rlsd")
+found = assign(batch, algorithm, step=0)                      # Credit: one final advantage a token
+weights = token_weights(batch, algorithm.loss.aggregation)    # loss = Σ weights · token_loss(…).total
+"""
+
+from rlsd.algorithms.advantage import AdvantageConfig, base_advantage
+from rlsd.algorithms.aggregate import AGGREGATIONS, token_weights
+from rlsd.algorithms.batch import Credit, TokenBatch
+from rlsd.algorithms.config import (
+    CONTEXTS,
+    AlgorithmConfig,
+    SftConfig,
+    TeacherConfig,
+    assign,
+    needs_divergence,
+    needs_reference,
+    needs_teacher,
+)
+from rlsd.algorithms.credit import credit
+from rlsd.algorithms.credit_config import CreditConfig
+from rlsd.algorithms.distill import DistillConfig, distill_loss
+from rlsd.algorithms.divergence import DIVERGENCES, chunked_divergence, divergence
+from rlsd.algorithms.errors import AlgorithmError
+from rlsd.algorithms.logprobs import chunked_logprobs
+from rlsd.algorithms.loss import (
+    LossConfig,
+    LossInputs,
+    LossTerms,
+    clipped_share,
+    importance_ratio,
+    kl_k3,
+    policy_loss,
+    sampler_weight,
+    token_loss,
+)
+from rlsd.algorithms.presets import METHODS, PRESETS, Method
+from rlsd.algorithms.resolve import resolve
+from rlsd.algorithms.schedule import Schedule, constant, linear
+
+__all__ = [
+    "AGGREGATIONS",
+    "CONTEXTS",
+    "DIVERGENCES",
+    "METHODS",
+    "PRESETS",
+    "AdvantageConfig",
+    "AlgorithmConfig",
+    "AlgorithmError",
+    "Credit",
+    "CreditConfig",
+    "DistillConfig",
+    "LossConfig",
+    "LossInputs",
+    "LossTerms",
+    "Method",
+    "Schedule",
+    "SftConfig",
+    "TeacherConfig",
+    "TokenBatch",
+    "assign",
+    "base_advantage",
+    "chunked_divergence",
+    "chunked_logprobs",
+    "clipped_share",
+    "constant",
+    "credit",
+    "distill_loss",
+    "divergence",
+    "importance_ratio",
+    "kl_k3",
+    "linear",
+    "needs_divergence",
+    "needs_reference",
+    "needs_teacher",
+    "policy_loss",
+    "resolve",
+    "sampler_weight",
+    "token_loss",
+    "token_weights",
+]

@@ -1,0 +1,83 @@
+"""What the credit functions see: three flat tables of tensors, nothing else.
+
+Shapes: M sampled tokens, K turns, N trajectories of one whole iteration. Only tokens the policy sampled are listed, in
+trajectory, turn, token order; prompt, observation and closing tokens do not exist here, so they cannot carry
+gradient. Credit computed on these tables does not depend on how turns are merged into rows, split into
+micro-batches or spread over ranks.
+
+Example, two turns of one trajectory, `go to desk` and `look`, each with its end token:
+    turn        = [0, 0, 0, 0, 1, 1]      (M,) → turn table
+    action_span = [1, 1, 1, 0, 1, 0]      (M,) the end token is sampled and trained, but is not part of the action
+    trajectory  = [0, 0]                  (K,) → trajectory table
+    group       = [0]                     (N,)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenBatch:
+    """One iteration's sampled tokens with what is known about them. Log-probs in nats, detached."""
+
+    turn: Tensor
+    """(M,) int64: row of the turn table each token belongs to; non-decreasing."""
+    action_span: Tensor
+    """(M,) bool: the token spells the action (not the thought, the tags or the end token)."""
+    sampler_logp: Tensor
+    """(M,) float: log-prob recorded by the sampler when it drew the token."""
+    student_logp: Tensor
+    """(M,) float: log-prob under the learner's weights before the update, acting view."""
+    teacher_logp: Tensor
+    """(M,) float: log-prob under the teacher's weights, hindsight view; equal to `student_logp` where `hinted` is False."""
+    hinted: Tensor
+    """(M,) bool: a hindsight context existed for the token's turn; elsewhere m = 1."""
+    trajectory: Tensor
+    """(K,) int64: row of the trajectory table; non-decreasing."""
+    position: Tensor
+    """(K,) int64: number of the turn inside its trajectory, from 0."""
+    step_reward: Tensor
+    """(K,) float: reward of the environment's step."""
+    anchor: Tensor
+    """(K,) int64: equal numbers = same observation before the action (GiGPO's anchor state)."""
+    valid: Tensor
+    """(K,) bool: the action was understood by parser and world."""
+    group: Tensor
+    """(N,) int64: siblings of one task share a number."""
+    returns: Tensor
+    """(N,) float: undiscounted return, after penalties that belong to the trajectory."""
+    success: Tensor
+    """(N,) bool."""
+    policy_version: Tensor | None = None
+    """(K,) int64: weights the turn was sampled with; None when the whole batch has one version."""
+
+    @property
+    def token_trajectory(self) -> Tensor:
+        """(M,) int64: trajectory of each token."""
+        return self.trajectory[self.turn]
+
+    @property
+    def gap(self) -> Tensor:
+        """(M,) float: Δ = log π_T − log π_S, detached, 0 where no hindsight was given."""
+        delta = (self.teacher_logp - self.student_logp).detach()
+        return torch.where(self.hinted, delta, torch.zeros_like(delta))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """What the loss multiplies the log-prob gradient with."""
+
+    advantage: Tensor
+    """(M,) float: final token advantage Â = A · m."""
+    base: Tensor
+    """(M,) float: A, the base advantage each token got before hindsight."""
+    weight: Tensor
+    """(M,) float: m ≥ 0; 1 where hindsight says nothing."""
+    turn_credit: Tensor
+    """(K,) float: mean Â over the turn's tokens."""
+    diagnostics: dict[str, float]
+    """Mean |m − 1|, share clipped, Δ by outcome … ready to be logged."""

@@ -1,0 +1,88 @@
+"""Credit: the outcome gives the direction, hindsight the size.
+
+    Â_t = A · m_t,   m_t = (1 − λ) + λ · weight_t,   λ = λ(step)                 RLSD, arXiv 2604.03128, §3
+
+`none` is the base advantage itself (m = 1, GRPO); `rlsd` takes the weight of `levels`, `belief` that of
+`belief`.
+
+What differs and why: everything is computed once on the whole iteration (stored log-probs, the SDAR port's
+choice), so m depends neither on rows nor on micro-batches; the paper's code recomputes Δ in every
+micro-batch. m is formed as 1 + λ (weight − 1), the same number, which is exactly 1 where Δ = 0 or λ = 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rlsd.algorithms.batch import Credit, TokenBatch
+from rlsd.algorithms.belief import belief_weight
+from rlsd.algorithms.credit_config import CreditConfig
+from rlsd.algorithms.errors import AlgorithmError
+from rlsd.algorithms.levels import Squashed, level_weight
+from rlsd.algorithms.segments import segment_count, segment_mean
+
+
+def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) -> Credit:
+    """Return every token's final advantage from the turns' base advantage `base` (K,) at update `step`."""
+    if base.shape != batch.trajectory.shape:
+        raise AlgorithmError(
+            f"base advantage: expected {tuple(batch.trajectory.shape)}, one number a turn, given {tuple(base.shape)}."
+        )
+    turns = batch.trajectory.shape[0]
+    dtype = batch.student_logp.dtype
+    advantage = base.detach().to(dtype)[batch.turn]
+    lam = config.lam.value(step) if config.method != "none" else 0.0
+    weight, found = torch.ones_like(advantage), None
+    if lam > 0.0:
+        sign = advantage.sign()
+        if config.method == "belief":
+            found = belief_weight(batch, sign, gamma=config.gamma, radius=config.clip)
+        else:
+            found = level_weight(batch, sign, config)
+        mixed = 1.0 + lam * (found.weight - 1.0)
+        weight = torch.where(found.applies & _on_side(batch, advantage, config.side), mixed, weight)
+    final = advantage * weight
+    empty = segment_count(batch.turn, turns) == 0
+    turn_credit = torch.where(empty, base.double(), segment_mean(final, batch.turn, turns)).to(dtype)
+    return Credit(
+        advantage=final,
+        base=advantage,
+        weight=weight,
+        turn_credit=turn_credit,
+        diagnostics=_diagnostics(batch, advantage, weight, found, lam),
+    )
+
+
+def _on_side(batch: TokenBatch, advantage: Tensor, side: str) -> Tensor:
+    """Return (M,) bool: tokens whose weight may leave 1."""
+    if side == "positive":
+        return advantage > 0
+    if side == "negative":
+        return advantage < 0
+    if side == "success":
+        return batch.success[batch.token_trajectory]
+    return torch.ones_like(advantage, dtype=torch.bool)
+
+
+def _diagnostics(
+    batch: TokenBatch, advantage: Tensor, weight: Tensor, found: Squashed | None, lam: float
+) -> dict[str, float]:
+    """Return scalars to log; a mean over no token at all is left out. Gaps in nats, over hinted tokens."""
+    won = batch.success[batch.token_trajectory]
+    everything = torch.ones_like(won)
+    scored = batch.hinted if found is not None else torch.zeros_like(won)
+    means = {
+        "weight_shift": ((weight - 1.0).abs(), everything),
+        "zero_advantage": ((advantage == 0).double(), everything),
+        "hinted": (batch.hinted.double(), everything),
+        "gap": (batch.gap, scored),
+        "gap_success": (batch.gap, scored & won),
+        "gap_failure": (batch.gap, scored & ~won),
+        "gap_positive": (batch.gap, scored & (advantage > 0)),
+        "gap_negative": (batch.gap, scored & (advantage < 0)),
+    }
+    if found is not None:
+        means["clipped"] = (found.clipped.double(), found.applies & (advantage != 0))
+    report = {name: float(value[kept].double().mean()) for name, (value, kept) in means.items() if bool(kept.any())}
+    return {"lam": lam, **report}

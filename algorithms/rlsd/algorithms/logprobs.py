@@ -1,0 +1,86 @@
+"""Log-probs of sampled tokens from hidden states, in chunks: the (m, V) table never exists.
+
+    log p_t = z_t[y_t] / τ − logsumexp(z_t / τ),   z_t = head(h_t)
+
+Each chunk of rows runs head and softmax (float32 at least) under activation checkpointing, so backward
+recomputes one chunk's logits at a time. Peak memory is that of one (chunk, V) table instead of (m, V), for
+one more head product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from rlsd.algorithms.errors import AlgorithmError
+
+Head = Callable[[Tensor], Tensor]
+"""Hidden states (c, D) → logits (c, V)."""
+
+DEFAULT_CHUNK = 256
+"""Rows a chunk; 256 × 49,152 logits are 48 MiB in float32."""
+
+
+def scaled_logits(logits: Tensor, temperature: float) -> Tensor:
+    """Return logits / temperature in float32 (float64 stays)."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return wide if temperature == 1.0 else wide / temperature
+
+
+def run_chunk(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Call `function`, keeping none of its intermediate tensors for backward if gradients are on."""
+    if not torch.is_grad_enabled():
+        return function(*tensors)
+    result = checkpoint(function, *tensors, use_reentrant=False, preserve_rng_state=False)
+    assert isinstance(result, Tensor)
+    return result
+
+
+def check_chunking(*, temperature: float, chunk: int) -> None:
+    """Refuse a temperature or chunk size that cannot work."""
+    if temperature <= 0.0:
+        raise AlgorithmError(f"temperature: expected more than 0, given {temperature}.")
+    if chunk < 1:
+        raise AlgorithmError(f"chunk: expected at least 1 row, given {chunk}.")
+
+
+def chunked_logprobs(
+    hidden: Tensor,
+    head: Head,
+    targets: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk: int = DEFAULT_CHUNK,
+    entropy: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Return log-probs (m,) of `targets` (m,) int64 under head(`hidden` (m, D)), and entropies (m,) in nats
+    if asked.
+
+    Both are differentiable with respect to `hidden` and the head's parameters, in float32 at least.
+    """
+    check_chunking(temperature=temperature, chunk=chunk)
+    if hidden.ndim != 2 or targets.shape != hidden.shape[:1]:
+        raise AlgorithmError(
+            f"expected hidden (m, D) and targets (m,), given {tuple(hidden.shape)} and {tuple(targets.shape)}."
+        )
+
+    def score(rows: Tensor, wanted: Tensor) -> Tensor:
+        logits = scaled_logits(head(rows), temperature)
+        normaliser = logits.logsumexp(dim=-1)
+        chosen = logits.gather(-1, wanted[:, None]).squeeze(-1) - normaliser
+        if not entropy:
+            return chosen[None]
+        expected = ((logits - normaliser[:, None]).exp() * logits.clamp_min(torch.finfo(logits.dtype).min)).sum(-1)
+        return torch.stack([chosen, normaliser - expected])
+
+    if hidden.shape[0] == 0:
+        nothing = scaled_logits(hidden.sum(dim=-1), 1.0)
+        return nothing, nothing if entropy else None
+    parts = [
+        run_chunk(score, rows, wanted) for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+    ]
+    scores = torch.cat(parts, dim=1)
+    return scores[0], scores[1] if entropy else None

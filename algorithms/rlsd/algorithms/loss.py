@@ -1,0 +1,199 @@
+"""Token losses on any slice of m tokens; `aggregate.token_weights` says how much each counts.
+
+    ρ = π_new / π_old,   Â = final advantage of the token
+    ppo        −min(ρ Â, clip(ρ, 1 − lo, 1 + hi) Â)                              arXiv 1707.06347
+               and at most −c Â where Â < 0, with `dual_clip` c                  arXiv 1912.09729
+    gspo       the same with ρ_t = sg(ρ̄) · π_new/sg(π_new),                      arXiv 2507.18071, §4.3
+               ρ̄ = exp(mean of log ρ over the turn)
+    cispo      −Â · sg(min(ρ, 1 + hi)) · log π_new                               arXiv 2506.13585
+    reinforce  −Â · log π_new
+    sft        −log π_new
+
+What differs and why: GSPO's sequence is what the caller numbers in `segment` (a turn: it never straddles two
+rows); its token form is the one taken, because Â varies inside a sequence. No entropy bonus. Log-ratios are
+limited to ±20.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rlsd.algorithms.aggregate import DEFAULT_CONSTANT_TOKENS, Aggregation
+from rlsd.algorithms.distill import DistillConfig, distill_loss
+from rlsd.algorithms.errors import AlgorithmError, Settings, check_same_shape
+from rlsd.algorithms.segments import number_rows, segment_mean
+
+LOG_RATIO_LIMIT = 20.0
+"""Nats; keeps exp finite for a token the new weights find absurd."""
+
+PolicyLoss = Literal["ppo", "gspo", "cispo", "reinforce", "sft"]
+
+
+class LossConfig(Settings):
+    """What is minimised, per token and over the batch."""
+
+    policy: PolicyLoss = "ppo"
+    """Policy loss; equations at the top of this module."""
+    policy_coef: float = Field(default=1.0, ge=0.0)
+    """Weight of the policy loss; 0 leaves distillation alone (OPSD)."""
+    clip_low: float = Field(default=0.2, gt=0.0)
+    """Ratio clip below 1; GSPO wants 3e-4."""
+    clip_high: float = Field(default=0.2, gt=0.0)
+    """Ratio clip above 1; .28 in DAPO and RLSD, 4e-4 for GSPO."""
+    dual_clip: float | None = Field(default=None, gt=1.0)
+    """Bound on the ratio's effect where Â < 0 (3 is usual); None for no bound."""
+    sampler_cap: float | None = Field(default=None, gt=0.0)
+    """Multiply by min(π_old / π_sampler, cap), truncated importance sampling for a sampler on another
+    engine."""
+    kl_coef: float = Field(default=0.0, ge=0.0)
+    """Weight of the k3 estimate of KL to the reference weights; above 0 it costs a reference pass."""
+    aggregation: Aggregation = "trajectory"
+    """How tokens are averaged; see `aggregate`."""
+    constant_tokens: int = Field(default=DEFAULT_CONSTANT_TOKENS, gt=0)
+    """Divisor of aggregation `constant`."""
+    distill: DistillConfig = DistillConfig()
+    """Separate distillation term beside the policy loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossInputs:
+    """One micro-batch of m tokens. Only `new_logp` and `divergence` carry gradient."""
+
+    new_logp: Tensor
+    """(m,) log-prob under the weights being trained."""
+    old_logp: Tensor
+    """(m,) `TokenBatch.student_logp`: log-prob under the learner before the update."""
+    advantage: Tensor
+    """(m,) `Credit.advantage`."""
+    turn: Tensor
+    """(m,) int64 number of each token's turn; read by GSPO only."""
+    sampler_logp: Tensor | None = None
+    """(m,) needed with `sampler_cap`."""
+    reference_logp: Tensor | None = None
+    """(m,) needed with `kl_coef` > 0."""
+    teacher_logp: Tensor | None = None
+    """(m,) needed by distillation kinds `gate` and `sampled`."""
+    divergence: Tensor | None = None
+    """(m,) from `chunked_divergence`, needed by the full-vocabulary kinds."""
+    hinted: Tensor | None = None
+    """(m,) bool: distillation is 0 elsewhere; None means everywhere True."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossTerms:
+    """Unweighted token losses, each (m,); multiply by token weights and sum."""
+
+    total: Tensor
+    """policy_coef · policy + kl_coef · kl + coefficient · distill."""
+    policy: Tensor
+    kl: Tensor
+    distill: Tensor
+
+
+def token_loss(inputs: LossInputs, config: LossConfig, *, step: int) -> LossTerms:
+    """Return every term of the configured loss for m tokens at update `step`."""
+    zero = torch.zeros_like(inputs.new_logp)
+    policy, kl, distill = zero, zero, zero
+    if config.policy_coef > 0.0:
+        weight = None
+        if config.sampler_cap is not None:
+            sampled = _needed(inputs.sampler_logp, "sampler_logp", "sampler_cap is set")
+            weight = sampler_weight(inputs.old_logp, sampled, config.sampler_cap)
+        policy = policy_loss(
+            inputs.new_logp, inputs.old_logp, inputs.advantage, config, segment=inputs.turn, weight=weight
+        )
+    if config.kl_coef > 0.0:
+        kl = kl_k3(inputs.new_logp, _needed(inputs.reference_logp, "reference_logp", "kl_coef > 0"))
+    coef = config.distill.coef.value(step)
+    if config.distill.active(step):
+        distill = distill_loss(
+            config.distill,
+            new_logp=inputs.new_logp,
+            old_logp=inputs.old_logp,
+            teacher_logp=inputs.teacher_logp,
+            divergence=inputs.divergence,
+            hinted=inputs.hinted,
+        )
+    total = config.policy_coef * policy + config.kl_coef * kl + coef * distill
+    return LossTerms(total=total, policy=policy, kl=kl, distill=distill)
+
+
+def policy_loss(
+    new_logp: Tensor,
+    old_logp: Tensor,
+    advantage: Tensor,
+    config: LossConfig,
+    *,
+    segment: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Return the policy loss (m,) of each token; `segment` (m,) int64 numbers GSPO's sequences, `weight`
+    multiplies."""
+    check_same_shape(new_logp=new_logp, old_logp=old_logp, advantage=advantage, segment=segment, weight=weight)
+    advantage = advantage.detach()
+    if config.policy == "sft":
+        loss = -new_logp
+    elif config.policy == "reinforce":
+        loss = -advantage * new_logp
+    elif config.policy == "cispo":
+        ratio = importance_ratio(new_logp, old_logp).detach().clamp_max(1.0 + config.clip_high)
+        loss = -advantage * ratio * new_logp
+    else:
+        ratio = importance_ratio(new_logp, old_logp)
+        if config.policy == "gspo":
+            ratio = _sequence_ratio(new_logp, old_logp, _needed(segment, "segment", "the policy loss is gspo"))
+        loss = _clipped(ratio, advantage, config)
+    return loss if weight is None else loss * weight.detach()
+
+
+def importance_ratio(new_logp: Tensor, old_logp: Tensor) -> Tensor:
+    """Return ρ = π_new / π_old (m,), differentiable in `new_logp`."""
+    return (new_logp - old_logp.detach()).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+
+
+def clipped_share(new_logp: Tensor, old_logp: Tensor, advantage: Tensor, config: LossConfig) -> Tensor:
+    """Return (m,) bool: the PPO clip took this token's gradient away."""
+    ratio = importance_ratio(new_logp, old_logp).detach()
+    above = (advantage > 0) & (ratio > 1.0 + config.clip_high)
+    return above | ((advantage < 0) & (ratio < 1.0 - config.clip_low))
+
+
+def kl_k3(new_logp: Tensor, reference_logp: Tensor) -> Tensor:
+    """Return exp(r) − 1 − r ≥ 0 (m,), r = log π_ref − log π_new: Schulman's k3 estimate of KL(π_new ‖
+    π_ref)."""
+    check_same_shape(new_logp=new_logp, reference_logp=reference_logp)
+    log_ratio = reference_logp.detach() - new_logp
+    return log_ratio.clamp_max(LOG_RATIO_LIMIT).exp() - 1.0 - log_ratio
+
+
+def sampler_weight(old_logp: Tensor, sampler_logp: Tensor, cap: float) -> Tensor:
+    """Return min(π_old / π_sampler, cap) (m,), detached: the correction for a sampler whose numerics
+    differ."""
+    check_same_shape(old_logp=old_logp, sampler_logp=sampler_logp)
+    return importance_ratio(old_logp, sampler_logp).detach().clamp_max(cap)
+
+
+def _clipped(ratio: Tensor, advantage: Tensor, config: LossConfig) -> Tensor:
+    bounded = ratio.clamp(1.0 - config.clip_low, 1.0 + config.clip_high)
+    loss = torch.maximum(-ratio * advantage, -bounded * advantage)
+    if config.dual_clip is None:
+        return loss
+    return torch.where(advantage < 0, torch.minimum(loss, -config.dual_clip * advantage), loss)
+
+
+def _sequence_ratio(new_logp: Tensor, old_logp: Tensor, segment: Tensor) -> Tensor:
+    sequence, count = number_rows(segment)
+    mean = segment_mean((new_logp - old_logp).detach(), sequence, count).to(new_logp.dtype)
+    whole = mean.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()[sequence]
+    return whole * (new_logp - new_logp.detach()).exp()
+
+
+def _needed(given: Tensor | None, name: str, reason: str) -> Tensor:
+    if given is None:
+        raise AlgorithmError(f"{name}: expected a tensor (m,) because {reason}, given None.")
+    return given

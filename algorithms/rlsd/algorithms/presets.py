@@ -1,0 +1,206 @@
+"""Named algorithms: each a vetted `AlgorithmConfig` with its source, what differs from it, and the test that
+covers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlsd.algorithms.advantage import AdvantageConfig
+from rlsd.algorithms.config import AlgorithmConfig, TeacherConfig
+from rlsd.algorithms.credit_config import CreditConfig
+from rlsd.algorithms.distill import DistillConfig
+from rlsd.algorithms.loss import LossConfig
+from rlsd.algorithms.schedule import constant, linear
+
+NO_CREDIT = CreditConfig(method="none")
+RLSD_LAMBDA = linear(0.5, 0.0, 50)
+DAPO_CLIP = LossConfig(clip_low=0.2, clip_high=0.28)
+SYNC_10 = TeacherConfig(weights="sync", every=10)
+
+CREDIT_TEST = "tests/golden/test_credit_golden.py"
+ADVANTAGE_TEST = "tests/golden/test_advantage_golden.py"
+DIVERGENCE_TEST = "tests/golden/test_divergence_golden.py"
+LOSS_TEST = "tests/algorithms/test_loss.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One row of `rlsd methods`."""
+
+    summary: str
+    """One line."""
+    source: str
+    """Paper, by arXiv id."""
+    differs: str
+    """What is not as in the source, and why; empty if nothing is."""
+    test: str
+    """Test file, from the repository root."""
+    config: AlgorithmConfig
+
+
+def _opsd(name: str, distill: DistillConfig) -> AlgorithmConfig:
+    return AlgorithmConfig(
+        name=name,
+        advantage=AdvantageConfig(method="none"),
+        contexts=("demonstration",),
+        teacher=TeacherConfig(weights="initial"),
+        credit=NO_CREDIT,
+        loss=LossConfig(policy_coef=0.0, aggregation="token", distill=distill),
+    )
+
+
+def _outcome(name: str, advantage: AdvantageConfig, loss: LossConfig | None = None) -> AlgorithmConfig:
+    return AlgorithmConfig(name=name, advantage=advantage, credit=NO_CREDIT, loss=loss or LossConfig())
+
+
+METHODS: dict[str, Method] = {
+    "sft": Method(
+        summary="imitate demonstrations; half of the rows carry hindsight, so the model learns to read it",
+        source="-",
+        differs="both views are trained; token mean over the batch",
+        test=LOSS_TEST,
+        config=AlgorithmConfig(
+            name="sft",
+            advantage=AdvantageConfig(method="none"),
+            credit=NO_CREDIT,
+            loss=LossConfig(policy="sft", aggregation="token"),
+        ),
+    ),
+    "grpo": Method(
+        summary="outcome against the siblings' mean, in standard deviations, the same for every token",
+        source="arXiv 2402.03300",
+        differs="trajectory mean; no reference KL",
+        test=ADVANTAGE_TEST,
+        config=_outcome("grpo", AdvantageConfig()),
+    ),
+    "opsd": Method(
+        summary="match the whole next-token distribution of the hindsight view; no outcome",
+        source="arXiv 2601.18734",
+        differs="",
+        test=DIVERGENCE_TEST,
+        config=_opsd("opsd", DistillConfig(kind="forward_kl", element_clip=0.05)),
+    ),
+    "rlsd": Method(
+        summary="the outcome sets the direction; hindsight sizes each turn, then each token inside it",
+        source="arXiv 2604.03128",
+        differs="for agents: turn_token level, plan from here as hindsight, live teacher, clip .2/.2",
+        test=CREDIT_TEST,
+        config=AlgorithmConfig(
+            name="rlsd",
+            contexts=("plan",),
+            credit=CreditConfig(level="turn_token", lam=RLSD_LAMBDA, clip=0.2),
+        ),
+    ),
+    "rlsd_token": Method(
+        summary="RLSD as in the paper: one weight a token, teacher copied every 10 updates",
+        source="arXiv 2604.03128",
+        differs="student log-probs are those before the update; trajectory mean",
+        test=CREDIT_TEST,
+        config=AlgorithmConfig(
+            name="rlsd_token",
+            contexts=("answer", "demonstration"),
+            teacher=SYNC_10,
+            credit=CreditConfig(level="token", lam=RLSD_LAMBDA, clip=0.2),
+            loss=DAPO_CLIP,
+        ),
+    ),
+    "dr_grpo": Method(
+        summary="GRPO without the two length and difficulty biases: no deviation, constant divisor",
+        source="arXiv 2503.20783",
+        differs="",
+        test=ADVANTAGE_TEST,
+        config=_outcome("dr_grpo", AdvantageConfig(method="dr_grpo"), LossConfig(aggregation="constant")),
+    ),
+    "rloo": Method(
+        summary="outcome against the mean of the other siblings",
+        source="arXiv 2402.14740",
+        differs="PPO clip instead of plain REINFORCE, for updates after the first",
+        test=ADVANTAGE_TEST,
+        config=_outcome("rloo", AdvantageConfig(method="rloo")),
+    ),
+    "reinforce_pp": Method(
+        summary="outcome whitened over the whole batch, no groups",
+        source="arXiv 2501.03262",
+        differs="KL is not part of the reward",
+        test=ADVANTAGE_TEST,
+        config=_outcome("reinforce_pp", AdvantageConfig(method="reinforce_pp")),
+    ),
+    "gigpo": Method(
+        summary="GRPO plus a step advantage among turns that stood before the same observation",
+        source="arXiv 2505.10978",
+        differs="episode statistics over trajectories, turn mean; no reference KL",
+        test=ADVANTAGE_TEST,
+        config=_outcome("gigpo", AdvantageConfig(method="gigpo"), LossConfig(aggregation="turn")),
+    ),
+    "hgpo": Method(
+        summary="step advantages from states that match with their history too, deeper matches weigh more",
+        source="arXiv 2602.22817",
+        differs="turn mean; no reference KL",
+        test=ADVANTAGE_TEST,
+        config=_outcome("hgpo", AdvantageConfig(method="hgpo"), LossConfig(aggregation="turn")),
+    ),
+    "serl": Method(
+        summary="RLSD on action tokens only, hindsight from the step's feedback",
+        source="arXiv 2605.19447",
+        differs="student log-probs are those before the update; trajectory mean",
+        test=CREDIT_TEST,
+        config=AlgorithmConfig(
+            name="serl",
+            contexts=("feedback",),
+            teacher=SYNC_10,
+            credit=CreditConfig(level="token", tokens="action", lam=RLSD_LAMBDA, clip=0.2),
+        ),
+    ),
+    "sdar": Method(
+        summary="GRPO plus a gated push towards tokens the hindsight view likes",
+        source="arXiv 2605.15155",
+        differs="plan from here instead of a skill bank; no reference KL",
+        test=LOSS_TEST,
+        config=AlgorithmConfig(
+            name="sdar",
+            contexts=("plan",),
+            credit=NO_CREDIT,
+            loss=LossConfig(distill=DistillConfig(kind="gate", coef=constant(0.01), gate_slope=5.0)),
+        ),
+    ),
+    "agent_opsd": Method(
+        summary="turns weighted by how far they moved a running belief in success",
+        source="arXiv 2608.05987",
+        differs="plan from here instead of a skill bank; no reference KL, no entropy bonus",
+        test=CREDIT_TEST,
+        config=AlgorithmConfig(
+            name="agent_opsd",
+            contexts=("plan",),
+            credit=CreditConfig(method="belief", lam=constant(0.5), clip=0.2, gamma=0.95),
+            loss=LossConfig(clip_low=0.2, clip_high=0.24, dual_clip=3.0),
+        ),
+    ),
+    "rlrt": Method(
+        summary="successes only, the ratio upside down: reward what the sibling's solution did not suggest",
+        source="arXiv 2605.10781",
+        differs="constant .5 for λ, whose value the source leaves open",
+        test=CREDIT_TEST,
+        config=AlgorithmConfig(
+            name="rlrt",
+            contexts=("successful_sibling",),
+            credit=CreditConfig(level="token", lam=constant(0.5), clip=0.5, reverse=True, side="success"),
+            loss=DAPO_CLIP,
+        ),
+    ),
+    "opsd_reverse": Method(
+        summary="OPSD with the mode-seeking divergence",
+        source="arXiv 2601.18734",
+        differs="",
+        test=DIVERGENCE_TEST,
+        config=_opsd("opsd_reverse", DistillConfig(kind="reverse_kl", element_clip=0.05)),
+    ),
+    "opsd_jsd": Method(
+        summary="OPSD with the symmetric divergence",
+        source="arXiv 2601.18734",
+        differs="",
+        test=DIVERGENCE_TEST,
+        config=_opsd("opsd_jsd", DistillConfig(kind="jsd", beta=0.5, element_clip=0.05)),
+    ),
+}
+
+PRESETS: dict[str, AlgorithmConfig] = {name: method.config for name, method in METHODS.items()}

@@ -1,0 +1,29 @@
+"""Worlds of text: the contract, the shipped environments, and how to open and check any of them.
+
+Importing this package registers every shipped id with Gymnasium.
+"""
+
+from rlsd.envs.check import Finding, check_env
+from rlsd.envs.core import AnyText, Hindsight, Info, Panel, Task, TextEnv
+from rlsd.envs.errors import DataError, EnvError, RlsdError, TaskError
+from rlsd.envs.registry import known, make, register, register_shipped
+
+register_shipped()
+
+__all__ = [
+    "AnyText",
+    "DataError",
+    "EnvError",
+    "Finding",
+    "Hindsight",
+    "Info",
+    "Panel",
+    "RlsdError",
+    "Task",
+    "TaskError",
+    "TextEnv",
+    "check_env",
+    "known",
+    "make",
+    "register",
+]

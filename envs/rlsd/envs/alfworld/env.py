@@ -1,0 +1,174 @@
+"""ALFWorld as a Gymnasium environment: text in, text out, the original's feedback word for word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rlsd.envs.alfworld.explorer import Explorer, Order
+from rlsd.envs.alfworld.hindsight import Witness
+from rlsd.envs.alfworld.library import open_library
+from rlsd.envs.alfworld.text import NOTHING_HAPPENS
+from rlsd.envs.alfworld.world import World
+from rlsd.envs.core import Hindsight, Info, Task, TextEnv
+from rlsd.envs.errors import EnvError, closest
+
+BACKENDS = ("native", "textworld")
+_ARGUMENTS = ("games", "split", "max_steps", "backend", "expert_seed", "expert_order")
+
+
+class ALFWorldEnv(TextEnv):
+    """Household tasks in text.
+
+    Args:
+        games: None (generated games, no data needed), a preset ("gen-tiny", "gen-easy", "gen-default",
+            "gen-hard"), "real" (the published games, found through ALFWORLD_DATA or RLSD_DATA), a game file,
+            or a folder of games.
+        split: train, valid_seen, valid_unseen or valid_train for the published games; a preset names its own.
+        max_steps: the episode is truncated after so many steps.
+        backend: "native", this package's engine.
+        expert_seed: None lets the explorer search where such things usually are; a number, in an order drawn
+            with it.
+        expert_order: "listed", "random" or "likely", to choose the explorer's order outright.
+
+    Reward is 1 at every step after which the goal holds, else 0; `terminated` = the goal holds.
+
+    Raises:
+        EnvError: an unknown argument, backend, preset or split.
+        DataError: games that are missing or damaged (a damaged one when it is opened by `reset`).
+
+    Example:
+        >>> import gymnasium, rlsd.envs
+        >>> env = gymnasium.make("rlsd/ALFWorld-v0", games="gen-tiny", split="test")
+        >>> observation, info = env.reset(seed=0)
+        >>> observation, reward, terminated, truncated, info = env.step(info["admissible_actions"][0])
+    """
+
+    blocking = False
+
+    def __init__(
+        self,
+        *,
+        games: str | Path | None = None,
+        split: str = "train",
+        max_steps: int = 50,
+        backend: str = "native",
+        expert_seed: int | None = None,
+        expert_order: Order | None = None,
+        render_mode: None = None,
+        **unknown: Any,
+    ) -> None:
+        for name in unknown:
+            raise EnvError(f"rlsd/ALFWorld-v0 takes no argument {name!r}{closest(name, _ARGUMENTS)}")
+        if backend == "textworld":
+            raise EnvError(
+                "backend='textworld' (the original engine) is not built in; install it with "
+                "`pip install 'rlsd[alfworld]'` and use its own interface, or keep backend='native', which plays "
+                "the same games with the same texts"
+            )
+        if backend not in BACKENDS:
+            raise EnvError(f"unknown backend {backend!r}{closest(str(backend), BACKENDS)}")
+        if not isinstance(max_steps, int) or max_steps < 1:
+            raise EnvError(f"max_steps must be a whole number of at least 1, got {max_steps!r}")
+        super().__init__()
+        self._library = open_library(games, split)
+        self._max_steps = max_steps
+        self._explorer_order: Order = expert_order or ("likely" if expert_seed is None else "random")
+        self._explorer_seed = expert_seed
+        Explorer(seed=expert_seed, order=self._explorer_order)  # an unknown order fails now
+        self._task: Task | None = None
+        self._world: World | None = None
+
+    def tasks(self) -> Sequence[Task]:
+        return self._library.tasks
+
+    def content(self, task_id: str) -> str:
+        return self._library.content(task_id)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Open the task `options["task"]`, else one drawn with the environment's generator.
+
+        Raises:
+            TaskError: an unknown task id.
+            DataError: the game's file is damaged or gone.
+        """
+        super().reset(seed=seed)
+        task = self.pick_task(options)
+        self._world = World(self._library.game(task.task_id))
+        self._task, self._steps = task, 0
+        self._witness = Witness(self._world)
+        observation = self._world.reset()
+        self._history: list[tuple[str | None, str]] = [(None, observation)]
+        self._explorer: Explorer | None = None
+        return observation, self._info(True)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Do one command; anything the world does not accept is answered with "Nothing happens."."""
+        world = self._open_world()
+        self._steps += 1
+        if isinstance(action, str):
+            observation = self._witness.step(action)
+            valid = world.understood
+        else:
+            observation, valid = NOTHING_HAPPENS, False
+        self._history.append((action, observation))
+        won = world.won
+        info = self._info(valid)
+        return observation, float(won), won, self._steps >= self._max_steps and not won, info
+
+    def hindsight(self) -> Hindsight:
+        self._open_world()
+        return self._witness.hindsight()
+
+    def expert(self, kind: str) -> str | None:
+        """The next command of "oracle" (whole state; shortest plan) or "explorer" (observations alone).
+
+        Returns "look" where there is nothing left to do: the goal holds or is out of reach.
+
+        Raises:
+            EnvError: another kind.
+        """
+        world = self._open_world()
+        if kind == "oracle":
+            route = self._witness.plan()
+            return route[0] if route else "look"
+        if kind != "explorer":
+            raise EnvError(f"unknown expert {kind!r}{closest(kind, ('explorer', 'oracle'))}")
+        if world.won:
+            return "look"
+        if self._explorer is None:
+            self._explorer = Explorer(seed=self._explorer_seed, order=self._explorer_order)
+            self._explorer.reset(self._history[0][1], world.game.task)
+            self._watched = 0
+        for command, observation in self._history[self._watched :]:
+            self._explorer.watch(command, observation)
+        self._watched = len(self._history)
+        return self._explorer.choose(world.admissible())
+
+    def close(self) -> None:
+        """Forget the episode; the environment can be reset again."""
+        self._world = self._task = None
+
+    def _open_world(self) -> World:
+        if self._world is None:
+            raise EnvError("no episode is open; call reset() first")
+        return self._world
+
+    def _info(self, valid: bool) -> dict[str, Any]:
+        world, task = self._open_world(), self._task
+        assert task is not None
+        won = world.won
+        info: Info = {
+            "task_id": task.task_id,
+            "task_type": task.task_type if task.task_type != "unknown" else world.game.task_type,
+            "goal": world.game.task,
+            "admissible_actions": world.admissible(),
+            "valid_action": valid,
+            "success": won,
+            "score": float(won),
+            "feedback": "",
+        }
+        return dict(info)

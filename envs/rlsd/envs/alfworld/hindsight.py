@@ -1,0 +1,175 @@
+"""What the teacher may know of an ALFWorld episode: plan, missing facts, whereabouts, what changed."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from rlsd.envs.alfworld.oracle import plan
+from rlsd.envs.alfworld.world import World
+from rlsd.envs.core import Hindsight
+
+_STATES = ("clean", "hot", "cool", "sliced")
+
+
+class Fact(NamedTuple):
+    """One part of the goal, in words, and whether it holds."""
+
+    text: str
+    holds: bool
+
+
+class Witness:
+    """Watches a world from the side and tells on demand; costs a copy of the state per step until asked."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._before: World | None = None
+        self._plan: tuple[str, ...] | None = None
+        self._plan_before: tuple[str, ...] | None = None
+        self._fresh = self._fresh_before = False
+
+    def step(self, command: str) -> str:
+        """Do a command in the watched world; returns its observation."""
+        self._before = self._world.copy()
+        self._plan_before, self._fresh_before = self._plan, self._fresh
+        answer = self._world.step(command)
+        self._fresh = False
+        return answer
+
+    def plan(self) -> tuple[str, ...] | None:
+        """The oracle's plan from here; None when the goal is out of reach."""
+        if not self._fresh:
+            self._plan, self._fresh = plan(self._world), True
+        return self._plan
+
+    def hindsight(self) -> Hindsight:
+        """Everything about the present state; `feedback` and `lost` speak of the last command."""
+        world, route = self._world, self.plan()
+        feedback, lost = "", ()
+        if self._before is not None:
+            if not self._fresh_before:
+                self._plan_before, self._fresh_before = plan(self._before), True
+            feedback = _feedback(self._before, world, self._plan_before, route)
+            lost = _lost(self._before, world, self._plan_before, route)
+        return Hindsight(
+            demonstration=world.game.walkthrough,
+            plan=route or (),
+            missing=tuple(fact.text for fact in goal_facts(world) if not fact.holds),
+            whereabouts=whereabouts(world),
+            distance=_steps(route),
+            lost=lost,
+            feedback=feedback,
+        )
+
+
+def goal_facts(world: World) -> tuple[Fact, ...]:
+    """The goal in parts, easiest to read first: states, then places.
+
+    Example: (Fact("some mug is hot", True), Fact("a hot mug is on a shelf", False))
+    """
+    game, goal = world.game, world.game.goal
+    thing = " ".join((*goal.states, goal.object_type))
+    ready = [o for o in game.goal_objects if world.has_states(o)]
+    facts = [
+        Fact(f"some {goal.object_type} is {s}", any(o in getattr(world, s) for o in game.goal_objects))
+        for s in goal.states
+    ]
+    if goal.kind == "look":
+        facts.append(Fact(f"you hold a {thing}", world.held in ready))
+        lit = [lamp for lamp in game.goal_targets if lamp in world.lit]
+        here = any(game.places[r] == world.place for lamp in lit for r in world.inside[lamp])
+        facts.append(Fact(f"a {goal.target_type} is turned on", bool(lit)))
+        facts.append(Fact(f"you are at a {goal.target_type} that is turned on", here))
+        return tuple(facts)
+    most = max((sum(r in world.inside[o] for o in ready) for r in game.goal_targets), default=0)
+    preposition = "in" if game.openable.intersection(game.goal_targets) else "on"
+    facts.append(Fact(f"a {thing} is {preposition} a {goal.target_type}", most >= 1))
+    if goal.count > 1:
+        facts.append(
+            Fact(f"a second {thing} is {preposition} the same {goal.target_type}", most >= goal.count)
+        )
+    return tuple(facts)
+
+
+def whereabouts(world: World) -> tuple[str, ...]:
+    """Where the things the goal speaks of are, one sentence each.
+
+    Example: ("mug 1 is in cabinet 3 (closed)", "mug 2 is in your hand, hot")
+    """
+    game, goal = world.game, world.game.goal
+    things = list(game.goal_objects)
+    if "sliced" in goal.states:
+        things += sorted(game.knives)
+    if goal.kind == "look":
+        things += game.goal_targets
+    lines = []
+    for o in things:
+        extra = [s for s in _STATES if s in goal.states and o in getattr(world, s)]
+        if goal.kind == "look" and o in game.goal_targets and o in world.lit:
+            extra.append("turned on")
+        lines.append(", ".join((f"{game.objects[o]} is {_where(world, o)}", *extra)))
+    return tuple(lines)
+
+
+def _where(world: World, o: int) -> str:
+    game = world.game
+    places = ["in your hand"] if o == world.held else []
+    for r in world.inside[o]:
+        if r in game.openable:
+            places.append(f"in {game.receptacles[r]}" + ("" if r in world.opened else " (closed)"))
+        else:
+            places.append(f"on {game.receptacles[r]}")
+    return " and ".join(places) or "out of reach"
+
+
+def _steps(route: tuple[str, ...] | None) -> float:
+    return math.inf if route is None else float(len(route))
+
+
+def _feedback(before: World, now: World, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> str:
+    if not now.understood:
+        change = "The command was refused"
+    else:
+        change = _change(before, now)
+    was, left = _steps(old), _steps(new)
+    if left == 0:
+        return f"{change}: the goal holds."
+    if math.isinf(left):
+        return f"{change}: the goal is out of reach."
+    if was == 0:
+        return f"{change}: the goal no longer holds ({left:.0f} steps left)."
+    unit = "step" if left == 1 else "steps"
+    trend = "nearer to" if left < was else "farther from" if left > was else "no nearer to"
+    count = f"{left:.0f} {unit} left" if left == was else f"{was:.0f} -> {left:.0f} {unit} left"
+    return f"{change}: {trend} the goal ({count})."
+
+
+def _change(before: World, now: World) -> str:
+    """What is different, in a few words without a full stop."""
+    game = now.game
+    if now.held != before.held:
+        o = now.held if now.held >= 0 else before.held
+        return f"{game.objects[o]} is now {_where(now, o)}"
+    for r in now.opened ^ before.opened:
+        return f"{game.receptacles[r]} is now {'open' if r in now.opened else 'closed'}"
+    for word in (*_STATES, "lit"):
+        for o in getattr(now, word) - getattr(before, word):
+            return f"{game.objects[o]} is now {'turned on' if word == 'lit' else word}"
+    if now.place != before.place:
+        here = " and ".join(game.receptacles[r] for r in game.at_place[now.place])
+        return f"You are now at {here}"
+    return "Nothing changed"
+
+
+def _lost(
+    before: World, now: World, old: tuple[str, ...] | None, new: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    gone = [
+        f"no longer true: {fact.text}"
+        for was, fact in zip(goal_facts(before), goal_facts(now), strict=True)
+        if was.holds and not fact.holds
+    ]
+    if new is None and old is not None:
+        gone.append("the goal can no longer be reached")
+    return tuple(gone)

@@ -1,0 +1,35 @@
+"""Errors that say what was given, what was expected and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RlsdError(Exception):
+    """Base of every error a user can mend; the command line prints its one line and exits with 2."""
+
+
+class TaskError(RlsdError):
+    """A task that does not exist, or an id that names none."""
+
+
+class DataError(RlsdError):
+    """A data file that is missing, damaged or not what its name says."""
+
+
+class EnvError(RlsdError):
+    """An environment id that cannot be opened, or an environment that breaks the contract."""
+
+
+def closest(given: str, known: Iterable[str]) -> str:
+    """The tail of an error about an unknown name.
+
+    >>> closest("rlds", ["grpo", "rlsd"])
+    ". Did you mean 'rlsd'? Known: grpo, rlsd."
+    """
+    names = sorted(set(known))
+    near = difflib.get_close_matches(given, names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+    return f".{hint} Known: {shown}."

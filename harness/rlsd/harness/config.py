@@ -1,0 +1,302 @@
+"""One run, one config: nested frozen models, unknown keys refused with the closest name, checked before any model loads."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from rlsd.algorithms import AlgorithmConfig, resolve
+from rlsd.envs.errors import RlsdError, closest
+
+
+class ConfigError(RlsdError):
+    """A config that cannot be run, with what to change."""
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class EnvConfig(Block):
+    id: str = "rlsd/ALFWorld-v0"
+    """A registered id, or `module:Class`."""
+    kwargs: dict[str, Any] = {}
+    """Keyword arguments of the environment, the split apart."""
+    train_split: str = "train"
+    valid_split: str = "valid"
+    """Where the best checkpoint is chosen; never the reported split."""
+    test_split: str = "test"
+    eval_kwargs: dict[str, Any] | None = None
+    """Keyword arguments for the valid and test splits, where they differ from training's."""
+
+
+class TinyConfig(Block):
+    """A Llama made from scratch, with a tokenizer trained on the environment's own text."""
+
+    layers: int = Field(default=3, ge=1)
+    dim: int = Field(default=128, ge=16)
+    heads: int = Field(default=4, ge=1)
+    vocab: int = Field(default=1024, ge=300)
+    context: int = Field(default=1024, ge=64)
+    """Longest sequence in tokens."""
+    text_episodes: int = Field(default=200, ge=1)
+    """Expert episodes whose text the tokenizer is trained on."""
+
+
+class LoraConfig(Block):
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    targets: list[str] | Literal["all-linear"] = "all-linear"
+
+
+class ModelConfig(Block):
+    path: str | None = None
+    """A transformers folder, a hub name, or a run directory (its best checkpoint's export)."""
+    tiny: TinyConfig | None = None
+    lora: LoraConfig | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    attention: Literal["sdpa", "eager"] = "sdpa"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        if (self.path is None) == (self.tiny is None):
+            raise ValueError("give either model.path (a folder or name) or model.tiny (made from scratch)")
+        return self
+
+
+class AgentConfig(Block):
+    style: Literal["think", "compact"] = "think"
+    """`think`: <think>…</think><action>…</action>; `compact`: the response is the action."""
+    memory: Literal["full", "last"] = "last"
+    """`full`: the whole conversation, rows merge; `last`: the last `keep` turns in one message."""
+    keep: int = Field(default=2, ge=0)
+    max_new_tokens: int = Field(default=512, ge=1)
+    context: int | None = Field(default=None, ge=32)
+    """Longest prompt + response in tokens; default: the model's."""
+
+
+class SamplerConfig(Block):
+    kind: Literal["hf"] = "hf"
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Below 1 the sampled distribution is truncated: refused for training."""
+    dispatch: Literal["all", "eager"] = "all"
+    """`all` waits until every live episode waits (repeatable on CPU); `eager` serves as requests come."""
+
+
+class RolloutConfig(Block):
+    tasks: int = Field(default=16, ge=1)
+    """Tasks an iteration."""
+    siblings: int = Field(default=8, ge=1)
+    """Episodes a task: G."""
+    slots: int = Field(default=128, ge=1)
+    """Episodes in flight."""
+    max_turns: int | None = Field(default=None, ge=1)
+    step_timeout_s: float = Field(default=60.0, gt=0)
+    retries: int = Field(default=1, ge=0)
+
+
+class HindsightConfig(Block):
+    """How hindsight is written down; which contexts are read is the algorithm's choice."""
+
+    max_tokens: int = Field(default=256, ge=1)
+    max_items: int | None = Field(default=None, ge=1)
+    source: Literal["own", "other_task"] = "own"
+    """`other_task`: the control experiment."""
+
+
+class SftConfig(Block):
+    """Where supervised episodes come from (`algorithm: sft`)."""
+
+    expert: Literal["explorer", "oracle"] = "explorer"
+    noise: float = Field(default=0.0, ge=0, lt=1)
+    """Share of turns played at random (never imitated), so that odd states are seen too."""
+    trajectories: str | None = None
+    """Your own episodes instead: a JSON-lines file with `goal` and `turns` of `observation`, `action`."""
+    contexts: list[str] = ["plan"]
+    """Hindsight of the teacher's view; empty trains the acting view alone."""
+    hinted_share: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the teacher's view in the loss."""
+    hinted_target: Literal["plan", "own"] = "plan"
+    """What the teacher's view imitates: the plan's next action, or the episode's own action."""
+    only_success: bool = True
+    """Leave episodes out that the expert lost."""
+
+
+class LearnerConfig(Block):
+    device: Literal["cpu", "cuda"] = "cpu"
+    lr: float = Field(default=1e-6, gt=0)
+    lr_final: float | None = Field(default=None, ge=0)
+    """With `lr_updates`: cosine from `lr` down to this."""
+    lr_updates: int | None = Field(default=None, ge=1)
+    warmup_updates: int = Field(default=0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(default=0.01, ge=0)
+    grad_clip: float = Field(default=1.0, gt=0)
+    epochs: int = Field(default=1, ge=1)
+    """Passes over an iteration's episodes."""
+    minibatches: int = Field(default=1, ge=1)
+    """Optimizer steps a pass."""
+    micro_tokens: int = Field(default=16_384, ge=64)
+    """Padded columns computed at once."""
+    merge_rows: bool = True
+    """One row for turns whose prompts extend each other; off: one row a turn (same loss, slower)."""
+
+    def lr_at(self, update: int) -> float:
+        """Learning rate of optimizer step number `update`, counted from 0."""
+        if update < self.warmup_updates:
+            return self.lr * (update + 1) / self.warmup_updates
+        if self.lr_final is None or self.lr_updates is None:
+            return self.lr
+        done = min(1.0, (update - self.warmup_updates) / max(1, self.lr_updates - self.warmup_updates))
+        return self.lr_final + (self.lr - self.lr_final) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class EvalConfig(Block):
+    every: int = Field(default=10, ge=0)
+    """Iterations between evaluations on the validation panel; 0: never."""
+    at_start: bool = True
+    episodes: int | None = Field(default=None, ge=1)
+    """The panel's first tasks only (quick looks); default: the whole panel."""
+    temperature: float = Field(default=0.0, ge=0)
+    seed: int = 0
+
+
+class RunConfig(Block):
+    """Everything a run depends on. `rlsd train FILE --set learner.lr=1e-5` changes one value."""
+
+    seed: int = 0
+    iterations: int = Field(default=100, ge=1)
+    algorithm: Annotated[AlgorithmConfig, BeforeValidator(lambda value: resolve(value))] = Field(
+        default_factory=lambda: resolve("rlsd")
+    )
+    env: EnvConfig = EnvConfig()
+    model: ModelConfig
+    agent: AgentConfig = AgentConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    hindsight: HindsightConfig = HindsightConfig()
+    sft: SftConfig = SftConfig()
+    learner: LearnerConfig = LearnerConfig()
+    eval: EvalConfig = EvalConfig()
+    reward: str | None = None
+    """`module:function` that gives an episode's return from its trajectory."""
+    checkpoint_every: int = Field(default=10, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    save_rollouts_every: int = Field(default=10, ge=0)
+    """Iterations between saved trajectories (JSON lines, gzip); 0: never."""
+    tensorboard: bool = True
+    threads: int | None = Field(default=None, ge=1)
+    """Torch's CPU threads; results are repeatable for one number of threads."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RunConfig:
+        if self.sampler.top_p < 1:
+            raise ValueError(
+                f"sampler.top_p is {self.sampler.top_p}: training log-probs are those of the untruncated "
+                "distribution; set it to 1 for training"
+            )
+        return self
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a YAML file, apply `a.b=c` overrides, check everything.
+
+    Raises:
+        ConfigError: an unreadable file, an unknown key (with the closest name), a value that does not fit.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read config {str(path)!r}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} holds no settings (expected a mapping, got {type(data).__name__})")
+    for override in overrides or []:
+        _override(data, override)
+    return parse_config(data)
+
+
+def parse_config(data: dict[str, Any]) -> RunConfig:
+    """A checked config from plain data.
+
+    Raises:
+        ConfigError: in one line.
+    """
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"--set {override!r}: expected name=value, e.g. --set learner.lr=1e-5")
+    *path, last = name.split(".")
+    place = data
+    for part in path:
+        child = place.get(part)
+        if isinstance(child, str) and part == "algorithm":
+            child = {"name": child}
+        if child is None:
+            child = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override!r}: {part!r} is a value, not a block")
+        place[part] = dict(child)
+        place = place[part]
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:  # YAML 1.1 reads 1e-5 as text
+            value = float(value)
+        except ValueError:
+            pass
+    place[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem in one line, with the closest name for an unknown key."""
+    first = error.errors()[0]
+    where = ".".join(str(p) for p in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        *path, name = [str(p) for p in first["loc"]]
+        return f"unknown config key {where!r}{closest(name, _fields_at(path))}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+    return f"config {where or 'file'}: {message}{given}{more}"
+
+
+def _fields_at(path: list[str]) -> list[str]:
+    model: Any = RunConfig
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        found = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if not found:
+            return []
+        model = found[0]
+    return list(model.model_fields)
+
+
+def import_object(spec: str, what: str) -> Any:
+    """The object `module:name` names.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    module, colon, name = spec.partition(":")
+    if not colon:
+        raise ConfigError(f"{what} is {spec!r}; expected module:name")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{what}: cannot import {spec!r}: {error}") from error

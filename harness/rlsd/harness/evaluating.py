@@ -1,0 +1,126 @@
+"""`rlsd eval` and friends: from a file, a run directory or flags to an agent on a panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlsd.agents.chat import ChatFormat
+from rlsd.agents.core import Agent
+from rlsd.agents.models import load_policy
+from rlsd.agents.scripted import EchoAgent, ExpertAgent, RandomAgent
+from rlsd.envs.core import TextEnv
+from rlsd.envs.errors import closest
+from rlsd.envs.registry import make
+from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, load_config
+from rlsd.harness.evaluate import EvalResult, evaluate, panel_of
+from rlsd.harness.progress import Progress
+from rlsd.harness.rollout import RolloutSettings
+from rlsd.harness.rundir import load_run_config
+from rlsd.harness.setup import Parts, build, make_agent, make_sampler
+from rlsd.harness.train import evaluate_parts
+
+SCRIPTED: dict[str, Callable[[int], Agent]] = {
+    "random": lambda seed: RandomAgent(seed),
+    "explorer": lambda _: ExpertAgent("explorer"),
+    "oracle": lambda _: ExpertAgent("oracle"),
+    "echo": lambda _: EchoAgent(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalRequest:
+    config: Path | None = None
+    env: str | None = None
+    agent: str | None = None
+    split: str = "test"
+    episodes: int | None = None
+    seed: int = 0
+    temperature: float | None = None
+    env_args: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+
+
+def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, str]:
+    """The result and the agent's name.
+
+    Raises:
+        ConfigError: neither or both of a config and an environment; an unknown agent.
+    """
+    progress = Progress(quiet=quiet)
+    if (request.config is None) == (request.env is None):
+        raise ConfigError("give a config file or run directory, or --env with --agent, e.g. rlsd eval runs/quickstart")
+    if request.config is not None:
+        overrides = (*request.overrides, f"eval.seed={request.seed}")
+        if request.temperature is not None:
+            overrides = (*overrides, f"eval.temperature={request.temperature}")
+        parts = parts_of(request.config, overrides)
+        result = evaluate_parts(parts, request.split, episodes=request.episodes, progress=progress)
+        return result, request.config.stem
+    assert request.env is not None
+    kwargs = env_arguments(request.env_args)
+    spec, name = request.env, request.agent or "random"
+
+    def open_env() -> TextEnv:
+        return make(spec, split=request.split, **kwargs)
+
+    env = open_env()
+    panel = panel_of(env, request.episodes)
+    env.close()
+    agent = _agent(name, request)
+    with progress.bar(f"{name} on {request.split}", len(panel[1])) as advance:
+        result = evaluate(
+            open_env,
+            agent,
+            stream=request.split,
+            settings=RolloutSettings(slots=64, hindsight=False, seed=request.seed),
+            panel=panel,
+            on_episode=lambda _: advance(),
+        )
+    return result, name
+
+
+def parts_of(path: Path, overrides: tuple[str, ...] = ()) -> Parts:
+    """Parts of a config file, or of a run directory with its best weights."""
+    if path.is_dir():
+        load_run_config(path)
+        config = load_config(path / "config.yaml", list(overrides))
+        best = path / "best"
+        if not best.is_dir():
+            raise ConfigError(f"{path} has no best/ yet: train it with eval.every > 0, or export a checkpoint")
+        return build(without_lora(config), model_path=str(best))
+    return build(load_config(path, list(overrides)))
+
+
+def without_lora(config: RunConfig) -> RunConfig:
+    """The config for weights that have their adapter merged already."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"lora": None})})
+
+
+def env_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """`name=value` pairs as keyword arguments; values are read as YAML."""
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--arg {pair!r}: expected name=value, e.g. --arg games=gen-tiny")
+        out[name] = yaml.safe_load(text)
+    return out
+
+
+def _agent(name: str, request: EvalRequest) -> Agent:
+    kind, _, place = name.partition(":")
+    if kind == "hf" and place:
+        overrides = {k: v for k, v in env_arguments(request.overrides).items() if k.startswith("agent.")}
+        settings = AgentConfig.model_validate({k.removeprefix("agent."): v for k, v in overrides.items()})
+        policy = load_policy(place)
+        config = RunConfig(model=ModelConfig(path=place), agent=settings)
+        sampler = make_sampler(config, policy, temperature=request.temperature or 0.0, seed=request.seed)
+        return make_agent(settings, ChatFormat(policy.tokenizer, sorted(policy.eos_ids)), sampler)
+    if name in SCRIPTED:
+        return SCRIPTED[name](request.seed)
+    raise ConfigError(f"unknown agent {name!r}{closest(name, [*SCRIPTED, 'hf:FOLDER'])}")

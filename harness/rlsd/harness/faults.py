@@ -1,0 +1,45 @@
+"""Named places where a run may be killed on purpose.
+
+`RLSD_KILL_AT=mid-update:3` kills the process (SIGKILL, no clean-up) the third time it comes by `mid-update`. The tests
+use this to show that a killed and resumed run equals an uninterrupted one; without the variable nothing happens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+POINTS = (
+    "mid-rollout",
+    "mid-update",
+    "before-rename",
+    "mid-metrics-line",
+    "after-checkpoint",
+    "mid-evaluation",
+)
+VARIABLE = "RLSD_KILL_AT"
+
+_seen: Counter[str] = Counter()
+
+
+def armed(name: str) -> bool:
+    """This visit of `name` is the one to die at; counts the visit."""
+    spec = os.environ.get(VARIABLE)
+    if not spec:
+        return False
+    wanted, _, count = spec.partition(":")
+    if wanted != name:
+        return False
+    _seen[name] += 1
+    return _seen[name] == int(count or 1)
+
+
+def point(name: str) -> None:
+    """Die here if armed."""
+    if armed(name):
+        kill()
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

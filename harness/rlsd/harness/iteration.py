@@ -1,0 +1,320 @@
+"""One iteration: roll out → contexts → score → credit → update → refresh the sampler.
+
+`algorithm: sft` takes the other door (expert episodes, supervised weights) and shares rows, learner and batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlsd.agents.models import split_head
+from rlsd.agents.scripted import ExpertAgent
+from rlsd.agents.seeding import derive, generator
+from rlsd.algorithms import (
+    Credit,
+    LossInputs,
+    TokenBatch,
+    assign,
+    chunked_divergence,
+    needs_divergence,
+    needs_teacher,
+    token_loss,
+    token_weights,
+)
+from rlsd.harness import faults
+from rlsd.harness.batch import flatten, token_batch, token_count
+from rlsd.harness.hints import Hints, echo_share
+from rlsd.harness.learner import TokenSlice, UpdateStats
+from rlsd.harness.progress import Progress
+from rlsd.harness.rollout import RewardFn, Rollout
+from rlsd.harness.rows import Row, student_rows, teacher_rows
+from rlsd.harness.setup import Parts, context_of, env_maker
+from rlsd.harness.sft import demonstrated, read_trajectories, sft_batch
+from rlsd.harness.types import Group, Trajectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What an iteration leaves behind."""
+
+    metrics: dict[str, Any]
+    timing: dict[str, float]
+    trajectories: Sequence[Trajectory] = ()
+    turn_credit: list[list[float]] | None = None
+    """Mean credit of each turn, by trajectory."""
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds by stage."""
+
+    timing: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.timing[name] = self.timing.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+class Iteration:
+    """Runs iterations of one run.
+
+    Args:
+        parts: model, environment, algorithm settings.
+        reward: a user's own reward, or None.
+    """
+
+    def __init__(self, parts: Parts, *, reward: RewardFn | None, progress: Progress) -> None:
+        self.parts = parts
+        self.config = parts.config
+        self.progress = progress
+        self.supervised = self.config.algorithm.name == "sft"
+        agent: Any = parts.agent
+        self.demonstrations: list[Trajectory] = []
+        if self.supervised:
+            sft = self.config.sft
+            agent = ExpertAgent(sft.expert, noise=sft.noise, seed=derive(self.config.seed, "noise"))
+            if sft.trajectories is not None:
+                self.demonstrations = read_trajectories(sft.trajectories, self.config.env.id)
+        self._advance = lambda: None
+        self.rollout = Rollout(
+            env_maker(self.config, "train"),
+            agent,
+            parts.rollout_settings(hindsight=bool(parts.hinter.contexts)),
+            reward=reward,
+            on_episode=self._watch,
+        )
+
+    def run(self, step: int) -> Outcome:
+        return self._supervised(step) if self.supervised else self._reinforced(step)
+
+    # ------------------------------------------------------------------ reinforcement
+
+    def _reinforced(self, step: int) -> Outcome:
+        parts, algorithm, clock = self.parts, self.config.algorithm, _Clock()
+        decoded = parts.sampler.decoded_tokens
+        groups = self._roll_out(step, self.config.rollout.siblings)
+        trajectories = flatten(groups)
+        clock.lap("rollout_s")
+        rows = student_rows(trajectories, merge=self.config.learner.merge_rows)
+        total = token_count(trajectories)
+        student_logp, _ = parts.learner.logprobs(rows, total)
+        clock.lap("student_s")
+        hints, teacher_logp, teacher_hidden = Hints(), None, None
+        if needs_teacher(algorithm, step):
+            hints = parts.hinter.build(groups)
+            hinted = teacher_rows(trajectories, hints.insertions, merge=self.config.learner.merge_rows)
+            with parts.teacher.weights() as model:
+                teacher_logp, teacher_hidden = parts.learner.logprobs(
+                    hinted, total, model=model, keep_hidden=needs_divergence(algorithm, step)
+                )
+            clock.lap("teacher_s")
+        reference_logp = None
+        if parts.reference is not None:
+            with parts.reference.weights() as model:
+                reference_logp, _ = parts.learner.logprobs(rows, total, model=model)
+        batch = token_batch(groups, student_logp=student_logp, teacher_logp=teacher_logp)
+        given = assign(batch, algorithm, step=step)
+        stats = self._update(rows, batch, given, teacher_hidden, reference_logp, step)
+        clock.lap("update_s")
+        parts.sampler.refresh(parts.learner.updates)
+        metrics = {
+            **_episode_metrics(groups),
+            **_update_metrics(stats),
+            "tokens": total,
+            "decoded_tokens": parts.sampler.decoded_tokens - decoded,
+            "nll": float(-student_logp.mean()) if total else 0.0,
+            "sampler_gap": float((batch.sampler_logp - student_logp).abs().max()) if total else 0.0,
+            "credit": given.diagnostics,
+            "hints": {**hints.counts, "echo": echo_share(trajectories, hints.texts)} if hints.counts else {},
+        }
+        return Outcome(
+            metrics=metrics,
+            timing=clock.timing,
+            trajectories=trajectories,
+            turn_credit=_by_trajectory(given.turn_credit, trajectories),
+        )
+
+    def _update(
+        self,
+        rows: Sequence[Row],
+        batch: TokenBatch,
+        given: Credit,
+        teacher_hidden: Tensor | None,
+        reference_logp: Tensor | None,
+        step: int,
+    ) -> list[UpdateStats]:
+        """All optimizer steps of an iteration; rows without any gradient are left out."""
+        loss_config, learner = self.config.algorithm.loss, self.parts.learner
+        weights = token_weights(batch, loss_config.aggregation, constant_tokens=loss_config.constant_tokens)
+        matters = torch.zeros_like(batch.hinted)
+        if loss_config.policy_coef:
+            matters |= given.advantage != 0
+        if loss_config.distill.active(step):
+            matters |= batch.hinted
+        if reference_logp is not None:
+            matters |= True
+        with self.parts.teacher.weights() as model:
+            _, teacher_head = split_head(model)
+
+        def loss_fn(part: TokenSlice, scale: float) -> Tensor:
+            flat, device = part.flat, part.logp.device
+            hinted = batch.hinted[flat].to(device)
+            apart = None
+            if teacher_hidden is not None:
+                distill = loss_config.distill
+                apart = torch.zeros_like(part.logp)
+                apart[hinted] = chunked_divergence(
+                    part.hidden[hinted],
+                    teacher_hidden[flat.to(teacher_hidden.device)].to(device)[hinted],
+                    part.head,
+                    teacher_head,
+                    temperature=learner.temperature,
+                    kind=distill.kind,  # type: ignore[arg-type]
+                    beta=distill.beta,
+                    element_clip=distill.element_clip,
+                )
+            inputs = LossInputs(
+                new_logp=part.logp,
+                old_logp=batch.student_logp[flat].to(device),
+                advantage=given.advantage[flat].to(device),
+                turn=batch.turn[flat].to(device),
+                sampler_logp=batch.sampler_logp[flat].to(device),
+                reference_logp=None if reference_logp is None else reference_logp[flat].to(device),
+                teacher_logp=batch.teacher_logp[flat].to(device),
+                divergence=apart,
+                hinted=hinted,
+            )
+            total = token_loss(inputs, loss_config, step=step).total
+            faults.point("mid-update")
+            return (weights[flat].to(device) * scale * total).sum()
+
+        settings, stats = self.config.learner, []
+        row_matters = [bool(torch.cat([matters[p.flat : p.flat + p.count] for p in r.places]).any()) for r in rows]
+        useful = [r for r, yes in zip(rows, row_matters) if yes]
+        for epoch in range(settings.epochs if useful else 0):
+            order = generator(self.config.seed, "minibatches", step, epoch).permutation(len(useful))
+            count = min(settings.minibatches, len(useful))
+            for part in range(count):
+                chosen = [useful[int(i)] for i in sorted(order[part::count])]
+                stats.append(learner.update(chosen, lambda s, scale=float(count): loss_fn(s, scale)))
+                self.parts.teacher.after_update(learner.updates)
+        return stats
+
+    # ------------------------------------------------------------------ supervision
+
+    def _supervised(self, step: int) -> Outcome:
+        parts, sft, clock = self.parts, self.config.sft, _Clock()
+        groups = self._own_episodes(step) if self.demonstrations else self._roll_out(step, 1)
+        metrics = _episode_metrics(groups)
+        clock.lap("rollout_s")
+        if sft.only_success:
+            kept = [_only_wins(g) for g in groups]
+            groups = [g for g in kept if g.trajectories]
+        context = context_of(self.config.agent, parts.policy)
+        groups = [demonstrated(g, parts.agent, context=context) for g in groups]
+        hints = parts.hinter.build(groups)
+        trajectories = flatten(groups)
+        made = sft_batch(
+            trajectories,
+            hints,
+            parts.agent,
+            share=sft.hinted_share,
+            target=sft.hinted_target,
+            merge=self.config.learner.merge_rows,
+        )
+        clock.lap("encode_s")
+        weights, losses = made.weights, torch.zeros(2)
+        own_tokens = token_count(trajectories)
+
+        def loss_fn(part: TokenSlice) -> Tensor:
+            per_token = -part.logp * weights[part.flat].to(part.logp.device)
+            hinted = (part.flat >= own_tokens).to(part.logp.device)
+            losses[0] += float(per_token[~hinted].sum().detach())
+            losses[1] += float(per_token[hinted].sum().detach())
+            faults.point("mid-update")
+            return per_token.sum()
+
+        stats = [parts.learner.update([*made.student, *made.teacher], loss_fn)] if trajectories else []
+        parts.sampler.refresh(parts.learner.updates)
+        clock.lap("update_s")
+        share = float(weights[own_tokens:].sum())
+        metrics |= _update_metrics(stats)
+        metrics["tokens"] = len(weights)
+        metrics["loss_student"] = float(losses[0]) / max(1e-12, 1.0 - share)
+        metrics["loss_teacher"] = float(losses[1]) / share if share else 0.0
+        metrics["hints"] = hints.counts
+        return Outcome(metrics=metrics, timing=clock.timing)
+
+    def _own_episodes(self, step: int) -> list[Group]:
+        """The next `rollout.tasks` of the user's episodes, every epoch in a new seeded order."""
+        total = len(self.demonstrations)
+        chosen: list[Group] = []
+        for i in range(step * self.config.rollout.tasks, (step + 1) * self.config.rollout.tasks):
+            order = generator(self.config.seed, "demonstrations", i // total).permutation(total)
+            trajectory = self.demonstrations[int(order[i % total])]
+            chosen.append(Group(task=trajectory.task, trajectories=(trajectory,)))
+        return chosen
+
+    # ------------------------------------------------------------------ shared
+
+    def _roll_out(self, step: int, siblings: int) -> list[Group]:
+        tasks = self.parts.tasks_of(step)
+        with self.progress.bar(f"step {step + 1}: episodes", len(tasks) * siblings) as advance:
+            self._advance = advance
+            return self.rollout.groups(tasks, siblings, stream="train", iteration=step)
+
+    def _watch(self, _: Trajectory) -> None:
+        faults.point("mid-rollout")
+        self._advance()
+
+
+def _only_wins(group: Group) -> Group:
+    return Group(task=group.task, trajectories=tuple(t for t in group.trajectories if t.success))
+
+
+def _episode_metrics(groups: Sequence[Group]) -> dict[str, Any]:
+    trajectories = flatten(groups)
+    turns = [turn for t in trajectories for turn in t.turns]
+    n = max(1, len(trajectories))
+    stops: dict[str, int] = {}
+    for t in trajectories:
+        stops[t.stop.value] = stops.get(t.stop.value, 0) + 1
+    wins = [sum(t.success for t in g.trajectories) for g in groups]
+    return {
+        "episodes": len(trajectories),
+        "failed_episodes": sum(len(g.failed) for g in groups),
+        "success": sum(t.success for t in trajectories) / n,
+        "returns": sum(t.returns for t in trajectories) / n,
+        "turns": len(turns) / n,
+        "invalid_rate": sum(not t.valid for t in turns) / max(1, len(turns)),
+        "mixed_groups": sum(0 < w < len(g.trajectories) for w, g in zip(wins, groups)) / max(1, len(groups)),
+        "stops": dict(sorted(stops.items())),
+    }
+
+
+def _update_metrics(stats: Sequence[UpdateStats]) -> dict[str, Any]:
+    n = max(1, len(stats))
+    return {
+        "loss": sum(s.loss for s in stats) / n,
+        "grad_norm": sum(s.grad_norm for s in stats) / n,
+        "updates": len(stats),
+        "trained_tokens": sum(s.tokens for s in stats),
+        "padded_tokens": sum(s.padded_tokens for s in stats),
+    }
+
+
+def _by_trajectory(turn_credit: Tensor, trajectories: Sequence[Trajectory]) -> list[list[float]]:
+    out: list[list[float]] = []
+    values, start = turn_credit.tolist(), 0
+    for trajectory in trajectories:
+        out.append(values[start : start + len(trajectory.turns)])
+        start += len(trajectory.turns)
+    return out

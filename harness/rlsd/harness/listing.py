@@ -1,0 +1,56 @@
+"""What `rlsd envs` and `rlsd methods` print."""
+
+from __future__ import annotations
+
+from rlsd.algorithms import METHODS
+from rlsd.envs.alfworld.library import PRESETS, REAL_SPLITS
+from rlsd.envs.core import Panel
+from rlsd.envs.errors import RlsdError
+from rlsd.envs.registry import known, make
+from rlsd.harness.contexts import CONTEXTS
+
+VARIANTS: dict[str, list[dict[str, str]]] = {
+    "rlsd/ALFWorld-v0": [
+        *({"games": name, "split": split} for name in PRESETS for split in ("train", "valid", "test")),
+        *({"games": "real", "split": split} for split in REAL_SPLITS),
+    ]
+}
+"""Arguments that name a data set, where an environment has several."""
+HASHED = 500
+"""Panels up to this size are hashed; a hash reads or makes every task."""
+
+
+def env_rows(*, hashes: bool = True) -> list[list[str]]:
+    """Header and one row a data set: environment, arguments, tasks, panel hash or what is missing."""
+    rows = [["environment", "data", "split", "tasks", "panel hash"]]
+    for env_id in known():
+        for kwargs in VARIANTS.get(env_id, [{"split": s} for s in ("train", "test")]):
+            rows.append([env_id, kwargs.get("games", ""), kwargs["split"], *_panel(env_id, kwargs, hashes)])
+    return rows
+
+
+def _panel(env_id: str, kwargs: dict[str, str], hashes: bool) -> tuple[str, str]:
+    try:
+        env = make(env_id, **kwargs)
+        tasks = env.tasks()
+        digest = Panel.of(env, tasks).digest if hashes and len(tasks) <= HASHED else ""
+        env.close()
+    except RlsdError as error:
+        return "-", f"missing: {error}"
+    return str(len(tasks)), digest
+
+
+def method_rows() -> list[list[str]]:
+    """Header and one row a method."""
+    rows = [["method", "what it does", "source", "test"]]
+    for name, method in METHODS.items():
+        rows.append([name, method.summary, method.source, method.test])
+    return rows
+
+
+def context_rows() -> list[list[str]]:
+    """Header and one row a hindsight context."""
+    return [
+        ["context", "scope", "the teacher reads"],
+        *[[c.name, c.scope, c.reads] for c in CONTEXTS.values()],
+    ]

@@ -1,0 +1,68 @@
+"""Progress for people: rich bars on a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+
+class Progress:
+    """What a run tells while it works.
+
+    Args:
+        quiet: say nothing at all.
+        total: iterations of the run, for the line that is printed after each.
+    """
+
+    def __init__(self, *, quiet: bool = False, total: int = 0) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
+        self.total = total
+
+    @contextmanager
+    def bar(self, what: str, count: int | None) -> Iterator[Callable[[], None]]:
+        """A bar while the block runs; the value is a function that advances it by one."""
+        if not self.console.is_terminal:
+            yield lambda: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bars(*columns, console=self.console, transient=True) as bars:
+            task = bars.add_task(what, total=count)
+            yield lambda: bars.advance(task)
+
+    @contextmanager
+    def status(self, what: str) -> Iterator[None]:
+        """A spinner while the block runs."""
+        if not self.console.is_terminal:
+            yield
+            return
+        with self.console.status(what):
+            yield
+
+    def iteration(self, record: dict[str, Any]) -> None:
+        """One line after each iteration."""
+        parts = [f"step {record['step'] + 1}/{self.total}"]
+        for name, text in (
+            ("success", "success"),
+            ("returns", "return"),
+            ("loss", "loss"),
+            ("tokens", "tokens"),
+        ):
+            if record.get(name) is not None:
+                value = record[name]
+                parts.append(f"{text} {value:.3f}" if isinstance(value, float) else f"{text} {value}")
+        if "iteration_s" in record["timing"]:
+            parts.append(f"{record['timing']['iteration_s']:.1f} s")
+        self.console.print("  ".join(parts), highlight=False)
+
+    def evaluation(self, step: int, summary: dict[str, Any]) -> None:
+        low, high = summary["interval"]
+        self.console.print(
+            f"[bold]valid[/bold] after step {step + 1}: success {100 * summary['success']:.1f} % "
+            f"[{100 * low:.1f}, {100 * high:.1f}] on {summary['episodes']} tasks",
+            highlight=False,
+        )

@@ -1,0 +1,199 @@
+"""Rollout: every episode is a coroutine, a slot takes the next episode the moment its own ends.
+
+A failed episode is data: it is tried again, and if it fails once more it leaves its group while its siblings go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rlsd.agents.core import Agent, ContextFull, EpisodeKey, History, Informed
+from rlsd.agents.seeding import derive
+from rlsd.envs.core import Hindsight, Task, TextEnv
+from rlsd.harness.boxed import BoxedEnv, EpisodeError
+from rlsd.harness.types import Failure, Group, StopReason, Trajectory, Turn
+
+RewardFn = Callable[[Trajectory], float]
+"""A user's own reward: the episode's return from the finished trajectory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutSettings:
+    slots: int = 64
+    """Episodes in flight at once."""
+    max_turns: int | None = None
+    """Turn limit beside the environment's own."""
+    step_timeout_s: float = 60.0
+    retries: int = 1
+    """How often a failed episode is tried again."""
+    hindsight: bool = True
+    """Record `Hindsight` around every step."""
+    seed: int = 0
+
+
+class Rollout:
+    """Plays tasks with an agent.
+
+    Args:
+        make_env: opens one environment; called once a slot (and again after a failure).
+        agent: who acts; one object for all episodes.
+        settings: limits.
+        reward: replaces the sum of the environment's rewards as the episode's return.
+        on_episode: called with every finished trajectory (progress bars).
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[], TextEnv],
+        agent: Agent,
+        settings: RolloutSettings,
+        *,
+        reward: RewardFn | None = None,
+        on_episode: Callable[[Trajectory], None] | None = None,
+    ) -> None:
+        self.make_env = make_env
+        self.agent = agent
+        self.settings = settings
+        self.reward = reward
+        self.on_episode = on_episode
+        self._boxes: list[BoxedEnv] = []
+
+    def groups(self, tasks: Sequence[Task], siblings: int, *, stream: str, iteration: int) -> list[Group]:
+        """Play every task `siblings` times; groups in the order of `tasks`, siblings in theirs."""
+        plan = [(EpisodeKey(stream, iteration, g, s), task) for g, task in enumerate(tasks) for s in range(siblings)]
+        done = asyncio.run(self._play(plan))
+        out: list[Group] = []
+        for g, task in enumerate(tasks):
+            mine = [t for t in done if t.key.group == g]
+            good = tuple(t for t in mine if t.error is None)
+            out.append(Group(task=task, trajectories=good, failed=tuple(t for t in mine if t.error is not None)))
+        return out
+
+    def close(self) -> None:
+        for box in self._boxes:
+            box.close()
+        self._boxes = []
+
+    async def _play(self, plan: Sequence[tuple[EpisodeKey, Task]]) -> list[Trajectory]:
+        waiting = deque(plan)
+        done: dict[tuple[int, int], Trajectory] = {}
+        workers = min(self.settings.slots, len(plan))
+        while len(self._boxes) < workers:
+            self._boxes.append(BoxedEnv(self.make_env, self.settings.step_timeout_s))
+
+        async def work(box: BoxedEnv) -> None:
+            while waiting:
+                key, task = waiting.popleft()
+                trajectory = await self._episode(box, key, task)
+                if trajectory.error is not None and key.attempt < self.settings.retries:
+                    waiting.appendleft((key._replace(attempt=key.attempt + 1), task))
+                    continue
+                done[key.group, key.sibling] = trajectory
+                if self.on_episode is not None:
+                    self.on_episode(trajectory)
+
+        async with asyncio.TaskGroup() as tasks:
+            for box in self._boxes[:workers]:
+                tasks.create_task(work(box))
+        return [done[place] for place in sorted(done)]
+
+    async def _episode(self, box: BoxedEnv, key: EpisodeKey, task: Task) -> Trajectory:
+        """One episode from reset to stop; never raises for what the environment does."""
+        self.agent.begin(key)
+        try:
+            trajectory = await self._turns(box, key, task)
+        finally:
+            self.agent.end(key)
+        if self.reward is not None and trajectory.error is None:
+            trajectory = replace(trajectory, returns=float(self.reward(trajectory)))
+        return trajectory
+
+    async def _turns(self, box: BoxedEnv, key: EpisodeKey, task: Task) -> Trajectory:
+        turns: list[Turn] = []
+        info: dict[str, Any] = {}
+        goal = ""
+        error: Failure | None = None
+        stop = StopReason.ERROR
+        try:
+            seed = derive(self.settings.seed, *key, "env")
+            observation, info = await box.call(
+                "env.reset", lambda env: env.reset(seed=seed, options={"task": task.task_id})
+            )
+            goal = str(info.get("goal", ""))
+            if isinstance(self.agent, Informed):
+                self.agent.bind(key, box.env)
+            before = await self._hindsight(box)
+            history = History(goal=goal, observations=(observation,), actions=(), admissible=_commands(info))
+            while True:
+                asked = time.perf_counter()
+                action = await self.agent.act(history, key)
+                acted = time.perf_counter()
+                observation, reward, terminated, truncated, info = await box.call(
+                    "env.step", lambda env, text=action.text: env.step(text)
+                )
+                stepped = time.perf_counter()
+                after = await self._hindsight(box)
+                turns.append(
+                    Turn(
+                        observation=history.observations[-1],
+                        action=action,
+                        reward=float(reward),
+                        next_observation=observation,
+                        valid=action.valid and bool(info.get("valid_action", True)),
+                        feedback=str(info.get("feedback", "")),
+                        hindsight_before=before,
+                        hindsight_after=after,
+                        act_s=acted - asked,
+                        step_s=stepped - acted,
+                    )
+                )
+                before = after
+                reason = self._stop(terminated, truncated, len(turns))
+                if reason is not None:
+                    stop = reason
+                    break
+                history = History(
+                    goal=goal,
+                    observations=(*history.observations, observation),
+                    actions=(*history.actions, action),
+                    admissible=_commands(info),
+                )
+        except ContextFull:
+            stop = StopReason.CONTEXT_FULL
+        except EpisodeError as failure:
+            error = Failure(boundary=failure.boundary, message=failure.message)
+        return Trajectory(
+            key=key,
+            task=task,
+            goal=goal,
+            turns=tuple(turns),
+            stop=stop,
+            success=error is None and bool(info.get("success", False)),
+            score=0.0 if error else float(info.get("score", 0.0)),
+            returns=sum(t.reward for t in turns),
+            error=error,
+        )
+
+    def _stop(self, terminated: bool, truncated: bool, turns: int) -> StopReason | None:
+        if terminated:
+            return StopReason.TERMINATED
+        if truncated:
+            return StopReason.TRUNCATED
+        if self.settings.max_turns is not None and turns >= self.settings.max_turns:
+            return StopReason.MAX_TURNS
+        return None
+
+    async def _hindsight(self, box: BoxedEnv) -> Hindsight:
+        if not self.settings.hindsight:
+            return Hindsight()
+        return await box.call("env.hindsight", lambda env: env.hindsight())
+
+
+def _commands(info: dict[str, Any]) -> tuple[str, ...] | None:
+    commands = info.get("admissible_actions")
+    return None if commands is None else tuple(commands)

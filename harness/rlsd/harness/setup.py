@@ -1,0 +1,206 @@
+"""Builds the parts of a run from its config, in the order in which they can fail cheaply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlsd.agents.chat import ChatFormat
+from rlsd.agents.hf_sampler import HFSampler
+from rlsd.agents.memory import FullHistory, LastTurns, Memory
+from rlsd.agents.models import Policy, load_policy, tiny_policy, train_tokenizer
+from rlsd.agents.policy import PolicyAgent
+from rlsd.agents.scripted import ExpertAgent
+from rlsd.agents.seeding import derive, generator
+from rlsd.algorithms import needs_reference
+from rlsd.envs.core import Task, TextEnv
+from rlsd.envs.registry import make
+from rlsd.harness.config import AgentConfig, ConfigError, RunConfig, TinyConfig
+from rlsd.harness.hints import Hinter, HintSettings
+from rlsd.harness.learner import Learner
+from rlsd.harness.rollout import Rollout, RolloutSettings
+from rlsd.harness.teacher import Teacher
+from rlsd.harness.types import Group
+
+HINT_WORDS = "plan:\nmissing:\nwhere:\nanswer:\ndemonstration:\nsuccessful attempt:\nfeedback:\nwhat happened next:\nsteps to the goal:\n…\n"
+"""The words of hindsight sections, so that a tokenizer made from scratch knows them."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """Everything a run consists of."""
+
+    config: RunConfig
+    policy: Policy
+    agent: PolicyAgent
+    sampler: HFSampler
+    learner: Learner
+    teacher: Teacher
+    reference: Teacher | None
+    """Initial weights, where the loss has a KL term."""
+    hinter: Hinter
+    tasks: list[Task]
+
+    def rollout_settings(self, *, hindsight: bool = True) -> RolloutSettings:
+        c = self.config.rollout
+        return RolloutSettings(
+            slots=c.slots,
+            max_turns=c.max_turns,
+            step_timeout_s=c.step_timeout_s,
+            retries=c.retries,
+            hindsight=hindsight,
+            seed=self.config.seed,
+        )
+
+    def tasks_of(self, step: int) -> list[Task]:
+        """Tasks of iteration `step`: every epoch is a seeded permutation of the training split."""
+        per, total = self.config.rollout.tasks, len(self.tasks)
+        order: dict[int, Any] = {}
+        chosen: list[Task] = []
+        for i in range(step * per, (step + 1) * per):
+            epoch = i // total
+            if epoch not in order:
+                order[epoch] = generator(self.config.seed, "tasks", epoch).permutation(total)
+            chosen.append(self.tasks[int(order[epoch][i % total])])
+        return chosen
+
+
+def env_maker(config: RunConfig, split: str) -> Callable[[], TextEnv]:
+    """A function that opens one environment of a split: "train", "valid" or "test"."""
+    env = config.env
+    name = {"train": env.train_split, "valid": env.valid_split, "test": env.test_split}[split]
+    kwargs = env.kwargs if split == "train" or env.eval_kwargs is None else env.eval_kwargs
+    return lambda: make(env.id, split=name, **kwargs)
+
+
+def build(config: RunConfig, *, model_path: str | None = None) -> Parts:
+    """All parts, ready for iteration 0.
+
+    Args:
+        model_path: load these weights instead of what `config.model` names (resume, evaluation of a run).
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    env = env_maker(config, "train")()
+    tasks = list(env.tasks())
+    env.close()
+    policy = _with_lora(load_or_make(config, model_path), config)
+    format = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
+    context = context_of(config.agent, policy)
+    sft = config.algorithm.name == "sft"
+    hinter = Hinter(
+        HintSettings(
+            contexts=tuple(config.sft.contexts if sft else config.algorithm.contexts),
+            max_tokens=config.hindsight.max_tokens,
+            max_items=config.hindsight.max_items,
+            source=config.hindsight.source,
+            style=config.agent.style,
+        ),
+        format,
+        context=context,
+        max_new_tokens=config.agent.max_new_tokens,
+    )
+    learner = Learner(policy, config.learner, temperature=config.sampler.temperature)
+    sampler = make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
+    teacher = config.algorithm.teacher
+    return Parts(
+        config=config,
+        policy=policy,
+        agent=make_agent(config.agent, format, sampler),
+        sampler=sampler,
+        learner=learner,
+        teacher=Teacher(policy.model, teacher.weights, tau=teacher.tau, every=teacher.every),
+        reference=Teacher(policy.model, "initial") if needs_reference(config.algorithm) else None,
+        hinter=hinter,
+        tasks=tasks,
+    )
+
+
+def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed: int) -> HFSampler:
+    return HFSampler(
+        policy.model,
+        eos_ids=policy.eos_ids,
+        temperature=temperature,
+        seed=derive(seed, "sampler"),
+        context=context_of(config.agent, policy),
+        dispatch=config.sampler.dispatch,
+    )
+
+
+def make_agent(agent: AgentConfig, format: ChatFormat, sampler: HFSampler) -> PolicyAgent:
+    memory: Memory = (
+        FullHistory(style=agent.style) if agent.memory == "full" else LastTurns(style=agent.style, keep=agent.keep)
+    )
+    return PolicyAgent(format=format, memory=memory, sampler=sampler, max_new_tokens=agent.max_new_tokens)
+
+
+def context_of(agent: AgentConfig, policy: Policy) -> int:
+    return min(agent.context or policy.context, policy.context)
+
+
+def load_or_make(config: RunConfig, model_path: str | None = None) -> Policy:
+    """The policy a config names, on the learner's device."""
+    device = config.learner.device
+    path = model_path or config.model.path
+    if path is not None:
+        folder = Path(path)
+        if (folder / "config.yaml").is_file():  # a run directory
+            folder = folder / "best" if (folder / "best").is_dir() else folder
+        return load_policy(folder if folder.exists() else path, dtype=config.model.dtype, device=device)
+    assert config.model.tiny is not None
+    return _from_scratch(config, config.model.tiny)
+
+
+def _from_scratch(config: RunConfig, tiny: TinyConfig) -> Policy:
+    """A tiny Llama whose tokenizer was trained on expert episodes of the training split."""
+    if tiny.dim % tiny.heads:
+        raise ConfigError(f"model.tiny.dim {tiny.dim} is not a multiple of model.tiny.heads {tiny.heads}")
+    make_env = env_maker(config, "train")
+    env = make_env()
+    tasks = list(env.tasks())
+    env.close()
+    pick = generator(config.seed, "tokenizer").permutation(len(tasks))[: tiny.text_episodes]
+    rollout = Rollout(make_env, ExpertAgent("explorer"), RolloutSettings(slots=1, seed=config.seed))
+    groups = rollout.groups([tasks[int(i)] for i in pick], 1, stream="tokenizer", iteration=0)
+    rollout.close()
+    tokenizer = train_tokenizer(_texts(groups), vocab_size=tiny.vocab)
+    return tiny_policy(
+        tokenizer,
+        layers=tiny.layers,
+        dim=tiny.dim,
+        heads=tiny.heads,
+        context=tiny.context,
+        seed=derive(config.seed, "weights"),
+        device=config.learner.device,
+    )
+
+
+def _texts(groups: list[Group]) -> list[str]:
+    out = [HINT_WORDS]
+    for group in groups:
+        for trajectory in group.trajectories:
+            for turn in trajectory.turns:
+                h = turn.hindsight_before
+                out += [turn.observation, turn.action.text, *h.plan, *h.missing, *h.whereabouts, h.feedback]
+            out.append(trajectory.turns[-1].next_observation if trajectory.turns else "")
+    return out
+
+
+def _with_lora(policy: Policy, config: RunConfig) -> Policy:
+    lora = config.model.lora
+    if lora is None:
+        return policy
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ConfigError("model.lora needs the package peft: pip install 'rlsd[lora]'") from error
+    torch.manual_seed(derive(config.seed, "lora"))
+    wrapped = get_peft_model(
+        policy.model,
+        LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM"),
+    )
+    return Policy(model=wrapped, tokenizer=policy.tokenizer, eos_ids=policy.eos_ids, context=policy.context)

@@ -1,0 +1,94 @@
+"""Intervals for success rates and differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+Z95 = 1.959963984540054
+
+
+def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson 1927); (0, 1) without trials.
+
+    >>> tuple(round(x, 4) for x in wilson(8, 10))
+    (0.4902, 0.9433)
+    """
+    if trials == 0:
+        return (0.0, 1.0)
+    p = successes / trials
+    centre = p + z * z / (2 * trials)
+    half = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return (max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
+
+
+def hierarchical_bootstrap(
+    differences: Sequence[Sequence[float]] | np.ndarray,
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Mean of paired differences with an interval that respects both sources of chance.
+
+    Args:
+        differences: (seeds, tasks): e.g. success after minus success before, same tasks in every seed.
+
+    Returns:
+        (mean, low, high): percentile interval; seeds are drawn with replacement, then tasks within each.
+    """
+    table = np.asarray(differences, dtype=float)
+    if table.ndim != 2 or not table.size:
+        raise ValueError(f"differences must be (seeds, tasks), got shape {table.shape}")
+    rng = np.random.default_rng(seed)
+    seeds, tasks = table.shape
+    means = np.empty(draws)
+    for i in range(draws):
+        rows = rng.integers(seeds, size=seeds)
+        columns = rng.integers(tasks, size=(seeds, tasks))
+        means[i] = table[rows[:, None], columns].mean()
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(table.mean()), float(low), float(high)
+
+
+def auc(positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np.ndarray) -> float:
+    """Probability that a positive's value exceeds a negative's, ties counted half; NaN if either side is empty."""
+    if not len(positive) or not len(negative):
+        return math.nan
+    values = np.concatenate([np.asarray(positive, float), np.asarray(negative, float)])
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks = (ends - (counts - 1) / 2)[inverse]
+    n, m = len(positive), len(negative)
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def cluster_bootstrap_auc(
+    clusters: Sequence[tuple[Sequence[float], Sequence[float]]], *, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """AUC over all clusters with a 95 % percentile interval; clusters (episodes) are drawn with replacement.
+
+    Args:
+        clusters: (positives, negatives) of each episode.
+    """
+    rng = np.random.default_rng(seed)
+    positives = [np.asarray(p, float) for p, _ in clusters]
+    negatives = [np.asarray(q, float) for _, q in clusters]
+    whole = auc(_join(positives), _join(negatives))
+    found = []
+    for _ in range(draws):
+        pick = rng.integers(len(clusters), size=len(clusters))
+        value = auc(_join([positives[i] for i in pick]), _join([negatives[i] for i in pick]))
+        if not math.isnan(value):
+            found.append(value)
+    if not found:
+        return whole, math.nan, math.nan
+    low, high = np.quantile(found, [0.025, 0.975])
+    return whole, float(low), float(high)
+
+
+def _join(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if len(parts) else np.zeros(0)

@@ -1,0 +1,171 @@
+"""The training loop. It does not know which algorithm it runs: parts do the work, each line is a verb."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlsd.envs.core import Panel, Task
+from rlsd.harness import checkpoint, faults
+from rlsd.harness.config import ConfigError, RunConfig, import_object
+from rlsd.harness.evaluate import EvalResult, evaluate, panel_of
+from rlsd.harness.exporting import save_merged
+from rlsd.harness.iteration import Iteration, Outcome
+from rlsd.harness.metrics import MetricsLog
+from rlsd.harness.progress import Progress
+from rlsd.harness.rundir import RunDir, replace_folder
+from rlsd.harness.setup import Parts, build, env_maker, make_agent, make_sampler
+
+
+def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Train until `config.iterations`, going on from the newest checkpoint in `folder` if there is one.
+
+    Returns:
+        The last evaluation's summary on the validation panel, {} if none was made.
+    """
+    run = RunDir(folder)
+    run.open(config)
+    try:
+        return _Training(config, run, progress or Progress(quiet=True)).run()
+    finally:
+        run.close()
+
+
+class _Training:
+    """One process's share of a run: parts, counters, and the loop."""
+
+    def __init__(self, config: RunConfig, run: RunDir, progress: Progress) -> None:
+        self.config = config
+        self.run_dir = run
+        self.progress = progress
+        with progress.status("loading model and environment"):
+            reward = None if config.reward is None else import_object(config.reward, "reward")
+            self.parts: Parts = build(config)
+            self.valid = self._panel() if config.eval.every or config.eval.at_start else None
+        self.iterate: Callable[[int], Outcome] = Iteration(self.parts, reward=reward, progress=progress).run
+        self.best: dict[str, Any] = {}
+        self.last_eval: dict[str, Any] = {}
+        self.step = self._resume()
+        self.metrics = MetricsLog(run.path, resume_step=self.step - 1, tensorboard=config.tensorboard)
+        run.write_versions({} if self.valid is None else {"valid": self.valid[0].digest})
+
+    def run(self) -> dict[str, Any]:
+        """The loop: iterate, log, evaluate, checkpoint."""
+        config = self.config
+        if self.step == 0 and config.eval.at_start and self.valid is not None:
+            self._evaluate(-1)
+        while self.step < config.iterations:
+            step, started = self.step, time.perf_counter()
+            outcome = self.iterate(step)
+            self._keep_rollouts(step, outcome)
+            timing = {**outcome.timing, "iteration_s": time.perf_counter() - started}
+            record = self.metrics.write(step=step, kind="train", timing=timing, **outcome.metrics)
+            self.progress.iteration(record)
+            last = step + 1 == config.iterations
+            if config.eval.every and ((step + 1) % config.eval.every == 0 or last):
+                self._evaluate(step)
+            self.step += 1
+            if self.step % config.checkpoint_every == 0 or last:
+                self._checkpoint()
+        self.metrics.close()
+        return self.last_eval
+
+    def _panel(self) -> tuple[Panel, list[Task]]:
+        env = env_maker(self.config, "valid")()
+        try:
+            return panel_of(env, self.config.eval.episodes)
+        finally:
+            env.close()
+
+    def _evaluate(self, step: int) -> EvalResult:
+        """Play the validation panel with the present weights; remember the best."""
+        started = time.perf_counter()
+        result = evaluate_parts(self.parts, "valid", panel=self.valid, progress=self.progress)
+        summary = result.summary()
+        timing = {"eval_s": time.perf_counter() - started}
+        self.metrics.write(step=step, kind="eval", timing=timing, **summary)
+        self.progress.evaluation(step, summary)
+        self.last_eval = summary
+        if not self.best or summary["success"] > self.best["success"]:
+            self.best = {"step": step, "success": summary["success"], "panel": summary["panel"]["digest"]}
+            self._save_best()
+        return result
+
+    def _save_best(self) -> None:
+        partial = self.run_dir.path / "best.partial"
+        save_merged(self.parts.policy, partial)
+        replace_folder(partial, self.run_dir.best)
+
+    def _keep_rollouts(self, step: int, outcome: Outcome) -> None:
+        every = self.config.save_rollouts_every
+        if every and step % every == 0 and outcome.turn_credit is not None:
+            self.run_dir.write_rollouts(step, outcome.trajectories, outcome.turn_credit)
+
+    def _checkpoint(self) -> None:
+        folder = self.run_dir.checkpoints / f"step-{self.step:06d}"
+        learner = self.parts.learner
+        state = {
+            "step": self.step,
+            "updates": learner.updates,
+            "sampler_version": self.parts.sampler.version,
+            "best": self.best,
+            "last_eval": self.last_eval,
+        }
+        optimizer, scalars = learner.optimizer_state()
+        tensors = {
+            "model": learner.weights(),
+            "optimizer": optimizer,
+            "teacher": self.parts.teacher.state(),
+            "random": {"torch": torch.get_rng_state()},
+        }
+        checkpoint.save(folder, tensors, {**state, "optimizer": scalars})
+        checkpoint.prune(self.run_dir.checkpoints, self.config.keep_checkpoints, spare=set())
+        faults.point("after-checkpoint")
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint; the step to go on from."""
+        folder = checkpoint.latest(self.run_dir.checkpoints)
+        if folder is None:
+            return 0
+        tensors, state = checkpoint.load(folder)
+        try:
+            self.parts.learner.load(tensors["model"], tensors.get("optimizer", {}), state["optimizer"])
+            self.parts.teacher.load_state(tensors.get("teacher", {}))
+            torch.set_rng_state(tensors["random"]["torch"])
+        except (KeyError, RuntimeError) as error:
+            raise checkpoint.CheckpointError(f"{folder} does not fit this config: {error}") from error
+        self.parts.learner.updates = state["updates"]
+        self.parts.sampler.refresh(state["sampler_version"])
+        self.best, self.last_eval = state["best"], state["last_eval"]
+        return int(state["step"])
+
+
+def evaluate_parts(
+    parts: Parts,
+    split: str,
+    *,
+    panel: tuple[Panel, list[Task]] | None = None,
+    episodes: int | None = None,
+    progress: Progress | None = None,
+) -> EvalResult:
+    """Evaluate a run's policy as it is now, with the config's evaluation settings."""
+    config = parts.config
+    if split not in ("train", "valid", "test"):
+        raise ConfigError(f"unknown split {split!r}; expected train, valid or test")
+    sampler = make_sampler(config, parts.policy, temperature=config.eval.temperature, seed=config.eval.seed)
+    agent = make_agent(config.agent, parts.agent.format, sampler)
+    count = len(panel[1]) if panel else episodes
+    with (progress or Progress(quiet=True)).bar(f"evaluate {split}", count) as advance:
+        return evaluate(
+            env_maker(config, split),
+            agent,
+            stream=split,
+            settings=parts.rollout_settings(hindsight=False),
+            episodes=episodes,
+            panel=panel,
+            on_episode=lambda _: advance(),
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,9 +27,7 @@ STATE_FACTS = {
 }
 
 
-def goal_text(
-    kind: str, thing: str, target: str, states: tuple[str, ...] = (), *, sliced: bool = False
-) -> str:
+def goal_text(kind: str, thing: str, target: str, states: tuple[str, ...] = (), *, sliced: bool = False) -> str:
     """A `:goal` section in the words of the published games; `kind` is place, two or look."""
 
     def about(o: str) -> str:
@@ -93,12 +92,25 @@ def random_game(seed: int) -> Game:
     kind = draw.choice(["place", "place", "place", "two", "look"])
     states = draw.choice([(), ("clean",), ("hot",), ("cool",), ("clean", "hot")]) if kind == "place" else ()
     target = "DeskLamp" if kind == "look" else draw.choice(["Drawer", "Shelf", "Fridge"])
-    text = problem_text(
-        receptacles, objects, goal_text(kind, "Mug", target, states), picky=draw.random() < 0.5
-    )
+    text = problem_text(receptacles, objects, goal_text(kind, "Mug", target, states), picky=draw.random() < 0.5)
     return Game.parse(text, task=f"tiny {kind}.", source=f"random_game({seed})")
 
 
 @pytest.fixture(scope="session")
 def make_game() -> Callable[[int], Game]:
     return random_game
+
+
+@pytest.fixture(scope="session")
+def tiny() -> SimpleNamespace:
+    """The builders above, for tests that shape their own world."""
+    return SimpleNamespace(goal_text=goal_text, problem_text=problem_text, random_game=random_game)
+
+
+@pytest.fixture
+def kitchen(tiny: SimpleNamespace) -> Game:
+    """Sink and shelf share a location; a mug in a drawer, another on the shelf, a knife, an apple, a box, a lamp."""
+    receptacles = [("SinkBasin", 1), ("Shelf", 1), ("Drawer", 2), ("Microwave", 3), ("Fridge", 4), ("Shelf", 5)]
+    objects = [("Mug", 2), ("Mug", 1), ("Knife", 5), ("Apple", 5), ("Box", 5), ("DeskLamp", 2)]
+    goal = tiny.goal_text("place", "Mug", "Shelf", ("hot",))
+    return Game.parse(tiny.problem_text(receptacles, objects, goal), task="put a hot mug in shelf.", source="kitchen")

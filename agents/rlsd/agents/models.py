@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,12 +55,13 @@ def load_policy(
         raise ModelError(f"{path} holds no config.json: give a transformers model folder (or `rlsd export` one)")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path))
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(path), dtype=DTYPES[dtype], attn_implementation=attention, output_loading_info=True
         )
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"cannot load a model from {str(path)!r}: {type(error).__name__}: {reason}") from error
+    model, report = loaded
     absent = [name for name in report["missing_keys"] if "lm_head" not in name]
     if absent:
         raise ModelError(f"{path} lacks {len(absent)} weights its config asks for, e.g. {absent[0]!r}: damaged folder?")
@@ -137,8 +138,8 @@ def tiny_policy(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> Policy:
-    """A Llama from scratch: rotary positions, tied embeddings, SwiGLU of width 8/3 dim. Weights depend on `seed` alone."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    """A Llama from scratch: tied embeddings, SwiGLU of width 8/3 dim. Its weights depend on `seed` alone."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
 
     width = -(-(dim * 8 // 3) // 32) * 32
     config = LlamaConfig(
@@ -153,11 +154,10 @@ def tiny_policy(
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
-        attn_implementation="sdpa",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     return _policy(model.to(device), tokenizer, source="the tiny model")
 
 
@@ -168,8 +168,11 @@ def parameters(model: nn.Module) -> int:
 
 def save_policy(policy: Policy, folder: Path) -> None:
     """Write a plain transformers folder that `load_policy` and any other tool reads."""
-    policy.model.save_pretrained(folder, safe_serialization=True)
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    policy.model.save_pretrained(folder)
+    if shown:
+        logging.enable_progress_bar()
     policy.tokenizer.save_pretrained(folder)
-
-
-ModelKind = Literal["folder", "tiny"]

@@ -4,9 +4,11 @@
     sampled    −sg(τ_t − s_t) · log π_new(y_t)                      OPSD's sampled-token form
     gate       sg σ(β Δ_t) · (sg τ_t − log π_new(y_t))              SDAR, arXiv 2605.15155
 
-`sampled` and `gate` need no (m, V) logits; the gate is bounded and always pushes up. τ teacher, s stored student log-prob, Δ = τ − s. What differs and why: Δ in the gate uses the log-prob before
-the update, as RLSD's does; tokens without hindsight give 0 but stay in the normaliser, so the coefficient
-means the same in every batch.
+τ teacher, s stored student log-prob, Δ = τ − s. `sampled` and `gate` need no (m, V) logits; the gate is bounded
+and pushes every token up, harder where the teacher agrees.
+
+What differs and why: Δ uses the log-prob before the update, as RLSD's does; tokens without hindsight give 0 but stay
+in the normaliser, so the coefficient means the same in every batch.
 """
 
 from __future__ import annotations

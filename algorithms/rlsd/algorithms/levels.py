@@ -16,8 +16,9 @@ Three token sets decide everything, all inside `hinted`:
     the rest   keeps m = 1: un-hinted tokens, and turns or trajectories without one evidence token, such
                as a turn whose action could not be parsed (level `token` needs no evidence)
 
-Bounds at λ = 1: [1 − ε, 1 + ε]; for `turn_token`, a product of three such numbers, one of them below,
-[(1 − ε)² / (1 + ε), (1 + ε)² / (1 − ε)]; with `mean_one` [(1 − ε) / (1 + ε), (1 + ε) / (1 − ε)].
+Bounds of the weight (m at λ = 1): [1 − ε, 1 + ε]; divided by a mean of such numbers, as under `mean_one`,
+[(1 − ε) / (1 + ε), (1 + ε) / (1 − ε)]; for `turn_token`, which is that times c(e_k),
+[(1 − ε)² / (1 + ε), (1 + ε)² / (1 − ε)].
 
 What differs and why: the paper prints min(w A, clip(w) A) in Eq. 16 while its code clips plainly; plain is
 the default, `pessimistic` gives the printed form (unbounded for A < 0). exp's argument is limited to ±20, as

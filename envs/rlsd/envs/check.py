@@ -103,8 +103,8 @@ def _info_typed(env: TextEnv) -> str:
         unknown, absent = sorted(set(info) - allowed), sorted(set(_REQUIRED) - set(info))
         if unknown:
             return (
-                f"info has unknown keys {unknown}; allowed: {sorted(allowed)}. What only the teacher may know "
-                "belongs in hindsight()"
+                f"info has unknown keys {unknown}; allowed: {sorted(allowed)}. What only the teacher may "
+                "know belongs in hindsight()"
             )
         if absent:
             return f"info lacks {absent}"
@@ -112,9 +112,7 @@ def _info_typed(env: TextEnv) -> str:
             if not isinstance(info[key], kind):
                 return f"info[{key!r}] is a {type(info[key]).__name__}"
         actions = info.get("admissible_actions")
-        if actions is not None and not (
-            isinstance(actions, list) and all(isinstance(a, str) for a in actions)
-        ):
+        if actions is not None and not (isinstance(actions, list) and all(isinstance(a, str) for a in actions)):
             return "info['admissible_actions'] must be a list of texts, or None where they cannot be listed"
         json.dumps(info)
     return ""
@@ -123,9 +121,7 @@ def _info_typed(env: TextEnv) -> str:
 def _observation_in_space(env: TextEnv) -> str:
     for entry in _play(env, 2):
         if not env.observation_space.contains(entry[0]):
-            return (
-                f"an observation of {len(entry[0])} characters left {env.observation_space}; raise max_chars"
-            )
+            return f"an observation of {len(entry[0])} characters, space {env.observation_space}; raise max_chars"
     return ""
 
 

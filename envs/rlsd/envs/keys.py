@@ -34,7 +34,7 @@ class Layout(NamedTuple):
 
 
 class KeysEnv(TextEnv):
-    """Commands: "go left", "go right", "take key", "open door". Reward: 1 at the open door, −step_cost a step.
+    """Commands: "go left", "go right", "take key", "open door". Reward: 1 at the end, −step_cost a step.
 
     Args:
         split: "train" or "test"; their layouts are disjoint.
@@ -89,9 +89,7 @@ class KeysEnv(TextEnv):
         """Highest undiscounted return of a task (default: the open one): 1 − step_cost · optimal_steps."""
         return 1.0 - self._step_cost * self.optimal_steps(task_id)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
         self._task = self.pick_task(options)
         self._layout = self._layouts[self._task.task_id]

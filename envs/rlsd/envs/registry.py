@@ -1,13 +1,14 @@
 """Open any environment by name: a registered id, a class, or one that an installed package advertises.
 
-Packages advertise under the entry-point group `rlsd.envs`: the entry's name is the id, its value the class, as
-in `"acme/Maze-v0" = "acme.maze:MazeEnv"`. An entry is loaded when its id is opened, not before.
+Packages advertise under the entry-point group `rlsd.envs`: the entry's name is the id, its value the class,
+as in `"acme/Maze-v0" = "acme.maze:MazeEnv"`. An entry is loaded when its id is opened, not before.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,14 @@ _SHIPPED = {
 }
 
 
-def register(env_id: str, entry_point: str | type[TextEnv], **kwargs: Any) -> None:
+def register(env_id: str, entry_point: str | Callable[..., TextEnv], **kwargs: Any) -> None:
     """Make `gymnasium.make(env_id)` open the class; `kwargs` become its default arguments.
 
     No wrapper is put around it: a TextEnv truncates itself and is checked by `check_env`. An id that exists
     is replaced.
     """
     registry.pop(env_id, None)
-    _gym_register(
-        env_id, entry_point=entry_point, kwargs=kwargs, order_enforce=False, disable_env_checker=True
-    )
+    _gym_register(env_id, entry_point=entry_point, kwargs=kwargs, order_enforce=False, disable_env_checker=True)
 
 
 def register_shipped() -> None:
@@ -109,9 +108,7 @@ def _import_file(path: Path) -> Any:
 
 def _call(name: str, factory: Any, kwargs: dict[str, Any]) -> Any:
     if not callable(factory):
-        raise EnvError(
-            f"{name!r} is a {type(factory).__name__}, expected a TextEnv class or a function that makes one"
-        )
+        raise EnvError(f"{name!r} is a {type(factory).__name__}, expected a TextEnv class or a function that makes one")
     try:
         return factory(**kwargs)
     except RlsdError:

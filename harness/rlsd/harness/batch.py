@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from rlsd.agents.seeding import generator
 from rlsd.algorithms.batch import TokenBatch
 from rlsd.harness.types import Group, Trajectory
 
@@ -20,13 +23,12 @@ def token_count(trajectories: Sequence[Trajectory]) -> int:
     return sum(len(turn.action.token_ids) for t in trajectories for turn in t.turns)
 
 
-def token_batch(groups: Sequence[Group], *, student_logp: Tensor, teacher_logp: Tensor | None = None) -> TokenBatch:
-    """Tables of one iteration.
+def token_batch(groups: Sequence[Group], *, student_logp: Tensor) -> TokenBatch:
+    """Tables of one iteration, without hindsight; `with_teacher` adds it.
 
     Args:
         groups: what was rolled out; errored siblings are not in it.
         student_logp: (M,) float32 nats, learner's weights before the update.
-        teacher_logp: (M,) float32 nats, NaN for tokens without hindsight; None without a teacher pass.
     """
     trajectories = flatten(groups)
     turns = [(n, k, turn) for n, t in enumerate(trajectories) for k, turn in enumerate(t.turns)]
@@ -35,15 +37,13 @@ def token_batch(groups: Sequence[Group], *, student_logp: Tensor, teacher_logp: 
     anchors: dict[tuple[int, str], int] = {}
     group_of = [g for g, group in enumerate(groups) for _ in group.trajectories]
     anchor = [anchors.setdefault((group_of[n], turn.observation), len(anchors)) for n, _, turn in turns]
-    hinted = torch.zeros_like(student_logp, dtype=torch.bool) if teacher_logp is None else ~teacher_logp.isnan()
-    teacher = student_logp if teacher_logp is None else torch.where(hinted, teacher_logp, student_logp)
     return TokenBatch(
         turn=torch.repeat_interleave(torch.arange(len(turns)), lengths),
         action_span=torch.cat(spans) if spans else torch.zeros(0, dtype=torch.bool),
         sampler_logp=torch.tensor([x for _, _, t in turns for x in t.action.logps]),
         student_logp=student_logp,
-        teacher_logp=teacher,
-        hinted=hinted,
+        teacher_logp=student_logp,
+        hinted=torch.zeros_like(student_logp, dtype=torch.bool),
         trajectory=torch.tensor([n for n, _, _ in turns], dtype=torch.long),
         position=torch.tensor([k for _, k, _ in turns], dtype=torch.long),
         step_reward=torch.tensor([t.reward for _, _, t in turns]),
@@ -56,6 +56,49 @@ def token_batch(groups: Sequence[Group], *, student_logp: Tensor, teacher_logp: 
     )
 
 
+def with_teacher(batch: TokenBatch, teacher_logp: Tensor) -> TokenBatch:
+    """`batch` with the hindsight view's log-probs (M,), NaN for tokens without hindsight."""
+    hinted = ~teacher_logp.isnan()
+    return replace(batch, teacher_logp=torch.where(hinted, teacher_logp, batch.student_logp), hinted=hinted)
+
+
 def _span(length: int, span: tuple[int, int]) -> Tensor:
     places = torch.arange(length)
     return (places >= span[0]) & (places < span[1])
+
+
+def episode_metrics(groups: Sequence[Group]) -> dict[str, Any]:
+    """How an iteration's episodes went."""
+    trajectories = flatten(groups)
+    turns = [turn for t in trajectories for turn in t.turns]
+    n = max(1, len(trajectories))
+    stops: dict[str, int] = {}
+    for t in trajectories:
+        stops[t.stop.value] = stops.get(t.stop.value, 0) + 1
+    wins = [sum(t.success for t in g.trajectories) for g in groups]
+    return {
+        "episodes": len(trajectories),
+        "failed_episodes": sum(len(g.failed) for g in groups),
+        "success": sum(t.success for t in trajectories) / n,
+        "returns": sum(t.returns for t in trajectories) / n,
+        "turns": len(turns) / n,
+        "invalid_rate": sum(not t.valid for t in turns) / max(1, len(turns)),
+        "mixed_groups": sum(0 < w < len(g.trajectories) for w, g in zip(wins, groups)) / max(1, len(groups)),
+        "stops": dict(sorted(stops.items())),
+    }
+
+
+T = TypeVar("T")
+
+
+def epochs(items: Sequence[T], per: int, step: int, *, seed: int, name: str) -> list[T]:
+    """Slice number `step` of `per` items, every epoch a new seeded permutation of all."""
+    total = len(items)
+    order: dict[int, Any] = {}
+    chosen: list[T] = []
+    for i in range(step * per, (step + 1) * per):
+        epoch = i // total
+        if epoch not in order:
+            order[epoch] = generator(seed, name, epoch).permutation(total)
+        chosen.append(items[int(order[epoch][i % total])])
+    return chosen

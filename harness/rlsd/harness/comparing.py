@@ -60,7 +60,6 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text())
-        data["panel"]["digest"], data["wins"]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        return {"panel": data["panel"], "wins": {str(k): bool(v) for k, v in data["wins"].items()}}
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise CompareError(f"{path} was not written by `rlsd eval --save` ({type(error).__name__})") from error
-    return data

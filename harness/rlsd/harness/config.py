@@ -1,7 +1,8 @@
-"""One run, one config: nested frozen models, unknown keys refused with the closest name, checked before any model loads."""
+"""One run, one config: nested frozen models, unknown keys refused, everything checked before any model loads."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 from pathlib import Path
@@ -124,6 +125,8 @@ class SftConfig(Block):
     """Weight of the teacher's view in the loss."""
     hinted_target: Literal["plan", "own"] = "plan"
     """What the teacher's view imitates: the plan's next action, or the episode's own action."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that play and encode episodes ahead; the result does not depend on their number."""
     only_success: bool = True
     """Leave episodes out that the expert lost."""
 
@@ -255,10 +258,8 @@ def _override(data: dict[str, Any], override: str) -> None:
         place = place[part]
     value = yaml.safe_load(text)
     if isinstance(value, str):
-        try:  # YAML 1.1 reads 1e-5 as text
+        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-5 as text
             value = float(value)
-        except ValueError:
-            pass
     place[last] = value
 
 

@@ -17,14 +17,14 @@ import torch
 from rlsd.agents.core import Action, EpisodeKey, History, SampleRequest
 from rlsd.agents.policy import PolicyAgent
 from rlsd.envs.core import Hindsight, TextEnv
-from rlsd.harness.batch import flatten, token_batch, token_count
+from rlsd.harness.batch import flatten, token_batch, token_count, with_teacher
 from rlsd.harness.config import ConfigError
 from rlsd.harness.evaluate import EvalResult, evaluate, panel_of
 from rlsd.harness.hints import Hinter, echo_share
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import Rollout
 from rlsd.harness.rows import student_rows, teacher_rows
-from rlsd.harness.setup import Parts, env_maker, make_agent, make_sampler
+from rlsd.harness.setup import Parts, env_maker, make_agent, make_sampler, rollout_settings
 from rlsd.harness.stats import cluster_bootstrap_auc, wilson
 from rlsd.harness.types import Group, Trajectory
 
@@ -108,7 +108,9 @@ def diagnose(
     panel = panel_of(env, episodes)
     env.close()
     with progress.bar("student episodes", len(panel[1])) as advance:
-        rollout = Rollout(make_env, parts.agent, parts.rollout_settings(), on_episode=lambda _: advance())
+        rollout = Rollout(
+            make_env, parts.agent, rollout_settings(parts.config, hindsight=True), on_episode=lambda _: advance()
+        )
         groups = rollout.groups(panel[1], 1, stream="diagnose", iteration=0)
         rollout.close()
     own = _clusters(parts, groups, hinter)
@@ -151,7 +153,7 @@ def _clusters(
     student, _ = learner.logprobs(student_rows(trajectories), total)
     with parts.teacher.weights() as model:
         teacher, _ = learner.logprobs(teacher_rows(trajectories, hints.insertions), total, model=model)
-    batch = token_batch(groups, student_logp=student, teacher_logp=teacher)
+    batch = with_teacher(token_batch(groups, student_logp=student), teacher)
     use = batch.action_span & batch.hinted
     turns = len(batch.trajectory)
     sums = torch.zeros(turns).index_add_(0, batch.turn[use], batch.gap[use])
@@ -189,7 +191,7 @@ def _views(
                 env_maker(parts.config, split),
                 agent,
                 stream=split,
-                settings=parts.rollout_settings(hindsight=False),
+                settings=rollout_settings(parts.config, hindsight=False),
                 panel=panel,
                 on_episode=lambda _, advance=advance: advance(),
             )

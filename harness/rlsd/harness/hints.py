@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -81,8 +81,12 @@ class Hinter:
                 f"{context} context tokens for the episode; lower hindsight.max_tokens or agent.max_new_tokens"
             )
 
-    def build(self, groups: Sequence[Group]) -> Hints:
-        """Hindsight for every turn that has some; trajectories are numbered through all groups in order."""
+    def build(self, groups: Sequence[Group], *, skip: Set[int] = frozenset()) -> Hints:
+        """Hindsight for every turn that has some; trajectories are numbered through all groups in order.
+
+        Args:
+            skip: trajectories nobody asks about.
+        """
         counts: Counter[str] = Counter()
         insertions: dict[tuple[int, int], Insertion] = {}
         texts: dict[tuple[int, int], str] = {}
@@ -91,7 +95,7 @@ class Hinter:
             donors = self._donors(groups, g)
             for i, trajectory in enumerate(group.trajectories):
                 donor = self._donor(trajectory, donors, i)
-                for k in range(len(trajectory.turns)):
+                for k in range(0 if number in skip else len(trajectory.turns)):
                     made = None if donor is None else self._turn(trajectory, k, donors or group, donor, counts)
                     if made is None:
                         counts["missing"] += donor is None

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from rlsd.agents.models import split_head
-from rlsd.agents.scripted import ExpertAgent
-from rlsd.agents.seeding import derive, generator
+from rlsd.agents.seeding import generator
 from rlsd.algorithms import (
     Credit,
     LossInputs,
     TokenBatch,
     assign,
+    base_advantage,
     chunked_divergence,
     needs_divergence,
     needs_teacher,
@@ -28,14 +28,14 @@ from rlsd.algorithms import (
     token_weights,
 )
 from rlsd.harness import faults
-from rlsd.harness.batch import flatten, token_batch, token_count
+from rlsd.harness.batch import episode_metrics, flatten, token_batch, token_count, with_teacher
 from rlsd.harness.hints import Hints, echo_share
 from rlsd.harness.learner import TokenSlice, UpdateStats
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import RewardFn, Rollout
 from rlsd.harness.rows import Row, student_rows, teacher_rows
-from rlsd.harness.setup import Parts, context_of, env_maker
-from rlsd.harness.sft import demonstrated, read_trajectories, sft_batch
+from rlsd.harness.setup import Parts, context_of, env_maker, rollout_settings
+from rlsd.harness.sft import SftMaker, SftStep, sft_steps
 from rlsd.harness.types import Group, Trajectory
 
 
@@ -76,18 +76,12 @@ class Iteration:
         self.config = parts.config
         self.progress = progress
         self.supervised = self.config.algorithm.name == "sft"
-        agent: Any = parts.agent
-        self.demonstrations: list[Trajectory] = []
-        if self.supervised:
-            sft = self.config.sft
-            agent = ExpertAgent(sft.expert, noise=sft.noise, seed=derive(self.config.seed, "noise"))
-            if sft.trajectories is not None:
-                self.demonstrations = read_trajectories(sft.trajectories, self.config.env.id)
+        self._steps: Iterator[SftStep] | None = None
         self._advance = lambda: None
         self.rollout = Rollout(
             env_maker(self.config, "train"),
-            agent,
-            parts.rollout_settings(hindsight=bool(parts.hinter.contexts)),
+            parts.agent,
+            rollout_settings(self.config, hindsight=bool(parts.hinter.contexts)),
             reward=reward,
             on_episode=self._watch,
         )
@@ -107,26 +101,27 @@ class Iteration:
         total = token_count(trajectories)
         student_logp, _ = parts.learner.logprobs(rows, total)
         clock.lap("student_s")
-        hints, teacher_logp, teacher_hidden = Hints(), None, None
+        batch = token_batch(groups, student_logp=student_logp)
+        hints, teacher_hidden = Hints(), None
         if needs_teacher(algorithm, step):
-            hints = parts.hinter.build(groups)
+            hints = parts.hinter.build(groups, skip=self._without_credit(batch, step))
             hinted = teacher_rows(trajectories, hints.insertions, merge=self.config.learner.merge_rows)
             with parts.teacher.weights() as model:
                 teacher_logp, teacher_hidden = parts.learner.logprobs(
                     hinted, total, model=model, keep_hidden=needs_divergence(algorithm, step)
                 )
+            batch = with_teacher(batch, teacher_logp)
             clock.lap("teacher_s")
         reference_logp = None
         if parts.reference is not None:
             with parts.reference.weights() as model:
                 reference_logp, _ = parts.learner.logprobs(rows, total, model=model)
-        batch = token_batch(groups, student_logp=student_logp, teacher_logp=teacher_logp)
         given = assign(batch, algorithm, step=step)
         stats = self._update(rows, batch, given, teacher_hidden, reference_logp, step)
         clock.lap("update_s")
         parts.sampler.refresh(parts.learner.updates)
         metrics = {
-            **_episode_metrics(groups),
+            **episode_metrics(groups),
             **_update_metrics(stats),
             "tokens": total,
             "decoded_tokens": parts.sampler.decoded_tokens - decoded,
@@ -141,6 +136,15 @@ class Iteration:
             trajectories=trajectories,
             turn_credit=_by_trajectory(given.turn_credit, trajectories),
         )
+
+    def _without_credit(self, batch: TokenBatch, step: int) -> set[int]:
+        """Trajectories whose base advantage is 0 everywhere: no hindsight can change that, so none is read."""
+        algorithm = self.config.algorithm
+        if algorithm.loss.distill.active(step):
+            return set()
+        base = base_advantage(batch, algorithm.advantage)
+        moved = set(batch.trajectory[base != 0].tolist())
+        return set(range(len(batch.group))) - moved
 
     def _update(
         self,
@@ -211,57 +215,36 @@ class Iteration:
     # ------------------------------------------------------------------ supervision
 
     def _supervised(self, step: int) -> Outcome:
-        parts, sft, clock = self.parts, self.config.sft, _Clock()
-        groups = self._own_episodes(step) if self.demonstrations else self._roll_out(step, 1)
-        metrics = _episode_metrics(groups)
-        clock.lap("rollout_s")
-        if sft.only_success:
-            kept = [_only_wins(g) for g in groups]
-            groups = [g for g in kept if g.trajectories]
-        context = context_of(self.config.agent, parts.policy)
-        groups = [demonstrated(g, parts.agent, context=context) for g in groups]
-        hints = parts.hinter.build(groups)
-        trajectories = flatten(groups)
-        made = sft_batch(
-            trajectories,
-            hints,
-            parts.agent,
-            share=sft.hinted_share,
-            target=sft.hinted_target,
-            merge=self.config.learner.merge_rows,
-        )
-        clock.lap("encode_s")
-        weights, losses = made.weights, torch.zeros(2)
-        own_tokens = token_count(trajectories)
+        parts, clock = self.parts, _Clock()
+        if self._steps is None:
+            context = context_of(self.config.agent, parts.policy)
+            maker = SftMaker(self.config, parts.tasks, parts.agent, parts.hinter, context=context)
+            self._steps = sft_steps(maker, step, self.config.iterations)
+        made = next(self._steps)
+        clock.lap("episodes_s")
+        weights, losses = made.batch.weights, torch.zeros(2)
 
         def loss_fn(part: TokenSlice) -> Tensor:
             per_token = -part.logp * weights[part.flat].to(part.logp.device)
-            hinted = (part.flat >= own_tokens).to(part.logp.device)
+            hinted = (part.flat >= made.own_tokens).to(part.logp.device)
             losses[0] += float(per_token[~hinted].sum().detach())
             losses[1] += float(per_token[hinted].sum().detach())
             faults.point("mid-update")
             return per_token.sum()
 
-        stats = [parts.learner.update([*made.student, *made.teacher], loss_fn)] if trajectories else []
+        rows = [*made.batch.student, *made.batch.teacher]
+        stats = [parts.learner.update(rows, loss_fn)] if rows else []
         parts.sampler.refresh(parts.learner.updates)
         clock.lap("update_s")
-        share = float(weights[own_tokens:].sum())
-        metrics |= _update_metrics(stats)
-        metrics["tokens"] = len(weights)
-        metrics["loss_student"] = float(losses[0]) / max(1e-12, 1.0 - share)
-        metrics["loss_teacher"] = float(losses[1]) / share if share else 0.0
-        metrics["hints"] = hints.counts
+        share = float(weights[made.own_tokens :].sum())
+        metrics = {
+            **made.metrics,
+            **_update_metrics(stats),
+            "tokens": len(weights),
+            "loss_student": float(losses[0]) / max(1e-12, 1.0 - share),
+            "loss_teacher": float(losses[1]) / share if share else 0.0,
+        }
         return Outcome(metrics=metrics, timing=clock.timing)
-
-    def _own_episodes(self, step: int) -> list[Group]:
-        """The next `rollout.tasks` of the user's episodes, every epoch in a new seeded order."""
-        total = len(self.demonstrations)
-        chosen: list[Group] = []
-        for i in range(step * self.config.rollout.tasks, (step + 1) * self.config.rollout.tasks):
-            order = generator(self.config.seed, "demonstrations", i // total).permutation(total)
-            trajectory = self.demonstrations[int(order[i % total])]
-            chosen.append(Group(task=trajectory.task, trajectories=(trajectory,)))
-        return chosen
 
     # ------------------------------------------------------------------ shared
 
@@ -274,30 +257,6 @@ class Iteration:
     def _watch(self, _: Trajectory) -> None:
         faults.point("mid-rollout")
         self._advance()
-
-
-def _only_wins(group: Group) -> Group:
-    return Group(task=group.task, trajectories=tuple(t for t in group.trajectories if t.success))
-
-
-def _episode_metrics(groups: Sequence[Group]) -> dict[str, Any]:
-    trajectories = flatten(groups)
-    turns = [turn for t in trajectories for turn in t.turns]
-    n = max(1, len(trajectories))
-    stops: dict[str, int] = {}
-    for t in trajectories:
-        stops[t.stop.value] = stops.get(t.stop.value, 0) + 1
-    wins = [sum(t.success for t in g.trajectories) for g in groups]
-    return {
-        "episodes": len(trajectories),
-        "failed_episodes": sum(len(g.failed) for g in groups),
-        "success": sum(t.success for t in trajectories) / n,
-        "returns": sum(t.returns for t in trajectories) / n,
-        "turns": len(turns) / n,
-        "invalid_rate": sum(not t.valid for t in turns) / max(1, len(turns)),
-        "mixed_groups": sum(0 < w < len(g.trajectories) for w, g in zip(wins, groups)) / max(1, len(groups)),
-        "stops": dict(sorted(stops.items())),
-    }
 
 
 def _update_metrics(stats: Sequence[UpdateStats]) -> dict[str, Any]:

@@ -135,6 +135,7 @@ class Learner:
             tokens += len(flat)
             padded += len(batch[0].ids) * len(batch)
         norm = self.accelerator.clip_grad_norm_(model.parameters(), self.settings.grad_clip)
+        assert norm is not None
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr_at(self.updates)
         self.optimizer.step()

@@ -21,7 +21,7 @@ from rlsd.harness.types import Trajectory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Sampled tokens inside a row: `count` tokens from column `column` on are tokens `flat`, `flat + 1`, … of the batch."""
+    """`count` sampled tokens from `column` on: tokens `flat`, `flat + 1`, … of the batch."""
 
     column: int
     flat: int

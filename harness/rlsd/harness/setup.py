@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.core import Sampler
 from rlsd.agents.hf_sampler import HFSampler
 from rlsd.agents.memory import FullHistory, LastTurns, Memory
 from rlsd.agents.models import Policy, load_policy, tiny_policy, train_tokenizer
@@ -19,6 +19,7 @@ from rlsd.agents.seeding import derive, generator
 from rlsd.algorithms import needs_reference
 from rlsd.envs.core import Task, TextEnv
 from rlsd.envs.registry import make
+from rlsd.harness.batch import epochs
 from rlsd.harness.config import AgentConfig, ConfigError, RunConfig, TinyConfig
 from rlsd.harness.hints import Hinter, HintSettings
 from rlsd.harness.learner import Learner
@@ -26,7 +27,10 @@ from rlsd.harness.rollout import Rollout, RolloutSettings
 from rlsd.harness.teacher import Teacher
 from rlsd.harness.types import Group
 
-HINT_WORDS = "plan:\nmissing:\nwhere:\nanswer:\ndemonstration:\nsuccessful attempt:\nfeedback:\nwhat happened next:\nsteps to the goal:\n…\n"
+HINT_WORDS = (
+    "plan:\nmissing:\nwhere:\nanswer:\ndemonstration:\nsuccessful attempt:\nfeedback:\n"
+    "what happened next:\nsteps to the goal:\n…\n"
+)
 """The words of hindsight sections, so that a tokenizer made from scratch knows them."""
 
 
@@ -45,28 +49,21 @@ class Parts:
     hinter: Hinter
     tasks: list[Task]
 
-    def rollout_settings(self, *, hindsight: bool = True) -> RolloutSettings:
-        c = self.config.rollout
-        return RolloutSettings(
-            slots=c.slots,
-            max_turns=c.max_turns,
-            step_timeout_s=c.step_timeout_s,
-            retries=c.retries,
-            hindsight=hindsight,
-            seed=self.config.seed,
-        )
-
     def tasks_of(self, step: int) -> list[Task]:
         """Tasks of iteration `step`: every epoch is a seeded permutation of the training split."""
-        per, total = self.config.rollout.tasks, len(self.tasks)
-        order: dict[int, Any] = {}
-        chosen: list[Task] = []
-        for i in range(step * per, (step + 1) * per):
-            epoch = i // total
-            if epoch not in order:
-                order[epoch] = generator(self.config.seed, "tasks", epoch).permutation(total)
-            chosen.append(self.tasks[int(order[epoch][i % total])])
-        return chosen
+        return epochs(self.tasks, self.config.rollout.tasks, step, seed=self.config.seed, name="tasks")
+
+
+def rollout_settings(config: RunConfig, *, hindsight: bool) -> RolloutSettings:
+    c = config.rollout
+    return RolloutSettings(
+        slots=c.slots,
+        max_turns=c.max_turns,
+        step_timeout_s=c.step_timeout_s,
+        retries=c.retries,
+        hindsight=hindsight,
+        seed=config.seed,
+    )
 
 
 def env_maker(config: RunConfig, split: str) -> Callable[[], TextEnv]:
@@ -91,19 +88,7 @@ def build(config: RunConfig, *, model_path: str | None = None) -> Parts:
     policy = _with_lora(load_or_make(config, model_path), config)
     format = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
     context = context_of(config.agent, policy)
-    sft = config.algorithm.name == "sft"
-    hinter = Hinter(
-        HintSettings(
-            contexts=tuple(config.sft.contexts if sft else config.algorithm.contexts),
-            max_tokens=config.hindsight.max_tokens,
-            max_items=config.hindsight.max_items,
-            source=config.hindsight.source,
-            style=config.agent.style,
-        ),
-        format,
-        context=context,
-        max_new_tokens=config.agent.max_new_tokens,
-    )
+    hinter = make_hinter(config, format, context=context)
     learner = Learner(policy, config.learner, temperature=config.sampler.temperature)
     sampler = make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
     teacher = config.algorithm.teacher
@@ -120,6 +105,18 @@ def build(config: RunConfig, *, model_path: str | None = None) -> Parts:
     )
 
 
+def make_hinter(config: RunConfig, format: ChatFormat, *, context: int) -> Hinter:
+    supervised = config.algorithm.name == "sft"
+    settings = HintSettings(
+        contexts=tuple(config.sft.contexts if supervised else config.algorithm.contexts),
+        max_tokens=config.hindsight.max_tokens,
+        max_items=config.hindsight.max_items,
+        source=config.hindsight.source,
+        style=config.agent.style,
+    )
+    return Hinter(settings, format, context=context, max_new_tokens=config.agent.max_new_tokens)
+
+
 def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed: int) -> HFSampler:
     return HFSampler(
         policy.model,
@@ -131,7 +128,7 @@ def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed:
     )
 
 
-def make_agent(agent: AgentConfig, format: ChatFormat, sampler: HFSampler) -> PolicyAgent:
+def make_agent(agent: AgentConfig, format: ChatFormat, sampler: Sampler) -> PolicyAgent:
     memory: Memory = (
         FullHistory(style=agent.style) if agent.memory == "full" else LastTurns(style=agent.style, keep=agent.keep)
     )

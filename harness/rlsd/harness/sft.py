@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+import multiprocessing
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rlsd.agents.chat import ChatFormat
 from rlsd.agents.core import EpisodeKey
 from rlsd.agents.parsing import Style
 from rlsd.agents.policy import PolicyAgent
+from rlsd.agents.scripted import EchoSampler, ExpertAgent
+from rlsd.agents.seeding import derive
 from rlsd.envs.core import Task
-from rlsd.harness.batch import token_count
-from rlsd.harness.config import ConfigError
-from rlsd.harness.hints import Hints
+from rlsd.harness.batch import episode_metrics, epochs, flatten, token_count
+from rlsd.harness.config import ConfigError, RunConfig
+from rlsd.harness.hints import Hinter, Hints
+from rlsd.harness.rollout import Rollout
 from rlsd.harness.rows import Insertion, Row, student_rows, teacher_rows
+from rlsd.harness.setup import env_maker, make_agent, make_hinter, rollout_settings
 from rlsd.harness.types import Group, StopReason, Trajectory, Turn, _turn_from
 
 
@@ -110,6 +118,112 @@ def sft_batch(
         teacher=teacher_rows(trajectories, insertions, merge=merge),
         weights=weights,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftStep:
+    """A supervised step, ready for the learner."""
+
+    batch: SftBatch
+    own_tokens: int
+    """M: tokens of the acting view; the teacher's follow."""
+    metrics: dict[str, Any]
+
+
+class SftMaker:
+    """Makes supervised steps by number: play the expert (or take the user's episodes), encode both views.
+
+    A step depends on the config and its number alone, so worker processes can prepare steps ahead.
+
+    Args:
+        config: the run's.
+        tasks: of the training split.
+        agent: renders prompts; its sampler is not used.
+        hinter: writes the teacher's view.
+        context: longest sequence in tokens.
+    """
+
+    def __init__(
+        self, config: RunConfig, tasks: Sequence[Task], agent: PolicyAgent, hinter: Hinter, *, context: int
+    ) -> None:
+        self.config = config
+        self.tasks = tasks
+        self.agent = agent
+        self.hinter = hinter
+        self.context = context
+        sft = config.sft
+        self.own = [] if sft.trajectories is None else read_trajectories(sft.trajectories, config.env.id)
+        expert = ExpertAgent(sft.expert, noise=sft.noise, seed=derive(config.seed, "noise"))
+        self.rollout = Rollout(
+            env_maker(config, "train"), expert, rollout_settings(config, hindsight=bool(hinter.contexts))
+        )
+
+    def make(self, step: int) -> SftStep:
+        """Step number `step`."""
+        per = self.config.rollout.tasks
+        if self.own:
+            groups = [
+                Group(task=t.task, trajectories=(t,))
+                for t in epochs(self.own, per, step, seed=self.config.seed, name="demonstrations")
+            ]
+        else:
+            tasks = epochs(self.tasks, per, step, seed=self.config.seed, name="tasks")
+            groups = self.rollout.groups(tasks, 1, stream="train", iteration=step)
+        metrics = episode_metrics(groups)
+        if self.config.sft.only_success:
+            groups = [g for g in map(_wins, groups) if g.trajectories]
+        groups = [demonstrated(g, self.agent, context=self.context) for g in groups]
+        hints = self.hinter.build(groups)
+        trajectories = flatten(groups)
+        batch = sft_batch(
+            trajectories,
+            hints,
+            self.agent,
+            share=self.config.sft.hinted_share,
+            target=self.config.sft.hinted_target,
+            merge=self.config.learner.merge_rows,
+        )
+        own = token_count(trajectories)
+        return SftStep(batch=batch, own_tokens=own, metrics={**metrics, "hints": hints.counts})
+
+
+def sft_steps(maker: SftMaker, first: int, last: int) -> Iterator[SftStep]:
+    """Steps `first` to `last` - 1 in order, prepared by `sft.workers` processes (0: in this one, when asked for)."""
+    workers = maker.config.sft.workers
+    if not workers:
+        for step in range(first, last):
+            yield maker.make(step)
+        return
+    tokenizer = maker.agent.format.tokenizer
+    eos = sorted(maker.agent.format.eos_ids)
+    arguments = (maker.config, list(maker.tasks), tokenizer, eos, maker.context)
+    with multiprocessing.get_context("spawn").Pool(workers, _start_worker, arguments) as pool:
+        ahead = deque(pool.apply_async(_work, (s,)) for s in range(first, min(last, first + 2 * workers)))
+        for step in range(first, last):
+            made = ahead.popleft().get()
+            following = step + 2 * workers
+            if following < last:
+                ahead.append(pool.apply_async(_work, (following,)))
+            yield made
+
+
+_maker: list[SftMaker] = []
+"""The worker process's own maker."""
+
+
+def _start_worker(config: RunConfig, tasks: list[Task], tokenizer: Any, eos: list[int], context: int) -> None:
+    torch.set_num_threads(1)
+    format = ChatFormat(tokenizer, eos)
+    agent = make_agent(config.agent, format, EchoSampler())
+    _maker.append(SftMaker(config, tasks, agent, make_hinter(config, format, context=context), context=context))
+
+
+def _work(step: int) -> SftStep:
+    return _maker[0].make(step)
+
+
+def _wins(group: Group) -> Group:
+    return Group(task=group.task, trajectories=tuple(t for t in group.trajectories if t.success))
 
 
 def read_trajectories(path: str | Path, env_id: str) -> list[Trajectory]:

@@ -18,7 +18,7 @@ from rlsd.harness.iteration import Iteration, Outcome
 from rlsd.harness.metrics import MetricsLog
 from rlsd.harness.progress import Progress
 from rlsd.harness.rundir import RunDir, replace_folder
-from rlsd.harness.setup import Parts, build, env_maker, make_agent, make_sampler
+from rlsd.harness.setup import Parts, build, env_maker, make_agent, make_sampler, rollout_settings
 
 
 def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def evaluate_parts(
             env_maker(config, split),
             agent,
             stream=split,
-            settings=parts.rollout_settings(hindsight=False),
+            settings=rollout_settings(parts.config, hindsight=False),
             episodes=episodes,
             panel=panel,
             on_episode=lambda _: advance(),

@@ -64,8 +64,8 @@ class ALFWorldEnv(TextEnv):
         if backend == "textworld":
             raise EnvError(
                 "backend='textworld' (the original engine) is not built in; install it with "
-                "`pip install 'rlsd[alfworld]'` and use its own interface, or keep backend='native', which plays "
-                "the same games with the same texts"
+                "`pip install 'rlsd[alfworld]'` and use its own interface, or keep backend='native', "
+                "which plays the same games with the same texts"
             )
         if backend not in BACKENDS:
             raise EnvError(f"unknown backend {backend!r}{closest(str(backend), BACKENDS)}")
@@ -86,9 +86,7 @@ class ALFWorldEnv(TextEnv):
     def content(self, task_id: str) -> str:
         return self._library.content(task_id)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Open the task `options["task"]`, else one drawn with the environment's generator.
 
         Raises:

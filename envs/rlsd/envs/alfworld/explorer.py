@@ -218,11 +218,7 @@ class Explorer:
         opening = sorted(c for c in self._can if c.startswith("open "))
         if opening:
             return opening[0]
-        tables = [
-            p
-            for p in self._listed
-            if _kind(p) in ("countertop", "diningtable", "sidetable", "desk", "dresser")
-        ]
+        tables = [p for p in self._listed if _kind(p) in ("countertop", "diningtable", "sidetable", "desk", "dresser")]
         for place in [*tables, *self._listed]:
             if f"go to {place}" in self._can and ("lay", place) not in self._refused:
                 self._refused.add(("lay", place))

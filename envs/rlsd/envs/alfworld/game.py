@@ -126,9 +126,7 @@ def load_game(path: str | Path) -> Game:
     except FileNotFoundError:
         raise DataError(f"{source}: no such game file; check the path, or {MEND}") from None
     except OSError as error:
-        raise DataError(
-            f"{source}: cannot be read ({error.strerror}); check the path and its rights"
-        ) from None
+        raise DataError(f"{source}: cannot be read ({error.strerror}); check the path and its rights") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{source}: not a JSON game file, perhaps truncated ({error}); {MEND}") from None
     return game_from_json(data, source)
@@ -146,9 +144,7 @@ def game_from_json(data: Any, source: str) -> Game:
     if task is None:
         match = _TASK_RULE.search(data["grammar"]) if isinstance(data.get("grammar"), str) else None
         if match is None:
-            raise DataError(
-                f'{source}: no task sentence: neither "task" nor a "task" rule in "grammar"; {MEND}'
-            )
+            raise DataError(f'{source}: no task sentence: neither "task" nor a "task" rule in "grammar"; {MEND}')
         task = match.group(1)
     walkthrough = data.get("walkthrough") or ()
     if not isinstance(task, str) or not all(isinstance(step, str) for step in walkthrough):
@@ -192,10 +188,8 @@ def _compile(facts: Facts, goal: Goal, source: str) -> dict[str, Any]:
             raise DataError(f"{source}: receptacle {r} stands at two locations; give it one")
     agent = facts.get("atlocation", ())
     if len(agent) != 1 or not place_of or not object_type:
-        found = f"{len(agent)} agent locations, {len(place_of)} placed receptacles, {len(object_type)} typed objects"
-        raise DataError(
-            f"{source}: the initial facts are incomplete ({found}; one, some and some expected); {MEND}"
-        )
+        found = f"{len(agent)} agent locations, {len(place_of)} receptacles, {len(object_type)} objects"
+        raise DataError(f"{source}: the initial facts are incomplete ({found}; one, some and some expected); {MEND}")
     loose = [o for name in ("inreceptacle", "objectatlocation") for o, _ in facts.get(name, ())]
     object_ids = sorted({*object_type, *loose})
     receptacle_ids = sorted({*receptacle_type, *place_of})
@@ -232,9 +226,7 @@ def _compile(facts: Facts, goal: Goal, source: str) -> dict[str, Any]:
     if goal.kind == "place":
         targets = [r for r, t in enumerate(receptacle_types) if t == goal.target_type]
     else:
-        targets = [
-            o for o, t in enumerate(object_types) if t == goal.target_type and o in flags["toggleable"]
-        ]
+        targets = [o for o, t in enumerate(object_types) if t == goal.target_type and o in flags["toggleable"]]
     holding = [o_of[o] for _, o in facts.get("holds", ()) if o in o_of]
     start_states = (("clean", "isclean"), ("hot", "ishot"), ("cool", "iscool"), ("sliced", "issliced"))
     return {
@@ -276,9 +268,7 @@ def _compile(facts: Facts, goal: Goal, source: str) -> dict[str, Any]:
     }
 
 
-def _fits(
-    facts: Facts, object_types: tuple[str, ...], receptacle_types: tuple[str, ...]
-) -> tuple[frozenset[int], ...]:
+def _fits(facts: Facts, object_types: tuple[str, ...], receptacle_types: tuple[str, ...]) -> tuple[frozenset[int], ...]:
     """Per object the receptacles whose type may contain its type; objects of one type share one set."""
     holders: dict[str, set[str]] = {}
     for r_type, o_type in facts.get("cancontain", ()):

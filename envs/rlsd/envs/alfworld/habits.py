@@ -60,8 +60,7 @@ winebottle: diningtable countertop garbagecan shelf sidetable cabinet fridge
 """
 
 HABITS: dict[str, tuple[str, ...]] = {
-    thing: tuple(places.split())
-    for thing, _, places in (line.partition(": ") for line in _TABLE.strip().splitlines())
+    thing: tuple(places.split()) for thing, _, places in (line.partition(": ") for line in _TABLE.strip().splitlines())
 }
 """Type of thing → receptacle types, most rewarding to look at first."""
 

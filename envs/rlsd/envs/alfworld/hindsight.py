@@ -9,6 +9,7 @@ from rlsd.envs.alfworld.oracle import plan
 from rlsd.envs.alfworld.world import World
 from rlsd.envs.core import Hindsight
 
+_IDLE = ("look", "inventory", "help", "examine")
 _STATES = ("clean", "hot", "cool", "sliced")
 
 
@@ -34,6 +35,14 @@ class Witness:
         self._before = self._world.copy()
         self._plan_before, self._fresh_before = self._plan, self._fresh
         answer = self._world.step(command)
+        old = self._plan
+        if self._fresh and old is not None:
+            # What is left of a shortest plan is shortest; keeping it also keeps the advice steady among equals.
+            if old and self._world.understood and command.strip() == old[0]:
+                self._plan = old[1:]
+                return answer
+            if not self._world.understood or command.split()[0] in _IDLE:
+                return answer
         self._fresh = False
         return answer
 
@@ -86,9 +95,7 @@ def goal_facts(world: World) -> tuple[Fact, ...]:
     preposition = "in" if game.openable.intersection(game.goal_targets) else "on"
     facts.append(Fact(f"a {thing} is {preposition} a {goal.target_type}", most >= 1))
     if goal.count > 1:
-        facts.append(
-            Fact(f"a second {thing} is {preposition} the same {goal.target_type}", most >= goal.count)
-        )
+        facts.append(Fact(f"a second {thing} is {preposition} the same {goal.target_type}", most >= goal.count))
     return tuple(facts)
 
 
@@ -162,9 +169,7 @@ def _change(before: World, now: World) -> str:
     return "Nothing changed"
 
 
-def _lost(
-    before: World, now: World, old: tuple[str, ...] | None, new: tuple[str, ...] | None
-) -> tuple[str, ...]:
+def _lost(before: World, now: World, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> tuple[str, ...]:
     gone = [
         f"no longer true: {fact.text}"
         for was, fact in zip(goal_facts(before), goal_facts(now), strict=True)

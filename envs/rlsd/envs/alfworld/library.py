@@ -123,8 +123,8 @@ def _find_real(split: str) -> Path:
     packed = [a for f in _real_candidates(split) for a in sorted(f.parent.parent.glob("games_*.tar.xz"))]
     raise DataError(
         f"the published ALFWorld games (split {split!r}) are not on this machine. Run `alfworld-download` "
-        f"where the network allows, or set ALFWORLD_DATA to the folder that holds {_RELEASE}/, or RLSD_DATA to "
-        f"the one that holds alfworld/{_RELEASE}/"
+        f"where the network allows, or set ALFWORLD_DATA to the folder that holds {_RELEASE}/, or RLSD_DATA "
+        f"to the one that holds alfworld/{_RELEASE}/"
         + (f"; or unpack {packed[0]} there" if packed else "")
         + ". games=None plays generated games and needs no data."
     )
@@ -171,17 +171,14 @@ def _folder_library(folder: str, split: str, prefix: str) -> Library:
                 continue
             found.append((f"{prefix}/{name}".removeprefix("/"), str(Path(here) / file)))
     if not found:
-        raise DataError(
-            f"{folder}: no *.tw-pddl or generated *.json game in it; check the path or the download"
-        )
+        raise DataError(f"{folder}: no *.tw-pddl or generated *.json game in it; check the path or the download")
     return _library(sorted(found), split)
 
 
 def _library(found: Sequence[tuple[str, str]], split: str) -> Library:
     paths = dict(found)
     tasks = tuple(
-        Task(env_id=ENV_ID, task_id=name, split=split, task_type=_task_type(name, path))
-        for name, path in found
+        Task(env_id=ENV_ID, task_id=name, split=split, task_type=_task_type(name, path)) for name, path in found
     )
     return Library(tasks=tasks, load=lambda t: _read(paths[t.task_id]), index={t.task_id: t for t in tasks})
 

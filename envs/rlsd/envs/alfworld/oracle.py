@@ -1,8 +1,8 @@
 """The expert that sees everything: a shortest plan from any state, found by arithmetic over few choices.
 
 A plan is a route of handlings (take, move, clean, heat, cool, slice, use), each at one receptacle. Walking
-costs one command between different locations and opening one per shut receptacle, so a route's length is a sum;
-the search is over which object, which receptacle, which appliance, and where to lay down what is in the hand.
+costs one command between different locations and opening one per shut receptacle, so a route's length is a
+sum; the search is over which object, which receptacle, which appliance, and where to lay down what is in the hand.
 The shortest over these choices is the shortest plan (checked against breadth-first search in the tests); the
 one exception is a sliced object, where only "slice first" and "slice last" are tried.
 """

@@ -103,7 +103,7 @@ def read_goal(text: str, source: str) -> Goal:
     states = tuple(word for name, word in _STATES.items() if name in names)
     properties = tuple(name for name in _PROPERTIES if name in names)
     if not unknown and "holds" in names:
-        held = {args[1] for name, args in atoms if name == "holds"}
+        held = {args[-1] for name, args in atoms if name == "holds"}
         lamps = {args[0] for name, args in atoms if name == "istoggled"}
         if len(held) == len(lamps) == 1 and set(types) == held | lamps and not targets:
             return Goal(

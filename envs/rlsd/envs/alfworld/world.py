@@ -169,16 +169,12 @@ class World:
 
     def _use(self, thing: str) -> str | None:
         o = self.game.object_index.get(thing, -1)
-        if o not in self.game.toggleable or not any(
-            self.game.places[r] == self.place for r in self.inside[o]
-        ):
+        if o not in self.game.toggleable or not any(self.game.places[r] == self.place for r in self.inside[o]):
             return None
         self.lit.add(o)
         return f"You turn on the {thing}."
 
-    def _with(
-        self, rest: str, able: frozenset[int], appliances: frozenset[int]
-    ) -> tuple[int, str, str] | None:
+    def _with(self, rest: str, able: frozenset[int], appliances: frozenset[int]) -> tuple[int, str, str] | None:
         thing, _, name = rest.partition(" with ")
         o = self.game.object_index.get(thing, -1)
         if o < 0 or o != self.held or o not in able or self._here(name) not in appliances:
@@ -237,9 +233,7 @@ class World:
         if o < 0 or o != self.held:
             return None
         if o in game.boxes:
-            return (
-                f"This is a normal {name}. In it, you see {things([game.objects[x] for x in game.boxes[o]])}."
-            )
+            return f"This is a normal {name}. In it, you see {things([game.objects[x] for x in game.boxes[o]])}."
         states = {word for word in ("clean", "hot", "cool", "sliced", "lit") if o in getattr(self, word)}
         return described(name, states, toggleable=o in game.toggleable, sliceable=o in game.sliceable)
 
@@ -249,9 +243,7 @@ class World:
             return "You are in the middle of a room. Looking quickly around you, you see nothing."
         left = sorted((o, r) for o, r in self._left if r in here and self.place in self.lies_at[o])
         near = things([game.objects[o] for o, _ in left])
-        return (
-            f"You are facing the {listing([game.receptacles[r] for r in here])}. Next to it, you see {near}."
-        )
+        return f"You are facing the {listing([game.receptacles[r] for r in here])}. Next to it, you see {near}."
 
     def _inventory(self) -> str:
         if self.held < 0:
@@ -298,9 +290,7 @@ class World:
             add("examine " + thing)
             if held in game.knives:
                 here = self.place
-                commands += [
-                    f"slice {game.objects[o]} with {thing}" for o in game.sliceable if here in self.lies_at[o]
-                ]
+                commands += [f"slice {game.objects[o]} with {thing}" for o in game.sliceable if here in self.lies_at[o]]
         commands += lamps
         commands.sort()
         return commands

@@ -1,0 +1,130 @@
+"""Opening environments by name, and what importing the package costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+from gymnasium.envs.registration import register as gym_register
+from gymnasium.envs.registration import registry
+
+from rlsd.envs import EnvError, known, make, register
+from rlsd.envs.keys import KeysEnv
+
+FORTY_LINES = '''
+from rlsd.envs import Task, TextEnv
+
+class Echo(TextEnv):
+    """Say what you are told to say."""
+
+    def tasks(self):
+        return [Task(env_id="echo", task_id=w, split="train", task_type="echo") for w in ("yes", "no")]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.task, self.left = self.pick_task(options), 3
+        return f"Say {self.task.task_id}.", self.info(True, False)
+
+    def step(self, action):
+        self.left -= 1
+        valid, won = action in ("yes", "no"), action == self.task.task_id
+        return "Hm.", float(won), won, self.left <= 0 and not won, self.info(valid, won)
+
+    def info(self, valid, won):
+        return {"task_id": self.task.task_id, "task_type": "echo", "goal": "obey", "admissible_actions": ["yes", "no"],
+                "valid_action": valid, "success": won, "score": float(won), "feedback": ""}
+
+class NotAnEnv:
+    pass
+'''
+
+
+@pytest.fixture
+def echo_file(tmp_path: Path) -> Path:
+    path = tmp_path / "echo.py"
+    path.write_text(FORTY_LINES)
+    return path
+
+
+def test_shipped_ids_are_registered() -> None:
+    assert {"rlsd/ALFWorld-v0", "rlsd/Keys-v0"} <= set(known())
+    assert isinstance(gymnasium.make("rlsd/Keys-v0"), KeysEnv)
+    assert isinstance(make("rlsd/Keys-v0", rooms=3), KeysEnv)
+    assert isinstance(make("rlsd.envs.keys:KeysEnv", rooms=3), KeysEnv)
+
+
+def test_a_file_with_a_class_is_opened_and_passes_the_checks(echo_file: Path) -> None:
+    from rlsd.envs import check_env
+
+    findings = check_env(lambda: make(f"{echo_file}:Echo"))
+    assert [f"{f.name}: {f.message}" for f in findings if not f.ok] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("rlsd/Key-v0", "Did you mean 'rlsd/Keys-v0'"),
+        ("no.such.module:Env", "no.such.module cannot be imported"),
+        ("rlsd.envs.keys:KeyEnv", "Did you mean 'KeysEnv'"),
+        ("no_such_file.py:Env", "no file"),
+        ("CartPole-v1", "expected an rlsd.envs.TextEnv"),
+        ("rlsd.envs.keys:ENV_ID", "expected a TextEnv class"),
+    ],
+)
+def test_errors_name_the_mend(name: str, words: str) -> None:
+    with pytest.raises(EnvError) as caught:
+        make(name)
+    assert words in str(caught.value)
+
+
+def test_a_class_that_is_no_environment(echo_file: Path) -> None:
+    with pytest.raises(EnvError, match="made a NotAnEnv"):
+        make(f"{echo_file}:NotAnEnv")
+
+
+def test_wrong_arguments_of_a_class(echo_file: Path) -> None:
+    with pytest.raises(EnvError, match="cannot be opened with"):
+        make(f"{echo_file}:Echo", size=3)
+
+
+def test_register_and_time_limits() -> None:
+    register("test/Short-v0", KeysEnv, rooms=3)
+    try:
+        env = make("test/Short-v0")
+        assert isinstance(env, KeysEnv)
+        assert env._rooms == 3
+    finally:
+        registry.pop("test/Short-v0")
+    gym_register("test/Limited-v0", entry_point="rlsd.envs.keys:KeysEnv", max_episode_steps=5)
+    try:
+        with pytest.raises(EnvError, match="max_episode_steps"):
+            make("test/Limited-v0")
+    finally:
+        registry.pop("test/Limited-v0")
+
+
+def test_advertised_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package on the path that advertises one sound and one broken environment."""
+    info = tmp_path / "acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[rlsd.envs]\nacme/Keys-v0 = rlsd.envs.keys:KeysEnv\nacme/Broken-v0 = acme_is_not_there:Env\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert {"acme/Keys-v0", "acme/Broken-v0"} <= set(known())
+    assert isinstance(make("acme/Keys-v0", rooms=4), KeysEnv)
+    with pytest.raises(EnvError, match=r"acme/Broken-v0.*acme_is_not_there.*cannot be loaded"):
+        make("acme/Broken-v0")
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, rlsd.envs; "
+        "print(sorted({'torch', 'transformers', 'pydantic', 'rlsd.envs.alfworld.env'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

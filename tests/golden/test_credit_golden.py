@@ -1,0 +1,111 @@
+"""Credit against numbers worked out by hand: λ = .5, ε = .2, turns Δ = [.1, .3] and [−.2, −.1, 0]."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from rlsd.algorithms import CreditConfig, TokenBatch, constant, credit, resolve
+from rlsd.algorithms.toy import toy_batch
+
+GAPS = [[[0.1, 0.3], [-0.2, -0.1, 0.0]]]
+HALF = constant(0.5)
+
+LEVELS = {
+    ("token", 1.0): [1.052585, 1.1, 0.909365, 0.952419, 1.0],
+    ("token", -1.0): [-0.952419, -0.9, -1.1, -1.052585, -1.0],
+    ("turn", 1.0): [1.1, 1.1, 0.952419, 0.952419, 0.952419],
+    ("turn", -1.0): [-0.909365, -0.909365, -1.052585, -1.052585, -1.052585],
+    ("turn_token", 1.0): [1.075317, 1.124683, 0.908004, 0.950914, 0.998337],
+    ("turn_token", -1.0): [-0.934539, -0.884192, -1.101877, -1.054314, -1.001564],
+    # mean Δ = .1 / 5 = .02: 1 ± (exp(±.02) − 1) / 2
+    ("trajectory", 1.0): [1.010101] * 5,
+    ("trajectory", -1.0): [-0.990099] * 5,
+    ("span", 1.0): [1.1, 1.1, 0.952419, 0.952419, 0.952419],
+}
+
+
+def run(batch: TokenBatch, advantage: float, config: CreditConfig, step: int = 0) -> list[float]:
+    base = torch.full(batch.trajectory.shape, advantage, dtype=torch.float64)
+    return credit(batch, base, config, step=step).advantage.tolist()
+
+
+@pytest.mark.parametrize(("level", "advantage"), list(LEVELS))
+def test_levels(level: str, advantage: float) -> None:
+    config = CreditConfig.model_validate({"level": level, "lam": 0.5})
+    assert run(toy_batch(GAPS), advantage, config) == pytest.approx(LEVELS[level, advantage], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("advantage", "gap", "expected"),
+    [(1, math.log(1.5), 1.1), (-1, math.log(1.5), -0.9), (1, -0.1, 0.952419), (-1, -0.1, -1.052585), (0, 1.0, 0.0)],
+)
+def test_paper_token(advantage: float, gap: float, expected: float) -> None:
+    config = CreditConfig(level="token", lam=HALF)
+    assert run(toy_batch([[[gap]]]), advantage, config) == pytest.approx([expected], abs=1e-6)
+
+
+def test_end_token_takes_the_turn_weight_but_gives_no_evidence() -> None:
+    """Δ = [.1, .3 | 9]: the 9 lies outside the action span, so e = .2 and not 3.13."""
+    batch = toy_batch([[[0.1, 0.1, -9.0]]], action=[True, True, False])
+    turn = 0.5 + 0.5 * math.exp(0.1)
+    assert run(batch, 1.0, CreditConfig(level="turn", lam=HALF)) == pytest.approx([turn] * 3)
+    assert run(batch, 1.0, CreditConfig(level="span", lam=HALF)) == pytest.approx([turn, turn, 1.0])
+    everything = CreditConfig(level="turn", lam=HALF, evidence="turn")
+    assert run(batch, 1.0, everything) == pytest.approx([0.9] * 3)
+    # turn_token shares e^.1 over all three tokens: c = e^.1, e^.1, .8
+    c = [math.exp(0.1), math.exp(0.1), 0.8]
+    shared = [0.5 + 0.5 * math.exp(0.1) * x / (sum(c) / 3) for x in c]
+    assert run(batch, 1.0, CreditConfig(level="turn_token", lam=HALF)) == pytest.approx(shared)
+
+
+def test_serl_weighs_each_action_token_alone() -> None:
+    batch = toy_batch([[[0.1, 0.1, -9.0]]], action=[True, True, False])
+    config = resolve("serl").credit
+    assert run(batch, 1.0, config) == pytest.approx([0.5 + 0.5 * math.exp(0.1)] * 2 + [1.0])
+
+
+def test_sum_grows_with_the_action() -> None:
+    batch = toy_batch([[[0.05, 0.05]]])
+    mean, total = (CreditConfig.model_validate({"level": "turn", "lam": 1, "reduce": r}) for r in ("mean", "sum"))
+    assert run(batch, 1.0, mean) == pytest.approx([math.exp(0.05)] * 2)
+    assert run(batch, 1.0, total) == pytest.approx([math.exp(0.1)] * 2)
+
+
+@pytest.mark.parametrize(("advantage", "expected"), [(1.0, [math.exp(-1), 1.2]), (-1.0, [-math.e, -0.8])])
+def test_pessimistic_is_equation_16_as_printed(advantage: float, expected: list[float]) -> None:
+    """min(w A, clip(w) A), Δ = [−1, 1]: for A = 1 w = [e⁻¹, e]; for A = −1 w = [e, e⁻¹], whose product is the smaller."""
+    config = CreditConfig(level="token", lam=constant(1.0), pessimistic=True)
+    assert run(toy_batch([[[-1.0, 1.0]]]), advantage, config) == pytest.approx(expected)
+
+
+def test_rlrt_turns_the_ratio_round_in_successes_only() -> None:
+    batch = toy_batch([[[0.1]], [[0.1]]], success=[True, False])
+    config = resolve("rlrt").credit
+    assert run(batch, 1.0, config) == pytest.approx([0.5 + 0.5 * math.exp(-0.1), 1.0])
+
+
+def test_mean_one_moves_credit_and_creates_none() -> None:
+    config = CreditConfig(level="token", lam=constant(1.0), mean_one="turn")
+    assert run(toy_batch([[[0.1, 0.0]]]), 1.0, config) == pytest.approx(
+        [2 * math.exp(0.1) / (math.exp(0.1) + 1), 2 / (math.exp(0.1) + 1)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("advantage", "weights"), [(1.0, [1.0451, 0.9, 1.0935]), (-1.0, [-0.9549, -1.1, -0.9065])]
+)
+def test_agent_opsd(advantage: float, weights: list[float]) -> None:
+    """B0 = .5 (one of two siblings won), γ = .95, e = [.4, −.2, .6] → b = [.0987, −.0538, .1389]."""
+    batch = toy_batch([[[0.3, 0.1], [-0.2], [0.6]], [[0.0]]], success=[True, False])
+    config = resolve("agent_opsd").credit
+    assert run(batch, advantage, config)[:4] == pytest.approx([weights[0], *weights], abs=6e-5)
+
+
+def test_schedule_fades_hindsight_out() -> None:
+    config = resolve("rlsd_token").credit
+    batch = toy_batch([[[1.0]]])
+    faded = [run(batch, 1.0, config, step)[0] for step in (0, 25, 50, 99)]
+    assert faded == pytest.approx([1.1, 1.05, 1.0, 1.0])

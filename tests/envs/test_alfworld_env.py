@@ -226,3 +226,30 @@ def test_panel_hash_tells_contents_apart(folder: Path) -> None:
 def test_public_names() -> None:
     for name in rlsd.envs.__all__:
         assert hasattr(rlsd.envs, name)
+
+
+def test_generated_games_need_no_data() -> None:
+    assert make(ID).tasks()[0].task_id.startswith("gen-default/train/")
+    findings = check_env(lambda: make(ID, games="gen-tiny", split="test"))
+    assert [f"{f.name}: {f.message}" for f in findings if not f.ok] == []
+    with pytest.raises(EnvError, match="Did you mean 'test'"):
+        make(ID, games="gen-tiny", split="tests")
+
+
+@pytest.mark.parametrize("kind", ["oracle", "explorer"])
+def test_experts_win_generated_games(kind: str) -> None:
+    env = make(ID, games="gen-easy", split="valid")
+    for task in env.tasks()[:24]:
+        env.reset(options={"task": task.task_id})
+        distance = env.hindsight().distance
+        steps = 0
+        while steps < 50:
+            steps += 1
+            action = env.expert(kind)
+            assert action is not None
+            _, _, terminated, _, info = env.step(action)
+            assert info["valid_action"]
+            if terminated:
+                break
+        assert info["success"]
+        assert kind == "explorer" or steps == distance

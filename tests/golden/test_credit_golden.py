@@ -76,7 +76,7 @@ def test_sum_grows_with_the_action() -> None:
 
 @pytest.mark.parametrize(("advantage", "expected"), [(1.0, [math.exp(-1), 1.2]), (-1.0, [-math.e, -0.8])])
 def test_pessimistic_is_equation_16_as_printed(advantage: float, expected: list[float]) -> None:
-    """min(w A, clip(w) A), Δ = [−1, 1]: for A = 1 w = [e⁻¹, e]; for A = −1 w = [e, e⁻¹], whose product is the smaller."""
+    """min(w A, clip(w) A), Δ = [−1, 1]: w = [e⁻¹, e] for A = 1 and [e, e⁻¹] for A = −1."""
     config = CreditConfig(level="token", lam=constant(1.0), pessimistic=True)
     assert run(toy_batch([[[-1.0, 1.0]]]), advantage, config) == pytest.approx(expected)
 
@@ -94,9 +94,7 @@ def test_mean_one_moves_credit_and_creates_none() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("advantage", "weights"), [(1.0, [1.0451, 0.9, 1.0935]), (-1.0, [-0.9549, -1.1, -0.9065])]
-)
+@pytest.mark.parametrize(("advantage", "weights"), [(1.0, [1.0451, 0.9, 1.0935]), (-1.0, [-0.9549, -1.1, -0.9065])])
 def test_agent_opsd(advantage: float, weights: list[float]) -> None:
     """B0 = .5 (one of two siblings won), γ = .95, e = [.4, −.2, .6] → b = [.0987, −.0538, .1389]."""
     batch = toy_batch([[[0.3, 0.1], [-0.2], [0.6]], [[0.0]]], success=[True, False])

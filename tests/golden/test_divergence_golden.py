@@ -29,7 +29,9 @@ def test_reference_numbers(kind: str, clip: float | None, expected: float) -> No
     assert got.item() == pytest.approx(expected, abs=6e-6)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("opsd", "forward_kl"), ("opsd_reverse", "reverse_kl"), ("opsd_jsd", "jsd")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("opsd", "forward_kl"), ("opsd_reverse", "reverse_kl"), ("opsd_jsd", "jsd")]
+)
 def test_presets_of_opsd(name: str, kind: str) -> None:
     config = resolve(name)
     assert (config.loss.distill.kind, config.loss.distill.element_clip) == (kind, 0.05)
@@ -40,9 +42,7 @@ def test_jsd_mixture_follows_beta() -> None:
     """β = .25 by hand: M = [.55, .275, .175]."""
     t, s = [0.7, 0.2, 0.1], [0.5, 0.3, 0.2]
     m = [0.25 * a + 0.75 * b for a, b in zip(t, s, strict=True)]
-    wanted = sum(
-        0.25 * a * math.log(a / c) + 0.75 * b * math.log(b / c) for a, b, c in zip(t, s, m, strict=True)
-    )
+    wanted = sum(0.25 * a * math.log(a / c) + 0.75 * b * math.log(b / c) for a, b, c in zip(t, s, m, strict=True))
     assert divergence(STUDENT, TEACHER, "jsd", beta=0.25).item() == pytest.approx(wanted)
 
 
@@ -65,7 +65,14 @@ def test_chunks_change_neither_value_nor_gradient(kind: str, chunk: int) -> None
     seen = torch.randn(7, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     naive = divergence(head(hidden) / 0.7, head(seen) / 0.7, kind, element_clip=0.05)  # type: ignore[arg-type]
     got = chunked_divergence(
-        hidden, seen, head, head, temperature=0.7, chunk=chunk, kind=kind, element_clip=0.05  # type: ignore[arg-type]
+        hidden,
+        seen,
+        head,
+        head,
+        temperature=0.7,
+        chunk=chunk,
+        kind=kind,
+        element_clip=0.05,  # type: ignore[arg-type]
     )
     assert torch.allclose(got, naive, atol=1e-12)
     wanted = torch.autograd.grad(naive.sum(), [hidden])
@@ -88,9 +95,9 @@ def test_nothing_in_nothing_out() -> None:
 
 
 def test_refusals_name_what_was_given() -> None:
-    with pytest.raises(AlgorithmError, match="unknown divergence 'reverse_lk'. Did you mean 'reverse_kl'"):
+    with pytest.raises(AlgorithmError, match=r"unknown divergence 'reverse_lk'\. Did you mean 'reverse_kl'"):
         divergence(STUDENT, TEACHER, "reverse_lk")  # type: ignore[arg-type]
-    with pytest.raises(AlgorithmError, match="beta between 0 and 1, given 1.0"):
+    with pytest.raises(AlgorithmError, match=r"beta between 0 and 1, given 1\.0"):
         divergence(STUDENT, TEACHER, "jsd", beta=1.0)
     with pytest.raises(AlgorithmError, match=r"student_logits \(1, 3\), teacher_logits \(1, 2\)"):
         divergence(STUDENT, TEACHER[:, :2])

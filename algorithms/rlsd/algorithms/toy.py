@@ -57,12 +57,8 @@ def toy_batch(
         hinted=shown,
         trajectory=trajectory,
         position=position,
-        step_reward=rewards
-        if step_reward is None
-        else _column("step_reward", step_reward, len(turns), 0.0, dtype),
-        anchor=torch.arange(len(turns))
-        if anchor is None
-        else _column("anchor", anchor, len(turns), 0, torch.int64),
+        step_reward=rewards if step_reward is None else _column("step_reward", step_reward, len(turns), 0.0, dtype),
+        anchor=torch.arange(len(turns)) if anchor is None else _column("anchor", anchor, len(turns), 0, torch.int64),
         valid=_column("valid", valid, len(turns), True, torch.bool),
         group=_column("group", group, trajectories, 0, torch.int64),
         returns=outcome,
@@ -70,9 +66,7 @@ def toy_batch(
     )
 
 
-def _column(
-    name: str, given: Sequence[float] | None, rows: int, otherwise: float, dtype: torch.dtype
-) -> Tensor:
+def _column(name: str, given: Sequence[float] | None, rows: int, otherwise: float, dtype: torch.dtype) -> Tensor:
     if given is None:
         return torch.full((rows,), otherwise, dtype=dtype)
     if len(given) != rows:

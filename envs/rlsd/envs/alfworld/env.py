@@ -25,7 +25,8 @@ class ALFWorldEnv(TextEnv):
         games: None (generated games, no data needed), a preset ("gen-tiny", "gen-easy", "gen-default",
             "gen-hard"), "real" (the published games, found through ALFWORLD_DATA or RLSD_DATA), a game file,
             or a folder of games.
-        split: train, valid_seen, valid_unseen or valid_train for the published games; a preset names its own.
+        split: train, valid_seen, valid_unseen or valid_train for the published games; train, valid or test
+            for presets.
         max_steps: the episode is truncated after so many steps.
         backend: "native", this package's engine.
         expert_seed: None lets the explorer search where such things usually are; a number, in an order drawn

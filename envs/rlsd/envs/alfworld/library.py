@@ -142,12 +142,11 @@ def _preset_library(name: str, split: str) -> Library:
         for task in preset_tasks(name, split)
     )
     position = {task.task_id: i for i, task in enumerate(tasks)}
-
-    @lru_cache(maxsize=_CACHED_GAMES)
-    def load(task_id: str) -> Game:
-        return preset_game(name, split, position[task_id])
-
-    return Library(tasks=tasks, load=lambda t: load(t.task_id), index={t.task_id: t for t in tasks})
+    return Library(
+        tasks=tasks,
+        load=lambda task: preset_game(name, split, position[task.task_id]),  # keeps the last games itself
+        index={task.task_id: task for task in tasks},
+    )
 
 
 @lru_cache(maxsize=64)

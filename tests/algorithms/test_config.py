@@ -1,0 +1,179 @@
+"""Presets, overrides and what a wrong setting is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+import rlsd.algorithms as algorithms
+from rlsd.algorithms import (
+    CONTEXTS,
+    METHODS,
+    PRESETS,
+    AlgorithmConfig,
+    AlgorithmError,
+    assign,
+    constant,
+    linear,
+    needs_divergence,
+    needs_reference,
+    needs_teacher,
+    resolve,
+)
+from rlsd.algorithms.toy import toy_batch
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_the_vetted_setting_of_rlsd() -> None:
+    config = resolve("rlsd")
+    assert config.contexts == ("plan",)
+    assert config.teacher.weights == "live"
+    assert (config.advantage.method, config.advantage.std) == ("grpo", True)
+    assert (config.credit.method, config.credit.level, config.credit.clip) == ("rlsd", "turn_token", 0.2)
+    assert config.credit.lam == linear(0.5, 0.0, 50)
+    assert (config.credit.side, config.credit.reduce, config.credit.mean_one) == ("both", "mean", "none")
+    assert (config.loss.policy, config.loss.clip_low, config.loss.clip_high) == ("ppo", 0.2, 0.2)
+    assert (config.loss.aggregation, config.loss.kl_coef) == ("trajectory", 0.0)
+    assert config.loss.distill.kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "level", "weights", "contexts"),
+    [
+        ("rlsd_token", "2604.03128", "token", "sync", ("answer", "demonstration")),
+        ("serl", "2605.19447", "token", "sync", ("feedback",)),
+        ("rlrt", "2605.10781", "token", "live", ("successful_sibling",)),
+        ("agent_opsd", "2608.05987", "turn_token", "live", ("plan",)),
+        ("opsd", "2601.18734", "turn_token", "initial", ("demonstration",)),
+    ],
+)
+def test_pinned_defaults(name: str, source: str, level: str, weights: str, contexts: tuple[str, ...]) -> None:
+    config = resolve(name)
+    assert source in METHODS[name].source
+    assert (config.credit.level, config.teacher.weights, config.contexts) == (level, weights, contexts)
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_every_preset_names_itself_its_source_and_a_test_that_exists(name: str) -> None:
+    method = METHODS[name]
+    assert method.config is PRESETS[name]
+    assert method.config.name == name
+    assert method.summary
+    assert method.source
+    assert (REPOSITORY / method.test).is_file()
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_every_preset_survives_a_round_trip_and_gives_credit(name: str) -> None:
+    config = resolve(name)
+    assert resolve(config) is config
+    assert resolve(config.model_dump(mode="json")) == config
+    batch = toy_batch([[[0.1, 0.2], [0.0]], [[-0.1]]], returns=[1, 0])
+    got = assign(batch, config, step=0)
+    assert got.advantage.shape == (4,)
+    assert got.turn_credit.shape == (3,)
+
+
+def test_overrides_are_merged_at_any_depth() -> None:
+    config = resolve({"name": "rlsd", "credit": {"level": "token", "lam": {"decay": 100}}, "contexts": ["answer"]})
+    assert config.credit.level == "token"
+    assert config.credit.lam == linear(0.5, 0.0, 100)
+    assert config.credit.clip == 0.2
+    assert config.contexts == ("answer",)
+    assert resolve({"name": "rlsd", "credit": {"lam": 0.3}}).credit.lam == constant(0.3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("rlds", r"unknown algorithm 'rlds'\. Did you mean 'rlsd'\? Known: .*grpo.*sft"),
+        ({"name": "grop"}, r"unknown algorithm 'grop'\. Did you mean 'grpo'\?"),
+        ({"name": 3}, r"unknown algorithm 3\. Known:"),
+        ({"credit": {}}, r"a mapping needs 'name', the preset it starts from, given credit\. Known: "),
+        (None, r"expected a name or a mapping, given None"),
+        ({"name": "rlsd", "credits": {}}, r"algorithm\.credits: unknown key 'credits'\. Did you mean 'credit'\?"),
+        (
+            {"name": "rlsd", "credit": {"lamda": 0.1}},
+            r"algorithm\.credit\.lamda: unknown key 'lamda'\. Did you mean 'lam'\?",
+        ),
+        (
+            {"name": "rlsd", "credit": {"lam": {"dekay": 1}}},
+            r"algorithm\.credit\.lam\.dekay: unknown key 'dekay'\. Did you mean 'decay'\?",
+        ),
+        (
+            {"name": "rlsd", "credit": {"level": "tokn"}},
+            r"algorithm\.credit\.level: unknown value 'tokn'\. Did you mean 'token'\? Known: .*turn_token",
+        ),
+        ({"name": "rlsd", "credit": {"clip": 3}}, r"algorithm\.credit\.clip: .*less than or equal to 1, given 3\."),
+        ({"name": "rlsd", "contexts": ["plam"]}, r"unknown context 'plam'\. Did you mean 'plan'\?"),
+        ({"name": "rlsd", "contexts": []}, r"hindsight needs a text: .*\['none'\] is the control"),
+        ({"name": "rlsd", "contexts": ["none", "plan"]}, r"'none' stands alone, given none, plan"),
+        ({"name": "rlsd", "contexts": ["plan", "plan"]}, r"each context once, given plan, plan"),
+        (
+            {"name": "rlsd", "credit": {"mean_one": "turn"}},
+            r"mean_one 'turn' cancels what level 'turn_token' says about each turn; use level 'token'",
+        ),
+        (
+            {"name": "sdar", "loss": {"distill": {"element_clip": 0.1}}},
+            r"algorithm\.loss\.distill: element_clip: expected a kind among .*, given 'gate'",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_told_what_is_right(given: Any, message: str) -> None:
+    with pytest.raises(AlgorithmError, match=message):
+        resolve(given)
+
+
+def test_every_problem_is_listed() -> None:
+    with pytest.raises(AlgorithmError) as caught:
+        resolve({"name": "rlsd", "credit": {"lamda": 1, "clip": 0}})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_own_contexts_are_named_by_module() -> None:
+    assert resolve({"name": "rlsd", "contexts": ["mine.hints:Diary"]}).contexts == ("mine.hints:Diary",)
+    assert all(set(config.contexts) <= set(CONTEXTS) for config in PRESETS.values())
+
+
+def test_configs_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        resolve("rlsd").name = "other"  # type: ignore[misc]
+
+
+def test_passes_are_made_only_when_read() -> None:
+    rlsd, opsd = resolve("rlsd"), resolve("opsd")
+    assert [needs_teacher(rlsd, step) for step in (0, 49, 50)] == [True, True, False]
+    assert not needs_teacher(resolve("grpo"), 0)
+    assert not needs_teacher(resolve("sft"), 0)
+    assert needs_teacher(opsd, 10**6)
+    assert needs_divergence(opsd, 0)
+    assert not needs_divergence(rlsd, 0)
+    assert needs_teacher(resolve("sdar"), 0)
+    assert not needs_divergence(resolve("sdar"), 0)
+    off = resolve({"name": "opsd", "loss": {"distill": {"coef": 0}}})
+    assert not needs_teacher(off, 0)
+    assert not needs_divergence(off, 0)
+    assert not needs_reference(rlsd)
+    assert needs_reference(resolve({"name": "rlsd", "loss": {"kl_coef": 0.01}}))
+
+
+def walk(model: type[BaseModel], path: str = "algorithm") -> list[tuple[str, str | None]]:
+    found: list[tuple[str, str | None]] = []
+    for name, field in model.model_fields.items():
+        found.append((f"{path}.{name}", field.description))
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += walk(field.annotation, f"{path}.{name}")
+    return found
+
+
+def test_every_field_says_what_it_is() -> None:
+    assert [path for path, description in walk(AlgorithmConfig) if not description] == []
+
+
+def test_public_names() -> None:
+    assert sorted(algorithms.__all__) == sorted(set(algorithms.__all__))
+    assert all(hasattr(algorithms, name) for name in algorithms.__all__)

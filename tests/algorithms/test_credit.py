@@ -20,11 +20,11 @@ def config(level: str, **settings: object) -> CreditConfig:
 
 def test_a_turn_without_an_action_gets_no_turn_evidence() -> None:
     """An unparseable answer: Δ exists, but nothing speaks for the turn."""
-    batch = toy_batch([[[0.1, 0.1], [5.0, 5.0]]], action=[True, True, False, False])
+    batch = toy_batch([[[0.1, 0.1], [5.0, 0.0]]], action=[True, True, False, False])
     base = torch.ones(2, dtype=torch.float64)
     for level in ("span", "turn", "turn_token"):
         assert credit(batch, base, config(level), step=0).weight[2:].tolist() == [1.0, 1.0]
-    assert credit(batch, base, config("token"), step=0).weight[2:].tolist() == [1.2, 1.2]
+    assert credit(batch, base, config("token"), step=0).weight[2:].tolist() == [1.2, 1.0]
     everyone = credit(batch, base, config("trajectory"), step=0).weight
     assert everyone.tolist() == pytest.approx([math.exp(0.1)] * 4)
 
@@ -94,6 +94,14 @@ def test_diagnostics() -> None:
     )
 
 
+def test_clipped_counts_the_turn_and_the_share() -> None:
+    """Turn one: e = .15, only the share of Δ = .3 is clipped. Turn two: e = .3 is, so all its tokens are."""
+    batch = toy_batch([[[0.0, 0.3], [0.3, 0.3]]])
+    ones = torch.ones(2, dtype=torch.float64)
+    assert credit(batch, ones, config("turn_token"), step=0).diagnostics["clipped"] == 0.75
+    assert credit(batch, ones, config("turn"), step=0).diagnostics["clipped"] == 0.5
+
+
 def test_means_over_nothing_are_left_out() -> None:
     batch = toy_batch([[[0.1]]], returns=[1])
     got = credit(batch, torch.ones(1, dtype=torch.float64), config("token"), step=0)
@@ -119,6 +127,15 @@ def test_belief_needs_two_hinted_turns() -> None:
     batch = toy_batch([[[0.5], [0.0]]], hinted=[True, False])
     settings = CreditConfig(method="belief", lam=FULL)
     assert credit(batch, torch.ones(2, dtype=torch.float64), settings, step=0).weight.tolist() == [1.0, 1.0]
+
+
+def test_an_unhinted_turn_leaves_the_others_spread_alone() -> None:
+    """The published three turns e = [.4, −.2, .6], then one without hindsight: their weights do not move."""
+    turns = [[[0.4], [-0.2], [0.6], [0.0]], [[0.0]]]
+    batch = toy_batch(turns, hinted=[True, True, True, False, True], success=[True, False])
+    settings = CreditConfig(method="belief", lam=FULL)
+    got = credit(batch, torch.ones(5, dtype=torch.float64), settings, step=0).weight[:4]
+    assert got.tolist() == pytest.approx([1.0902, 0.8, 1.187, 1.0], abs=6e-5)
 
 
 def test_base_of_a_wrong_length() -> None:

@@ -96,6 +96,15 @@ def test_hgpo_weighs_deeper_matches_more() -> None:
     assert base_advantage(batch, config).tolist() == pytest.approx([3, 3, -3, -3, 0, 0])
 
 
+def test_hgpo_no_predecessor_is_not_state_zero() -> None:
+    """State 9 at the start (return 4), and after state 0 (0 and 2): alike at level 0 only, where the 2 is the mean and
+    its level is skipped."""
+    batch = toy_batch([[[0.0]], [[0.0]] * 2, [[0.0]] * 2], returns=[4, 0, 2], anchor=[9, 0, 9, 0, 9])
+    config = AdvantageConfig(method="hgpo", gamma=1.0, std=False, history=1)
+    got = base_advantage(batch, config)[[0, 2, 4]]
+    assert got.tolist() == pytest.approx([2, (-2 - 2 * 1) / 3, 1])
+
+
 def test_hgpo_level_weights() -> None:
     """State 9 after 5 (returns 4, 0) and after 4 (2, 10): level 0 mean 4, level 1 means 2 and 6; weights 1/3, 2/3."""
     batch = toy_batch([[[0.0]] * 2] * 4, returns=[4, 0, 2, 10], anchor=[5, 9, 5, 9, 4, 9, 4, 9])
@@ -110,6 +119,13 @@ def test_invalid_penalty(on: str, expected: list[float]) -> None:
     batch = toy_batch([[[0.0]], [[0.0]] * 2], returns=[1, 0], valid=[True, True, False])
     config = AdvantageConfig.model_validate({"method": "dr_grpo", "invalid_penalty": 0.2, "penalty_on": on})
     assert base_advantage(batch, config).tolist() == pytest.approx(expected)
+
+
+def test_return_penalty_is_in_the_step_returns_too() -> None:
+    """Same return, same state, one invalid turn: A^E and A^S both see 0 against −.2."""
+    batch = toy_batch([[[0.0]], [[0.0]]], returns=[0, 0], anchor=[3, 3], valid=[True, False])
+    config = AdvantageConfig(method="gigpo", std=False, invalid_penalty=0.2)
+    assert base_advantage(batch, config).tolist() == pytest.approx([0.2, -0.2])
 
 
 def test_turn_penalty_is_the_row_score_under_legacy() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rlsd.algorithms import CreditConfig, TokenBatch, constant, credit, resolve
+from rlsd.algorithms.belief import belief_increments
 from rlsd.algorithms.toy import toy_batch
 
 GAPS = [[[0.1, 0.3], [-0.2, -0.1, 0.0]]]
@@ -100,6 +101,21 @@ def test_agent_opsd(advantage: float, weights: list[float]) -> None:
     batch = toy_batch([[[0.3, 0.1], [-0.2], [0.6]], [[0.0]]], success=[True, False])
     config = resolve("agent_opsd").credit
     assert run(batch, advantage, config)[:4] == pytest.approx([weights[0], *weights], abs=6e-5)
+
+
+def test_belief_starts_at_the_success_rate() -> None:
+    """Three of four siblings won: B0 = .75, odds 3; evidence ln 2 then −ln 2 with γ = 1: odds 6, then 3."""
+    won = [[[math.log(2)], [-math.log(2)]], [[0.0]], [[0.0]], [[0.0]]]
+    got = belief_increments(toy_batch(won, success=[True, True, True, False]), gamma=1.0)
+    assert got.tolist() == pytest.approx([6 / 7 - 3 / 4, 3 / 4 - 6 / 7, 0, 0, 0])
+
+
+def test_turn_token_over_action_tokens_alone() -> None:
+    """e = .05: the action tokens share c = e^.05 in the ratio 1 : e^.1, the end token keeps 1."""
+    batch = toy_batch([[[0.0, 0.1, -9.0]]], action=[True, True, False])
+    config = CreditConfig(level="turn_token", lam=constant(1.0), tokens="action")
+    mean = (1 + math.exp(0.1)) / 2
+    assert run(batch, 1.0, config) == pytest.approx([math.exp(0.05) / mean, math.exp(0.05) * math.exp(0.1) / mean, 1.0])
 
 
 def test_schedule_fades_hindsight_out() -> None:

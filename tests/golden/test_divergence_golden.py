@@ -82,6 +82,14 @@ def test_chunks_change_neither_value_nor_gradient(kind: str, chunk: int) -> None
     assert found[2] is None
 
 
+@pytest.mark.parametrize("kind", ["forward_kl", "reverse_kl", "jsd"])
+def test_teacher_is_detached(kind: str) -> None:
+    student, teacher = STUDENT.clone().requires_grad_(), TEACHER.clone().requires_grad_()
+    divergence(student, teacher, kind).sum().backward()  # type: ignore[arg-type]
+    assert student.grad is not None
+    assert teacher.grad is None
+
+
 def test_teacher_head_gets_no_gradient() -> None:
     student_head, teacher_head = torch.nn.Linear(4, 5), torch.nn.Linear(6, 5)
     chunked_divergence(torch.randn(3, 4), torch.randn(3, 6), student_head, teacher_head, chunk=2).sum().backward()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypedDict
@@ -98,11 +99,16 @@ class Hindsight:
             value = getattr(self, f.name)
             if value != f.default:
                 out[f.name] = list(value) if isinstance(value, tuple) else value
+        if self.distance is not None and math.isinf(self.distance):
+            out["distance"] = "inf"  # JSON has no infinity
         return out
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Hindsight:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        if values.get("distance") is not None:
+            values["distance"] = float(values["distance"])
+        return cls(**values)
 
 
 class AnyText(Space[str]):

@@ -232,7 +232,7 @@ class Iteration:
             faults.point("mid-update")
             return per_token.sum()
 
-        rows = [*made.batch.student, *made.batch.teacher]
+        rows = made.batch.rows
         stats = [parts.learner.update(rows, loss_fn)] if rows else []
         parts.sampler.refresh(parts.learner.updates)
         clock.lap("update_s")

@@ -65,7 +65,8 @@ class Insertion:
     episode: tuple[int, ...] = ()
     turn: tuple[int, ...] = ()
     target: tuple[int, ...] | None = None
-    """A response to score in the branch instead of the turn's own (warm starts). Needs turn hindsight."""
+    """A response to score in the branch instead of the turn's own (warm starts); without turn hindsight it must be
+    the turn's own, under another number."""
     target_flat: int = 0
     """Number of the target's first token in the flat batch."""
 
@@ -117,6 +118,32 @@ def teacher_rows(
     return rows
 
 
+def joint_rows(
+    trajectories: Sequence[Trajectory], insertions: Mapping[tuple[int, int], Insertion], *, merge: bool = True
+) -> list[Row]:
+    """Both views in one row: the student's as trunk, every hinted turn as a branch, so the trunk is computed once.
+
+    Only for hindsight of turns (an episode's stands in the trunk, which the student must not read). The numbers of the
+    branches' tokens are `target_flat`, apart from the student's.
+    """
+    rows: list[Row] = []
+    for n, (trajectory, offsets) in enumerate(zip(trajectories, flat_offsets(trajectories))):
+        for part in runs(trajectory, merge=merge):
+            actions = [_action(trajectory, k) for k in part]
+            ids, places = _merged(actions, [offsets[k] for k in part], ())
+            scored, branches = list(places), []
+            for k, action in zip(part, actions):
+                hint = insertions.get((n, k))
+                if hint is None:
+                    continue
+                if hint.episode or not hint.turn:
+                    raise ValueError("episode hindsight cannot share a row with the student's view")
+                response = action.token_ids if hint.target is None else hint.target
+                branches.append(_branch(ids, scored, hint, _prompt(action), response, hint.target_flat, shift=0))
+            rows.append(Row(ids=tuple(ids), places=tuple(scored), branches=tuple(branches)))
+    return rows
+
+
 def runs(trajectory: Trajectory, *, merge: bool = True) -> list[list[int]]:
     """Turn numbers that share a row: each prompt begins with the previous prompt + response."""
     out: list[list[int]] = []
@@ -141,7 +168,12 @@ def _teacher_row(
     kept = [k for k in part if k <= last]
     actions = [_action(trajectory, k) for k in kept]
     ids, places = _merged(actions, [offsets[k] for k in kept], episode)
-    scored: list[Place] = [place for k, place in zip(kept, places) if k in inserted and not inserted[k].turn]
+    scored: list[Place] = []
+    for k, place in zip(kept, places):
+        if k in inserted and not inserted[k].turn:
+            own = inserted[k].target is None
+            flat = place.flat if own else inserted[k].target_flat
+            scored.append(Place(column=place.column, flat=flat, count=place.count))
     branches: list[Branch] = []
     if inserted[last].turn:
         ids = ids[: _prompt(actions[-1]).turn_slot + len(episode)]
@@ -152,13 +184,27 @@ def _teacher_row(
         response, flat = action.token_ids, offsets[k]
         if hint.target is not None:
             response, flat = hint.target, hint.target_flat
-        start = len(ids)
-        ids += hint.turn
-        ids += prompt.ids[prompt.turn_slot :]
-        scored.append(Place(column=len(ids), flat=flat, count=len(response)))
-        ids += response
-        branches.append(Branch(start=start, stop=len(ids), fork=prompt.turn_slot + len(episode)))
+        branches.append(_branch(ids, scored, hint, prompt, response, flat, shift=len(episode)))
     return Row(ids=tuple(ids), places=tuple(scored), branches=tuple(branches))
+
+
+def _branch(
+    ids: list[int],
+    scored: list[Place],
+    hint: Insertion,
+    prompt: Prompt,
+    response: tuple[int, ...],
+    flat: int,
+    *,
+    shift: int,
+) -> Branch:
+    """Append hindsight, rest of the prompt and response to a packed row, `shift` tokens after where the slot was."""
+    start = len(ids)
+    ids += hint.turn
+    ids += prompt.ids[prompt.turn_slot :]
+    scored.append(Place(column=len(ids), flat=flat, count=len(response)))
+    ids += response
+    return Branch(start=start, stop=len(ids), fork=prompt.turn_slot + shift)
 
 
 def _merged(

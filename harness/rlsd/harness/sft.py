@@ -29,7 +29,7 @@ from rlsd.harness.batch import episode_metrics, epochs, flatten, token_count
 from rlsd.harness.config import ConfigError, RunConfig
 from rlsd.harness.hints import Hinter, Hints
 from rlsd.harness.rollout import Rollout
-from rlsd.harness.rows import Insertion, Row, student_rows, teacher_rows
+from rlsd.harness.rows import Insertion, Row, joint_rows, student_rows, teacher_rows
 from rlsd.harness.setup import env_maker, make_agent, make_hinter, rollout_settings
 from rlsd.harness.types import Group, StopReason, Trajectory, Turn, _turn_from
 
@@ -38,8 +38,7 @@ from rlsd.harness.types import Group, StopReason, Trajectory, Turn, _turn_from
 class SftBatch:
     """Rows of both views and what each token counts; M tokens of the acting view, then those of the teacher's."""
 
-    student: list[Row]
-    teacher: list[Row]
+    rows: list[Row]
     weights: Tensor
     """(M + M',) float: adds up to 1."""
 
@@ -101,7 +100,7 @@ def sft_batch(
             plan = turn.hindsight_before.plan
             if hint.turn and target == "plan" and plan:
                 ids = agent.format.response(wrap_action(plan[0], agent.memory.style))
-            elif turn.action.explored or not hint.turn:
+            elif turn.action.explored:
                 continue
             else:
                 ids = turn.action.token_ids
@@ -113,11 +112,14 @@ def sft_batch(
     weights[:student_tokens] = trained * (own / max(1, int(trained.sum())))
     if hinted:
         weights[student_tokens:] = share / hinted
-    return SftBatch(
-        student=student_rows(trajectories, merge=merge),
-        teacher=teacher_rows(trajectories, insertions, merge=merge),
-        weights=weights,
-    )
+    if any(i.episode for i in insertions.values()):
+        rows = [
+            *student_rows(trajectories, merge=merge),
+            *teacher_rows(trajectories, insertions, merge=merge),
+        ]
+    else:
+        rows = joint_rows(trajectories, insertions, merge=merge)
+    return SftBatch(rows=rows, weights=weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

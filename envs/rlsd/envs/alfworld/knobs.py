@@ -35,11 +35,11 @@ class WorldConfig:
     """Fewest and most. A room that would have fewer or more by nature gets a number drawn from this range."""
     objects: tuple[int, int] = (8, 64)
     """Fewest and most, drawn likewise; all lie in receptacles."""
-    goal_objects: tuple[int, int] = (1, 4)
+    goal_objects: tuple[int, int] = (1, 3)
     """Objects of the goal's type; at least two where the task is about two."""
     closed_share: float = 0.83
     """Share of cabinets, drawers and safes that can be opened and are shut; fridge and microwave always are."""
-    shared_share: float = 0.08
+    shared_share: float = 0.15
     """Share of receptacles that stand at the location of another of their type."""
     prior_strength: float = 1.0
     """Objects lie in a receptacle type in proportion to its published share to this power: 0 = anywhere they

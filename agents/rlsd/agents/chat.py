@@ -10,6 +10,7 @@ Hindsight is inserted as ids at the end of a user message's text, so every token
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,10 @@ from rlsd.agents.core import Prompt
 from rlsd.agents.memory import Message
 
 _PROBE_RESPONSES = ("<think>first thought</think><action>go north</action>", "open door 7", "plain\nanswer")
+_CACHED_CHARS = 1024
+"""Longer texts (whole prompts) hardly come twice; keeping their ids would only take memory."""
+_FIRST, _LAST, _GUARD = "\ue000", "\ue001", "\ue002"
+"""Private-use characters that mark places in a rendering; taken out of every text before it is rendered."""
 
 
 class TemplateError(ValueError):
@@ -50,6 +55,10 @@ class ChatFormat:
                 raise TemplateError("the tokenizer has no end token; pass eos_ids")
             eos_ids = [tokenizer.eos_token_id]
         self.eos_ids = frozenset(eos_ids)
+        special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+        names = sorted((n for n in special if len(n) > 1), key=len, reverse=True) or ["\0\0"]
+        self._special_names = re.compile("|".join(map(re.escape, names)))
+        self._guarded_names = re.compile("(" + "|".join(re.escape(n[0] + _GUARD + n[1:]) for n in names) + ")")
         self._pieces = self._probe()
         self._cache: dict[tuple[str, bool], tuple[int, ...]] = {}
 
@@ -66,9 +75,10 @@ class ChatFormat:
         if ids is None:
             encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)
             ids = tuple(encoded["input_ids"])
-            if len(self._cache) > 50_000:
-                self._cache.clear()
-            self._cache[key] = ids
+            if len(text) <= _CACHED_CHARS:
+                if len(self._cache) > 50_000:
+                    self._cache.clear()
+                self._cache[key] = ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -135,25 +145,36 @@ class ChatFormat:
 
     def _whole(self, messages: Sequence[Message]) -> Prompt:
         """Render the whole conversation at once (templates that rewrite their past)."""
-        mark_first, mark_last = "⟦first⟧", "⟦last⟧"
         users = [i for i, m in enumerate(messages) if m.role == "user"]
-        dicts = [{"role": m.role, "content": m.text} for m in messages]
-        dicts[users[0]]["content"] += mark_first
+        dicts = [{"role": m.role, "content": self._guard(m.text)} for m in messages]
+        dicts[users[0]]["content"] += _FIRST
         if len(users) > 1:
-            dicts[users[-1]]["content"] += mark_last
-        before, found, after = self._render(dicts).partition(mark_first)
+            dicts[users[-1]]["content"] += _LAST
+        before, found, after = self._render(dicts).partition(_FIRST)
         between = ""
         if len(users) > 1:
-            between, found_last, after = after.partition(mark_last)
+            between, found_last, after = after.partition(_LAST)
             found = found and found_last
         if not found:
             raise TemplateError("the chat template drops user messages; rlsd cannot place hindsight in it")
-        ids = list(self.encode(before, special=True))
+        ids = self._encode_guarded(before)
         episode_slot = len(ids)
-        ids += self.encode(between, special=True) if between else ()
+        ids += self._encode_guarded(between)
         turn_slot = len(ids)
-        ids += self.encode(after, special=True)
+        ids += self._encode_guarded(after)
         return Prompt(ids=tuple(ids), episode_slot=episode_slot, turn_slot=turn_slot)
+
+    def _guard(self, text: str) -> str:
+        """`text` with every special token's name split by a mark, so that it can be told from the template's own."""
+        text = text.translate({ord(c): None for c in (_FIRST, _LAST, _GUARD)})
+        return self._special_names.sub(lambda m: m[0][0] + _GUARD + m[0][1:], text)
+
+    def _encode_guarded(self, rendered: str) -> list[int]:
+        """Ids of a rendering; names that `_guard` split come from a text and stay plain text."""
+        ids: list[int] = []
+        for i, part in enumerate(self._guarded_names.split(rendered)):
+            ids += self.encode(part.replace(_GUARD, ""), special=i % 2 == 0) if part else ()
+        return ids
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -62,7 +62,8 @@ def load_policy(
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"cannot load a model from {str(path)!r}: {type(error).__name__}: {reason}") from error
     model, report = loaded
-    absent = [name for name in report["missing_keys"] if "lm_head" not in name]
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    absent = sorted(name for name in report["missing_keys"] if name not in tied)
     if absent:
         raise ModelError(f"{path} lacks {len(absent)} weights its config asks for, e.g. {absent[0]!r}: damaged folder?")
     return _policy(model.to(device), tokenizer, source=str(path))

@@ -51,23 +51,26 @@ PARSERS: dict[Style, Callable[[str], Parsed]] = {"think": parse_think, "compact"
 def token_span(ids: Sequence[int], chars: tuple[int, int], decode: Callable[[Sequence[int]], str]) -> tuple[int, int]:
     """Half-open range of `ids` whose decoded text overlaps the character range `chars`.
 
-    A token that straddles a border belongs to the span. Works with any tokenizer: it compares lengths of decoded
-    prefixes by bisection, so it asks for O(log n) decodes.
+    A token that straddles a border belongs to the span. Works with any tokenizer: it compares decoded prefixes by
+    bisection, so it asks for O(log n) decodes. A prefix that ends inside a character (which several byte-level tokens
+    spell together) shows it as "�"; the character counts as read with its last byte.
     """
     start, end = chars
     if start >= end:
         return (0, 0)
+    whole = decode(ids)
 
-    def first_reaching(length: int) -> int:
-        """Index of the first token with which the decoded text has at least `length` characters."""
+    def first_reading(length: int, beyond: int) -> int:
+        """Index of the first token with which `length` characters are read to the end, and more than `beyond` shown."""
         low, high = 0, len(ids)
         while low < high:
             mid = (low + high) // 2
-            if len(decode(ids[: mid + 1])) >= length:
+            text = decode(ids[: mid + 1])
+            if len(text) > beyond and text.startswith(whole[:length]):
                 high = mid
             else:
                 low = mid + 1
         return low
 
-    begin, stop = first_reaching(start + 1), min(len(ids), first_reaching(end) + 1)
+    begin, stop = first_reading(start, start), min(len(ids), first_reading(end, end - 1) + 1)
     return (begin, stop) if stop > begin else (0, 0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from rlsd.agents.core import Action, EpisodeKey, FinishReason, History, SampleRequest, SampleResult
 from rlsd.agents.seeding import generator
 from rlsd.envs.core import TextEnv
+from rlsd.envs.errors import EnvError
 
 
 class _Stateless:
@@ -61,7 +62,8 @@ class ExpertAgent(_Stateless):
             if rng.random() < self.noise:
                 return Action(text=history.admissible[int(rng.integers(len(history.admissible)))], explored=True)
         if text is None:
-            raise LookupError(f"this environment has no {self.kind!r} expert in its present state")
+            name = type(self._envs[key]).__name__
+            raise EnvError(f"{name} has no {self.kind!r} expert in its present state; choose another agent")
         return Action(text=text)
 
 

@@ -11,7 +11,6 @@ from rlsd.algorithms.batch import Credit, TokenBatch
 from rlsd.algorithms.config import (
     CONTEXTS,
     AlgorithmConfig,
-    SftConfig,
     TeacherConfig,
     assign,
     needs_divergence,
@@ -56,7 +55,6 @@ __all__ = [
     "LossTerms",
     "Method",
     "Schedule",
-    "SftConfig",
     "TeacherConfig",
     "TokenBatch",
     "assign",

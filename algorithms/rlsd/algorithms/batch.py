@@ -33,7 +33,7 @@ class TokenBatch:
     student_logp: Tensor
     """(M,) float: log-prob under the learner's weights before the update, acting view."""
     teacher_logp: Tensor
-    """(M,) float: log-prob under the teacher's weights, hindsight view; equal to `student_logp` where `hinted` is False."""
+    """(M,) float: log-prob under the teacher's weights, hindsight view; `student_logp` where `hinted` is False."""
     hinted: Tensor
     """(M,) bool: a hindsight context existed for the token's turn; elsewhere m = 1."""
     trajectory: Tensor

@@ -44,13 +44,6 @@ class TeacherConfig(Settings):
     """Share of the new weights taken into the average at each update (`ema`)."""
 
 
-class SftConfig(Settings):
-    """Warm start on demonstrations."""
-
-    hinted_share: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Share of training rows that carry the hindsight section, so that the model can read it later."""
-
-
 class AlgorithmConfig(Settings):
     """One algorithm. `resolve("rlsd")` gives the vetted setting; every field can be overridden."""
 
@@ -60,17 +53,12 @@ class AlgorithmConfig(Settings):
     """What the outcome says."""
     contexts: tuple[str, ...] = ()
     """What only the teacher reads, in this order; `none` is a teacher that reads nothing more (a control)."""
-    placement: Literal["user_end", "user_start", "system_end"] = "user_end"
-    """Where the contexts stand in the teacher's view: in its last user message, or behind the system
-    message."""
     teacher: TeacherConfig = TeacherConfig()
     """Whose weights look back."""
     credit: CreditConfig = CreditConfig(method="none")
     """How hindsight spreads the outcome over tokens."""
     loss: LossConfig = LossConfig()
     """What is minimised."""
-    sft: SftConfig = SftConfig()
-    """Read by warm starts only."""
 
     @field_validator("contexts")
     @classmethod

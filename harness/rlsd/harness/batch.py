@@ -23,13 +23,8 @@ def token_count(trajectories: Sequence[Trajectory]) -> int:
     return sum(len(turn.action.token_ids) for t in trajectories for turn in t.turns)
 
 
-def token_batch(groups: Sequence[Group], *, student_logp: Tensor) -> TokenBatch:
-    """Tables of one iteration, without hindsight; `with_teacher` adds it.
-
-    Args:
-        groups: what was rolled out; errored siblings are not in it.
-        student_logp: (M,) float32 nats, learner's weights before the update.
-    """
+def token_batch(groups: Sequence[Group]) -> TokenBatch:
+    """Tables of one iteration as it was sampled: the sampler's log-probs stand for the learner's, no hindsight yet."""
     trajectories = flatten(groups)
     turns = [(n, k, turn) for n, t in enumerate(trajectories) for k, turn in enumerate(t.turns)]
     lengths = torch.tensor([len(turn.action.token_ids) for _, _, turn in turns], dtype=torch.long)
@@ -37,13 +32,14 @@ def token_batch(groups: Sequence[Group], *, student_logp: Tensor) -> TokenBatch:
     anchors: dict[tuple[int, str], int] = {}
     group_of = [g for g, group in enumerate(groups) for _ in group.trajectories]
     anchor = [anchors.setdefault((group_of[n], turn.observation), len(anchors)) for n, _, turn in turns]
+    sampled = torch.tensor([x for _, _, t in turns for x in t.action.logps])
     return TokenBatch(
         turn=torch.repeat_interleave(torch.arange(len(turns)), lengths),
         action_span=torch.cat(spans) if spans else torch.zeros(0, dtype=torch.bool),
-        sampler_logp=torch.tensor([x for _, _, t in turns for x in t.action.logps]),
-        student_logp=student_logp,
-        teacher_logp=student_logp,
-        hinted=torch.zeros_like(student_logp, dtype=torch.bool),
+        sampler_logp=sampled,
+        student_logp=sampled,
+        teacher_logp=sampled,
+        hinted=torch.zeros_like(sampled, dtype=torch.bool),
         trajectory=torch.tensor([n for n, _, _ in turns], dtype=torch.long),
         position=torch.tensor([k for _, k, _ in turns], dtype=torch.long),
         step_reward=torch.tensor([t.reward for _, _, t in turns]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON obje
 
 def main() -> None:
     """Run the command line; errors a user can mend become one line and exit code 2."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads crawl when the machine is shared
     from rlsd.agents.chat import TemplateError
     from rlsd.agents.models import ModelError
     from rlsd.algorithms import AlgorithmError

@@ -153,7 +153,7 @@ def _clusters(
     student, _ = learner.logprobs(student_rows(trajectories), total)
     with parts.teacher.weights() as model:
         teacher, _ = learner.logprobs(teacher_rows(trajectories, hints.insertions), total, model=model)
-    batch = with_teacher(token_batch(groups, student_logp=student), teacher)
+    batch = with_teacher(replace(token_batch(groups), student_logp=student), teacher)
     use = batch.action_span & batch.hinted
     turns = len(batch.trajectory)
     sums = torch.zeros(turns).index_add_(0, batch.turn[use], batch.gap[use])

@@ -18,22 +18,19 @@ from rlsd.agents.seeding import generator
 from rlsd.algorithms import (
     Credit,
     LossInputs,
-    TokenBatch,
     assign,
-    base_advantage,
     chunked_divergence,
-    needs_divergence,
-    needs_teacher,
     token_loss,
     token_weights,
 )
 from rlsd.harness import faults
-from rlsd.harness.batch import episode_metrics, flatten, token_batch, token_count, with_teacher
-from rlsd.harness.hints import Hints, echo_share
+from rlsd.harness.batch import episode_metrics, flatten
+from rlsd.harness.hints import echo_share
 from rlsd.harness.learner import TokenSlice, UpdateStats
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import RewardFn, Rollout
-from rlsd.harness.rows import Row, student_rows, teacher_rows
+from rlsd.harness.rows import student_rows
+from rlsd.harness.scoring import Scored, score
 from rlsd.harness.setup import Parts, context_of, env_maker, rollout_settings
 from rlsd.harness.sft import SftMaker, SftStep, sft_steps
 from rlsd.harness.types import Group, Trajectory
@@ -97,36 +94,21 @@ class Iteration:
         groups = self._roll_out(step, self.config.rollout.siblings)
         trajectories = flatten(groups)
         clock.lap("rollout_s")
-        rows = student_rows(trajectories, merge=self.config.learner.merge_rows)
-        total = token_count(trajectories)
-        student_logp, _ = parts.learner.logprobs(rows, total)
-        clock.lap("student_s")
-        batch = token_batch(groups, student_logp=student_logp)
-        hints, teacher_hidden = Hints(), None
-        if needs_teacher(algorithm, step):
-            hints = parts.hinter.build(groups, skip=self._without_credit(batch, step))
-            hinted = teacher_rows(trajectories, hints.insertions, merge=self.config.learner.merge_rows)
-            with parts.teacher.weights() as model:
-                teacher_logp, teacher_hidden = parts.learner.logprobs(
-                    hinted, total, model=model, keep_hidden=needs_divergence(algorithm, step)
-                )
-            batch = with_teacher(batch, teacher_logp)
-            clock.lap("teacher_s")
-        reference_logp = None
-        if parts.reference is not None:
-            with parts.reference.weights() as model:
-                reference_logp, _ = parts.learner.logprobs(rows, total, model=model)
+        scored = score(parts, groups, step)
+        batch, hints = scored.batch, scored.hints
+        clock.lap("score_s")
         given = assign(batch, algorithm, step=step)
-        stats = self._update(rows, batch, given, teacher_hidden, reference_logp, step)
+        stats = self._update(trajectories, scored, given, step)
         clock.lap("update_s")
         parts.sampler.refresh(parts.learner.updates)
         metrics = {
             **episode_metrics(groups),
             **_update_metrics(stats),
-            "tokens": total,
+            "tokens": len(batch.turn),
             "decoded_tokens": parts.sampler.decoded_tokens - decoded,
-            "nll": float(-student_logp.mean()) if total else 0.0,
-            "sampler_gap": float((batch.sampler_logp - student_logp).abs().max()) if total else 0.0,
+            "nll": float(-batch.sampler_logp.mean()),
+            "sampler_gap": float((batch.sampler_logp - batch.student_logp).abs().max()),
+            "idle_trajectories": len(scored.idle),
             "credit": given.diagnostics,
             "hints": {**hints.counts, "echo": echo_share(trajectories, hints.texts)} if hints.counts else {},
         }
@@ -137,34 +119,13 @@ class Iteration:
             turn_credit=_by_trajectory(given.turn_credit, trajectories),
         )
 
-    def _without_credit(self, batch: TokenBatch, step: int) -> set[int]:
-        """Trajectories whose base advantage is 0 everywhere: no hindsight can change that, so none is read."""
-        algorithm = self.config.algorithm
-        if algorithm.loss.distill.active(step):
-            return set()
-        base = base_advantage(batch, algorithm.advantage)
-        moved = set(batch.trajectory[base != 0].tolist())
-        return set(range(len(batch.group))) - moved
-
     def _update(
-        self,
-        rows: Sequence[Row],
-        batch: TokenBatch,
-        given: Credit,
-        teacher_hidden: Tensor | None,
-        reference_logp: Tensor | None,
-        step: int,
+        self, trajectories: Sequence[Trajectory], scored: Scored, given: Credit, step: int
     ) -> list[UpdateStats]:
-        """All optimizer steps of an iteration; rows without any gradient are left out."""
+        """All optimizer steps of an iteration; trajectories without any gradient are left out."""
+        batch, teacher_hidden, reference_logp = scored.batch, scored.teacher_hidden, scored.reference_logp
         loss_config, learner = self.config.algorithm.loss, self.parts.learner
         weights = token_weights(batch, loss_config.aggregation, constant_tokens=loss_config.constant_tokens)
-        matters = torch.zeros_like(batch.hinted)
-        if loss_config.policy_coef:
-            matters |= given.advantage != 0
-        if loss_config.distill.active(step):
-            matters |= batch.hinted
-        if reference_logp is not None:
-            matters |= True
         with self.parts.teacher.weights() as model:
             _, teacher_head = split_head(model)
 
@@ -201,8 +162,7 @@ class Iteration:
             return (weights[flat].to(device) * scale * total).sum()
 
         settings, stats = self.config.learner, []
-        row_matters = [bool(torch.cat([matters[p.flat : p.flat + p.count] for p in r.places]).any()) for r in rows]
-        useful = [r for r, yes in zip(rows, row_matters) if yes]
+        useful = student_rows(trajectories, merge=settings.merge_rows, skip=scored.idle)
         for epoch in range(settings.epochs if useful else 0):
             order = generator(self.config.seed, "minibatches", step, epoch).permutation(len(useful))
             count = min(settings.minibatches, len(useful))

@@ -12,7 +12,7 @@ one row a turn would (a tested property).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from rlsd.agents.core import Action, Prompt
@@ -84,10 +84,12 @@ def flat_offsets(trajectories: Sequence[Trajectory]) -> list[list[int]]:
     return out
 
 
-def student_rows(trajectories: Sequence[Trajectory], *, merge: bool = True) -> list[Row]:
-    """Rows of the acting view: the ids the policy saw and sampled, nothing else."""
+def student_rows(trajectories: Sequence[Trajectory], *, merge: bool = True, skip: Set[int] = frozenset()) -> list[Row]:
+    """Rows of the acting view: the ids the policy saw and sampled, nothing else. `skip` names trajectories left out."""
     rows: list[Row] = []
-    for trajectory, offsets in zip(trajectories, flat_offsets(trajectories)):
+    for n, (trajectory, offsets) in enumerate(zip(trajectories, flat_offsets(trajectories))):
+        if n in skip:
+            continue
         for part in runs(trajectory, merge=merge):
             ids, places = _merged([_action(trajectory, k) for k in part], [offsets[k] for k in part], ())
             rows.append(Row(ids=tuple(ids), places=places))
@@ -119,7 +121,11 @@ def teacher_rows(
 
 
 def joint_rows(
-    trajectories: Sequence[Trajectory], insertions: Mapping[tuple[int, int], Insertion], *, merge: bool = True
+    trajectories: Sequence[Trajectory],
+    insertions: Mapping[tuple[int, int], Insertion],
+    *,
+    merge: bool = True,
+    skip: Set[int] = frozenset(),
 ) -> list[Row]:
     """Both views in one row: the student's as trunk, every hinted turn as a branch, so the trunk is computed once.
 
@@ -128,6 +134,8 @@ def joint_rows(
     """
     rows: list[Row] = []
     for n, (trajectory, offsets) in enumerate(zip(trajectories, flat_offsets(trajectories))):
+        if n in skip:
+            continue
         for part in runs(trajectory, merge=merge):
             actions = [_action(trajectory, k) for k in part]
             ids, places = _merged(actions, [offsets[k] for k in part], ())

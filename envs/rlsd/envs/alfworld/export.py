@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rlsd.envs.alfworld.generator import GeneratedGame
-from rlsd.envs.errors import DataError
+from rlsd.envs.alfworld.presets import preset_generated
+from rlsd.envs.errors import DataError, TaskError
 
 _PLACEHOLDER = "UNKNOWN GOAL"
 
@@ -31,6 +32,20 @@ def export_game(game: GeneratedGame, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data), encoding="utf-8")
     return path
+
+
+def export_task(task_id: str, path: str | Path) -> Path:
+    """`export_game` for a generated task's id, such as "gen-easy/test/17".
+
+    Raises:
+        TaskError: an id that names no generated game.
+        DataError: `alfworld` is not installed.
+    """
+    name, _, rest = task_id.partition("/")
+    split, _, index = rest.partition("/")
+    if not index.isdigit():
+        raise TaskError(f"{task_id!r} names no generated game; expected preset/split/number, e.g. gen-easy/test/17")
+    return export_game(preset_generated(name, split, int(index)), path)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,71 @@
+# Every target makes its own virtual environment in .venv. The install runs once, and again when pyproject.toml changes.
+PYTHON ?= python3
+# One exact version, in a pip call of its own: a looser range may resolve to a build that pulls in gigabytes of CUDA.
+TORCH ?= torch==2.13.0
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+BASE := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+# Benchmarks that need no data: each prints one JSON object on its last line.
+BENCHMARKS ?= $(wildcard benchmarks/bench_*.py)
+
+.PHONY: help quickstart test check bench test-slow test-vllm clean
+
+help:
+	@echo "make quickstart   train the tiny model with RLSD on generated games (FROM_SCRATCH=1: warm start too)"
+	@echo "make test         the fast tests"
+	@echo "make check        ruff, pyright, import-linter"
+	@echo "make bench        the benchmarks that need no data"
+	@echo "make test-slow    long tests"
+	@echo "make test-vllm    tests against a vLLM server"
+	@echo "make clean        remove .venv"
+
+$(BIN)/python:
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.torch: | $(BIN)/python
+	@echo "installing $(TORCH)"
+	@$(PIP) '$(TORCH)'
+	@touch $@
+
+$(BASE): $(VENV)/.torch pyproject.toml
+	@echo "installing rlsd"
+	@$(PIP) -e .
+	@touch $@
+
+$(DEV): $(VENV)/.torch pyproject.toml
+	@echo "installing rlsd with the tools for tests and checks"
+	@$(PIP) -e '.[dev]'
+	@touch $(BASE) $@
+
+quickstart: $(BASE)
+	@$(BIN)/rlsd quickstart $(if $(FROM_SCRATCH),--from-scratch)
+
+test: $(DEV)
+	@$(PYTEST) -m "not slow and not vllm and not gpu" $(PYTEST_ARGS)
+
+test-slow: $(DEV)
+	@$(PYTEST) -m slow $(PYTEST_ARGS)
+
+# pytest exits with 5 when nothing was collected.
+test-vllm: $(DEV)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm $(PYTEST_ARGS) || \
+		{ code=$$?; [ $$code -eq 5 ] && echo "no tests carry the vllm mark yet: nothing was tested" || exit $$code; }
+
+check: $(DEV)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/lint-imports
+
+bench: $(BASE)
+	@for file in $(BENCHMARKS); do echo "$$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV)

@@ -11,8 +11,9 @@ BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
-# Benchmarks that need no data: each prints one JSON object on its last line.
-BENCHMARKS ?= $(wildcard benchmarks/bench_*.py)
+# Benchmarks end with one JSON object. These take arguments, and data, the original engine or hours:
+LONG := benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py
+BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
 .PHONY: help quickstart test check bench test-slow test-vllm clean
 
@@ -65,6 +66,7 @@ check: $(DEV)
 	@$(BIN)/lint-imports
 
 bench: $(BASE)
+	@$(if $(strip $(BENCHMARKS)),,echo "no benchmark runs without data or arguments yet; see $(LONG)")
 	@for file in $(BENCHMARKS); do echo "$$file"; $(BIN)/python $$file || exit 1; done
 
 clean:

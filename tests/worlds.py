@@ -21,7 +21,14 @@ class Played:
     """A tiny policy that has played a few generated games, with everything needed to train on them."""
 
     def __init__(
-        self, family: str, *, memory: str = "full", style: str = "compact", tasks: int = 2, siblings: int = 2, new: int = 8
+        self,
+        family: str,
+        *,
+        memory: str = "full",
+        style: str = "compact",
+        tasks: int = 2,
+        siblings: int = 2,
+        new: int = 8,
     ) -> None:
         self.policy: Policy = tiny_policy(FAMILIES[family](), layers=2, dim=32, heads=2, context=4096, seed=3)
         self.format = ChatFormat(self.policy.tokenizer, sorted(self.policy.eos_ids))

@@ -119,7 +119,7 @@ def test_no_hindsight_text_gives_zero_gap() -> None:
 
 def test_response_cut_before_its_end_token_still_lines_up() -> None:
     played = Played("bytelevel-chatml", new=2)
-    assert any(not t.action.token_ids[-1] in played.policy.eos_ids for x in played.trajectories for t in x.turns)
+    assert any(t.action.token_ids[-1] not in played.policy.eos_ids for x in played.trajectories for t in x.turns)
     logp, _ = played.learner.logprobs(student_rows(played.trajectories), token_count(played.trajectories))
     sampled = torch.tensor([x for t in played.trajectories for turn in t.turns for x in turn.action.logps])
     torch.testing.assert_close(logp, sampled, atol=2e-5, rtol=0)

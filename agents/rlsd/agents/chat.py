@@ -55,8 +55,9 @@ class ChatFormat:
                 raise TemplateError("the tokenizer has no end token; pass eos_ids")
             eos_ids = [tokenizer.eos_token_id]
         self.eos_ids = frozenset(eos_ids)
-        special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-        names = sorted((n for n in special if len(n) > 1), key=len, reverse=True) or ["\0\0"]
+        special = {i: t.content for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+        self._special_ids = frozenset(special) - {tokenizer.unk_token_id}
+        names = sorted((n for n in special.values() if len(n) > 1), key=len, reverse=True) or ["\0\0"]
         self._special_names = re.compile("|".join(map(re.escape, names)))
         self._guarded_names = re.compile("(" + "|".join(re.escape(n[0] + _GUARD + n[1:]) for n in names) + ")")
         self._pieces = self._probe()
@@ -73,13 +74,18 @@ class ChatFormat:
         key = (text, special)
         ids = self._cache.get(key)
         if ids is None:
-            encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)
-            ids = tuple(encoded["input_ids"])
+            ids = self._tokenize(text, special=special)
+            if not special and not self._special_ids.isdisjoint(ids):  # a vocabulary that spells the name outright
+                pieces = self._special_names.sub(lambda m: m[0][0] + _GUARD + m[0][1:], text).split(_GUARD)
+                ids = tuple(i for piece in pieces for i in self._tokenize(piece, special=False))
             if len(text) <= _CACHED_CHARS:
                 if len(self._cache) > 50_000:
                     self._cache.clear()
                 self._cache[key] = ids
         return ids
+
+    def _tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`, special tokens left out, spaces untouched."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,17 +51,22 @@ def load_policy(
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = Path(path)
+    folder = Path(path).expanduser()
+    absent_folder = "" if folder.exists() else " (there is no such folder, so it was taken for a hub name)"
     if folder.exists() and not (folder / "config.json").is_file():
         raise ModelError(f"{path} holds no config.json: give a transformers model folder (or `rlsd export` one)")
+    if absent_folder and str(path).startswith((".", "/", "~")):
+        raise ModelError(f"there is no folder {str(path)!r}; give a transformers model folder or a hub name")
+    place = str(folder if folder.exists() else path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path))
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(path), dtype=DTYPES[dtype], attn_implementation=attention, output_loading_info=True
-        )
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(place)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                place, dtype=DTYPES[dtype], attn_implementation=attention, output_loading_info=True
+            )
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"cannot load a model from {str(path)!r}: {type(error).__name__}: {reason}") from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ModelError(f"cannot load a model from {str(path)!r}{absent_folder}: {reason}") from error
     model, report = loaded
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     absent = sorted(name for name in report["missing_keys"] if name not in tied)
@@ -169,11 +175,22 @@ def parameters(model: nn.Module) -> int:
 
 def save_policy(policy: Policy, folder: Path) -> None:
     """Write a plain transformers folder that `load_policy` and any other tool reads."""
+    with _quiet():
+        policy.model.save_pretrained(folder)
+        policy.tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no reports from transformers: what matters is told in errors of our own."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
-    policy.model.save_pretrained(folder)
-    if shown:
-        logging.enable_progress_bar()
-    policy.tokenizer.save_pretrained(folder)
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

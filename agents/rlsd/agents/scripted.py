@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from rlsd.agents.core import Action, EpisodeKey, FinishReason, History, SampleRequest, SampleResult
 from rlsd.agents.seeding import generator
 from rlsd.envs.core import TextEnv
@@ -39,7 +41,8 @@ class ExpertAgent(_Stateless):
 
     Args:
         kind: which expert.
-        noise: share of turns played at random among the admissible commands; those actions are marked `explored`.
+        noise: share of turns played at random, marked `explored`: half of them admissible commands, half misfires
+            (the last command again, or two commands crossed), so that being refused is seen as well.
         seed: of the noise.
     """
 
@@ -60,11 +63,25 @@ class ExpertAgent(_Stateless):
         if self.noise and history.admissible:
             rng = generator(self.seed, *key, "noise", history.turn)
             if rng.random() < self.noise:
-                return Action(text=history.admissible[int(rng.integers(len(history.admissible)))], explored=True)
+                return Action(text=_stray(history, rng), explored=True)
         if text is None:
             name = type(self._envs[key]).__name__
             raise EnvError(f"{name} has no {self.kind!r} expert in its present state; choose another agent")
         return Action(text=text)
+
+
+def _stray(history: History, rng: np.random.Generator) -> str:
+    """A random admissible command, the last command again, or the head of one command with the tail of another."""
+    commands = history.admissible or ()
+    first, second = (commands[int(i)] for i in rng.integers(len(commands), size=2))
+    draw = rng.random()
+    if draw < 0.5:
+        return first
+    if draw < 0.75 and history.actions:
+        return history.actions[-1].text
+    head, tail = first.split(), second.split()
+    cut = int(rng.integers(1, len(head) + 1))
+    return " ".join(head[:cut] + tail[min(cut, len(tail) - 1) :])
 
 
 class ScriptedAgent(_Stateless):

@@ -52,13 +52,16 @@ class BoxedEnv:
             env = self.env
             if not env.blocking:
                 return function(env)
-            return await asyncio.wait_for(self._in_thread(env, function), self._timeout_s)
-        except TimeoutError as error:
-            self.abandon()
-            raise EpisodeError(boundary, f"no answer within {self._timeout_s:g} s") from error
+            answer = self._in_thread(env, function)
+            await asyncio.wait({answer}, timeout=self._timeout_s)
+            if answer.done():
+                return answer.result()
         except Exception as error:
             self.abandon()
             raise EpisodeError(boundary, f"{type(error).__name__}: {error}") from error
+        answer.cancel()
+        self.abandon()
+        raise EpisodeError(boundary, f"no answer within {self._timeout_s:g} s")
 
     def abandon(self) -> None:
         """Forget the environment; the next call opens a new one."""
@@ -73,14 +76,14 @@ class BoxedEnv:
             self._env.close()
         self.abandon()
 
-    async def _in_thread(self, env: TextEnv, function: Callable[[TextEnv], T]) -> T:
+    def _in_thread(self, env: TextEnv, function: Callable[[TextEnv], T]) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         if self._calls is None:
             self._calls = queue.SimpleQueue()
             threading.Thread(target=_serve, args=(self._calls,), daemon=True).start()
         self._calls.put((loop, future, function, env))
-        return await future
+        return future
 
 
 def _serve(calls: queue.SimpleQueue[Any]) -> None:
@@ -90,6 +93,8 @@ def _serve(calls: queue.SimpleQueue[Any]) -> None:
             value, error = function(env), None
         except Exception as caught:
             value, error = None, caught
+            if isinstance(caught, StopIteration):  # which a future does not take
+                error = RuntimeError(f"StopIteration: {caught}")
 
         def deliver(future: Any = future, value: Any = value, error: Any = error) -> None:
             if future.done():

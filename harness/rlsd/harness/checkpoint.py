@@ -69,7 +69,7 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         for path in folder.glob("*.safetensors"):
             tensors[path.stem] = load_file(path)
         return tensors, json.loads((folder / "state.json").read_text())
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, ValueError, OSError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be read: {error}") from error
 
 
@@ -80,16 +80,19 @@ def verify(folder: Path) -> None:
         CheckpointError: naming the file that differs.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        manifest = {name: (entry["bytes"], entry["sha256"]) for name, entry in _json(folder / MANIFEST).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"checkpoint {folder} has no readable {MANIFEST}; delete it to use an older one"
+            f"checkpoint {folder} has no readable {MANIFEST}; delete the folder to use an older one"
         ) from error
-    for name, entry in manifest.items():
+    unlisted = sorted({p.name for p in folder.iterdir()} - {MANIFEST, *manifest})
+    if unlisted:
+        raise CheckpointError(f"checkpoint {folder}: {unlisted[0]} is not in its {MANIFEST}; delete what is damaged")
+    for name, (size, digest) in manifest.items():
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"checkpoint {folder} lacks {name}; delete the folder to use an older checkpoint")
-        if path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+        if path.stat().st_size != size or _sha256(path) != digest:
             raise CheckpointError(
                 f"checkpoint {folder}: {name} is corrupt (SHA-256 differs from {MANIFEST}); "
                 "delete the folder to resume from an older checkpoint"
@@ -97,21 +100,26 @@ def verify(folder: Path) -> None:
 
 
 def latest(parent: Path) -> Path | None:
-    """The newest whole checkpoint folder below `parent`; unfinished ones are removed."""
-    if not parent.is_dir():
-        return None
-    for partial in parent.glob("*.partial"):
-        shutil.rmtree(partial, ignore_errors=True)
-    found = sorted(p for p in parent.glob("step-*") if p.is_dir())
+    """The newest whole checkpoint folder below `parent`."""
+    found = _whole(parent)
     return found[-1] if found else None
 
 
 def prune(parent: Path, keep: int, *, spare: set[str]) -> None:
     """Delete all but the newest `keep` checkpoints; never those named in `spare`."""
-    found = sorted(p for p in parent.glob("step-*") if p.is_dir() and not p.name.endswith(".partial"))
+    found = _whole(parent)
     for path in found[:-keep] if keep else []:
         if path.name not in spare:
             shutil.rmtree(path)
+
+
+def _whole(parent: Path) -> list[Path]:
+    """Finished checkpoints, oldest first."""
+    return sorted(p for p in parent.glob("step-*") if p.is_dir() and not p.name.endswith(".partial"))
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
 def _sha256(path: Path) -> str:

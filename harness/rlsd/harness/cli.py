@@ -24,8 +24,8 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one s
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on the last line.")]
 
 
-def main() -> None:
-    """Run the command line; errors a user can mend become one line and exit code 2."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line (`sys.argv` by default); errors a user can mend become one line and exit code 2."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads crawl when the machine is shared
     from rlsd.agents.chat import TemplateError
     from rlsd.agents.models import ModelError
@@ -33,9 +33,9 @@ def main() -> None:
     from rlsd.envs.errors import RlsdError
 
     try:
-        app()
+        app(arguments)
     except (RlsdError, ModelError, TemplateError, AlgorithmError) as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
         sys.exit(2)
 
 
@@ -204,10 +204,17 @@ def check_env(
 ) -> None:
     """Run the environment contract's checks."""
     from rlsd.envs.check import check_env as run_checks
+    from rlsd.envs.errors import RlsdError
     from rlsd.envs.registry import make
     from rlsd.harness.evaluating import env_arguments
 
     kwargs = env_arguments(tuple(arg or ()))
+    try:
+        make(spec, **kwargs).close()
+    except RlsdError:
+        raise  # an unknown id is a usage error
+    except Exception:
+        out.print(f"{spec} cannot be opened as it is", style="red")  # the checks say more
     findings = run_checks(lambda: make(spec, **kwargs))
     print_table(spec, [["check", "", "note"], *[[f.name, "ok" if f.ok else "FAIL", f.message] for f in findings]])
     if not all(f.ok for f in findings):

@@ -31,6 +31,8 @@ def compare_files(a: Path, b: Path) -> dict[str, Any]:
             "evaluate both on one split"
         )
     tasks = sorted(first["wins"])
+    if not tasks or tasks != sorted(second["wins"]):
+        raise CompareError(f"{a} and {b} do not list the same tasks; write both anew with `rlsd eval --save`")
     pairs = [(first["wins"][t], second["wins"][t]) for t in tasks]
     difference, low, high = hierarchical_bootstrap([[float(y) - float(x) for x, y in pairs]])
     p = mcnemar(sum(x and not y for x, y in pairs), sum(y and not x for x, y in pairs))
@@ -60,6 +62,9 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text())
-        return {"panel": data["panel"], "wins": {str(k): bool(v) for k, v in data["wins"].items()}}
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        return {
+            "panel": {"digest": str(data["panel"]["digest"])},
+            "wins": {str(k): bool(v) for k, v in data["wins"].items()},
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CompareError(f"{path} was not written by `rlsd eval --save` ({type(error).__name__})") from error

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -116,7 +119,7 @@ class SftConfig(Block):
 
     expert: Literal["explorer", "oracle"] = "explorer"
     noise: float = Field(default=0.0, ge=0, lt=1)
-    """Share of turns played at random (never imitated), so that odd states are seen too."""
+    """Share of turns played at random or misplayed (never imitated), so that odd states and refusals are seen too."""
     trajectories: str | None = None
     """Your own episodes instead: a JSON-lines file with `goal` and `turns` of `observation`, `action`."""
     contexts: list[str] = ["plan"]
@@ -215,8 +218,9 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     """
     try:
         data = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read config {str(path)!r}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text file"
+        raise ConfigError(f"cannot read config {str(path)!r}: {reason}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
@@ -235,7 +239,7 @@ def parse_config(data: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
+        raise ConfigError(explain(error)) from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -256,28 +260,41 @@ def _override(data: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override!r}: {part!r} is a value, not a block")
         place[part] = dict(child)
         place = place[part]
-    value = yaml.safe_load(text)
+    value = read_value(text, f"--set {override!r}")
     if isinstance(value, str):
         with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-5 as text
             value = float(value)
     place[last] = value
 
 
-def _explain(error: ValidationError) -> str:
-    """The first problem in one line, with the closest name for an unknown key."""
+def read_value(text: str, what: str) -> Any:
+    """A value typed on the command line, read as YAML.
+
+    Raises:
+        ConfigError: not YAML; `what` says where it stood.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what}: the value is not YAML: {' '.join(str(error).split())}") from error
+
+
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """The first problem in one line, with the closest name for an unknown key; `model` is what was validated."""
     first = error.errors()[0]
     where = ".".join(str(p) for p in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         *path, name = [str(p) for p in first["loc"]]
-        return f"unknown config key {where!r}{closest(name, _fields_at(path))}{more}"
-    message = first["msg"].removeprefix("Value error, ")
+        return f"unknown config key {where!r}{closest(name, _fields_at(path, model or RunConfig))}{more}"
+    message = " ".join(first["msg"].removeprefix("Value error, ").split())
+    if where == "algorithm":
+        return f"config {message}{more}" if message.startswith("algorithm") else f"config algorithm: {message}{more}"
     given = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
     return f"config {where or 'file'}: {message}{given}{more}"
 
 
-def _fields_at(path: list[str]) -> list[str]:
-    model: Any = RunConfig
+def _fields_at(path: list[str], model: Any) -> list[str]:
     for part in path:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         options = [annotation, *getattr(annotation, "__args__", ())]
@@ -288,16 +305,21 @@ def _fields_at(path: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def import_object(spec: str, what: str) -> Any:
-    """The object `module:name` names.
+def import_function(spec: str, what: str) -> Callable[..., Any]:
+    """The function `module:name` names; modules are looked for in the working directory too.
 
     Raises:
-        ConfigError: it cannot be imported.
+        ConfigError: it cannot be imported, or cannot be called.
     """
     module, colon, name = spec.partition(":")
-    if not colon:
-        raise ConfigError(f"{what} is {spec!r}; expected module:name")
+    if not (module and colon and name):
+        raise ConfigError(f"{what} is {spec!r}; expected module:function")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # the installed `rlsd` command starts without it
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{what}: cannot import {spec!r}: {error}") from error
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a foreign module does when it is imported
+        raise ConfigError(f"{what}: cannot import {spec!r}: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise ConfigError(f"{what}: {spec!r} is a {type(found).__name__}, expected a function")
+    return found

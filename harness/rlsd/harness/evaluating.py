@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import ValidationError
 
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.core import Agent
@@ -16,7 +16,7 @@ from rlsd.agents.scripted import EchoAgent, ExpertAgent, RandomAgent
 from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import closest
 from rlsd.envs.registry import make
-from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, load_config
+from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, explain, load_config, read_value
 from rlsd.harness.evaluate import EvalResult, evaluate, panel_of
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import RolloutSettings
@@ -108,15 +108,28 @@ def env_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--arg {pair!r}: expected name=value, e.g. --arg games=gen-tiny")
-        out[name] = yaml.safe_load(text)
+        out[name] = read_value(text, f"--arg {pair!r}")
     return out
+
+
+def _agent_settings(overrides: tuple[str, ...]) -> AgentConfig:
+    """`--set agent.…` without a config file."""
+    values: dict[str, Any] = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not name.startswith("agent."):
+            raise ConfigError(f"--set {override!r}: with --agent hf:FOLDER only agent.name=value can be set")
+        values[name.removeprefix("agent.")] = read_value(text, f"--set {override!r}")
+    try:
+        return AgentConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, AgentConfig)) from error
 
 
 def _agent(name: str, request: EvalRequest) -> Agent:
     kind, _, place = name.partition(":")
     if kind == "hf" and place:
-        overrides = {k: v for k, v in env_arguments(request.overrides).items() if k.startswith("agent.")}
-        settings = AgentConfig.model_validate({k.removeprefix("agent."): v for k, v in overrides.items()})
+        settings = _agent_settings(request.overrides)
         policy = load_policy(place)
         config = RunConfig(model=ModelConfig(path=place), agent=settings)
         sampler = make_sampler(config, policy, temperature=request.temperature or 0.0, seed=request.seed)

@@ -68,10 +68,10 @@ class Hinter:
         self.contexts: tuple[Context, ...] = tuple(find_context(n) for n in settings.contexts if n != "none")
         if not self.contexts:
             return
-        least = max(len(format.encode(self._text([Section(title=c.name, items=(CUT,))]))) for c in self.contexts)
+        least = sum(self._tokens(Section(title=c.name, items=(CUT,))) for c in self.contexts)
         if settings.max_tokens < least:
             raise BudgetError(
-                f"hindsight.max_tokens is {settings.max_tokens}, but the shortest section takes {least} tokens; "
+                f"hindsight.max_tokens is {settings.max_tokens}, but the titles alone take {least} tokens; "
                 f"raise it, or use fewer contexts than {', '.join(settings.contexts)}"
             )
         room = context - max_new_tokens - settings.max_tokens
@@ -87,7 +87,7 @@ class Hinter:
         Args:
             skip: trajectories nobody asks about.
         """
-        counts: Counter[str] = Counter()
+        counts = Counter(given=0, missing=0, shortened=0, too_long=0)
         insertions: dict[tuple[int, int], Insertion] = {}
         texts: dict[tuple[int, int], str] = {}
         number = 0
@@ -187,24 +187,32 @@ class Hinter:
         """Drop whole items from the end of the longest section until the budget holds; None if it never does."""
         shortened = False
         while True:
-            text_tokens = sum(len(self.format.encode(self._text([s]))) for _, s in sections)
-            if text_tokens <= budget:
+            if sum(self._tokens(s) for _, s in sections) <= budget:
                 counts["shortened"] += shortened
                 return sections
-            longest = max(range(len(sections)), key=lambda i: len(sections[i][1].items))
+            longest = max(range(len(sections)), key=lambda i: len(_whole_items(sections[i][1])))
             context, section = sections[longest]
-            items = section.items[:-1] if section.items[-1] == CUT else section.items
+            items = _whole_items(section)
             if len(items) <= 1:
                 return None
             sections = list(sections)
             sections[longest] = (context, Section(title=section.title, items=(*items[:-1], CUT)))
             shortened = True
 
+    def _tokens(self, section: Section) -> int:
+        """Tokens of a section by itself."""
+        return len(self.format.encode(self._text([section])))
+
     def _text(self, sections: Sequence[Section]) -> str:
         if not sections:
             return ""
         body = "".join(f"\n{s.title}:\n" + "\n".join(item.strip() for item in s.items) for s in sections)
         return PREFACE[self.settings.style] + body
+
+
+def _whole_items(section: Section) -> tuple[str, ...]:
+    """The items without the mark of a cut."""
+    return section.items[:-1] if section.items[-1] == CUT else section.items
 
 
 def echo_share(trajectories: Sequence[Trajectory], texts: dict[tuple[int, int], str]) -> float:

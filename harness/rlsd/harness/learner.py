@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rlsd.agents.models import Policy, split_head
 from rlsd.algorithms.logprobs import chunked_logprobs
-from rlsd.harness.config import LearnerConfig
+from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.rows import Row
 
 Head = Callable[[Tensor], Tensor]
@@ -64,12 +64,12 @@ class Learner:
         self.temperature = temperature
         self.accelerator = Accelerator(cpu=settings.device == "cpu")
         if self.accelerator.num_processes != 1:
-            raise RuntimeError(
+            raise ConfigError(
                 f"started with {self.accelerator.num_processes} processes; this version trains in one. "
                 "Start `rlsd train` without torchrun or accelerate launch."
             )
         if settings.device == "cuda" and self.accelerator.device.type != "cuda":
-            raise RuntimeError("learner.device is 'cuda' but torch sees no CUDA device; set learner.device=cpu")
+            raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; set learner.device=cpu")
         self.policy = policy
         weights = [p for p in policy.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(

@@ -12,7 +12,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rlsd.envs.errors import RlsdError
 from rlsd.harness import faults
+
+
+class MetricsError(RlsdError):
+    """A metrics file that cannot be read."""
 
 
 class MetricsLog:
@@ -68,14 +73,22 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole records of a metrics file; [] if there is none. A last line cut in half is left out."""
+    """All whole records of a metrics file; [] if there is none. A last line cut in half is left out.
+
+    Raises:
+        MetricsError: another line is no record; names it.
+    """
     if not path.is_file():
         return []
     records: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines(keepends=True):
-        if not line.endswith("\n"):
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
             break
-        records.append(json.loads(line))
+        try:
+            record = json.loads(line)
+            records.append({"step": int(record["step"]), **record})
+        except (ValueError, KeyError, TypeError) as error:
+            raise MetricsError(f"line {number} of {path} is damaged; mend or delete it ({error})") from error
     return records
 
 

@@ -15,11 +15,16 @@ from typing import Any
 from rlsd.agents.core import Agent, ContextFull, EpisodeKey, History, Informed
 from rlsd.agents.seeding import derive
 from rlsd.envs.core import Hindsight, Task, TextEnv
+from rlsd.envs.errors import RlsdError
 from rlsd.harness.boxed import BoxedEnv, EpisodeError
 from rlsd.harness.types import Failure, Group, StopReason, Trajectory, Turn
 
 RewardFn = Callable[[Trajectory], float]
 """A user's own reward: the episode's return from the finished trajectory."""
+
+
+class RolloutError(RlsdError):
+    """Nothing could be played; quotes the first failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +69,17 @@ class Rollout:
         self._boxes: list[BoxedEnv] = []
 
     def groups(self, tasks: Sequence[Task], siblings: int, *, stream: str, iteration: int) -> list[Group]:
-        """Play every task `siblings` times; groups in the order of `tasks`, siblings in theirs."""
+        """Play every task `siblings` times; groups in the order of `tasks`, siblings in theirs.
+
+        Raises:
+            RolloutError: every single episode failed.
+        """
         plan = [(EpisodeKey(stream, iteration, g, s), task) for g, task in enumerate(tasks) for s in range(siblings)]
         done = asyncio.run(self._play(plan))
+        broken = [t.error for t in done if t.error is not None]
+        if broken and len(broken) == len(done):
+            first = f"{broken[0].boundary}: {broken[0].message}"
+            raise RolloutError(f"all {len(done)} episodes failed in the environment, the first with {first}")
         out: list[Group] = []
         for g, task in enumerate(tasks):
             mine = [t for t in done if t.key.group == g]
@@ -97,9 +110,12 @@ class Rollout:
                 if self.on_episode is not None:
                     self.on_episode(trajectory)
 
-        async with asyncio.TaskGroup() as tasks:
-            for box in self._boxes[:workers]:
-                tasks.create_task(work(box))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for box in self._boxes[:workers]:
+                    tasks.create_task(work(box))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None  # the first one stopped the others; one error is enough to tell
         return [done[place] for place in sorted(done)]
 
     async def _episode(self, box: BoxedEnv, key: EpisodeKey, task: Task) -> Trajectory:

@@ -62,20 +62,42 @@ class RunDir:
             RunError: another process trains here, or the folder holds something else.
             ConfigError: the folder's config differs in a setting that matters; names it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.path / ".lock").open("w")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise RunError(f"cannot use {self.path} as a run directory: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunError(f"another process is training in {self.path}") from error
+        self._sweep()
         held = self.path / "config.yaml"
-        if held.is_file():
+        if held.is_file() and self._begun():
             _same(load_run_config(self.path), config, self.path)
         write_atomic(held, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+    def _begun(self) -> bool:
+        """Something was trained or measured here; a start that failed may be mended and repeated."""
+        metrics = self.path / "metrics.jsonl"
+        return (metrics.is_file() and metrics.stat().st_size > 0) or any(self.checkpoints.glob("step-*"))
+
+    def _sweep(self) -> None:
+        """Put right what a killed process left half done; only while holding the lock."""
+        for partial in (*self.path.glob("*.partial"), *self.path.glob("*/*.partial")):
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink(missing_ok=True)
+        old = self.best.with_name(self.best.name + ".old")
+        if old.is_dir() and not self.best.exists():
+            os.rename(old, self.best)
+        shutil.rmtree(old, ignore_errors=True)
 
     def close(self) -> None:
         if self._lock is not None:
             self._lock.close()
+            self._lock = None
 
     def write_versions(self, panels: dict[str, Any]) -> None:
         write_atomic(self.path / "versions.json", json.dumps({**versions(), "panels": panels}, indent=1))
@@ -102,6 +124,8 @@ def load_run_config(path: Path) -> RunConfig:
         return parse_config(yaml.safe_load((path / "config.yaml").read_text()))
     except OSError as error:
         raise RunError(f"{path} is no run directory: it has no config.yaml") from error
+    except (yaml.YAMLError, ConfigError) as error:
+        raise RunError(f"{path}/config.yaml cannot be used: {' '.join(str(error).split())}") from error
 
 
 def versions() -> dict[str, str]:

@@ -21,6 +21,7 @@ from rlsd.envs.core import Task, TextEnv
 from rlsd.envs.registry import make
 from rlsd.harness.batch import epochs
 from rlsd.harness.config import AgentConfig, ConfigError, RunConfig, TinyConfig
+from rlsd.harness.contexts import find_context
 from rlsd.harness.hints import Hinter, HintSettings
 from rlsd.harness.learner import Learner
 from rlsd.harness.rollout import Rollout, RolloutSettings
@@ -82,9 +83,15 @@ def build(config: RunConfig, *, model_path: str | None = None) -> Parts:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if config.learner.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; --set learner.device=cpu")
+    for name in context_names(config):
+        find_context(name)  # an unknown one is told before a model loads
     env = env_maker(config, "train")()
     tasks = list(env.tasks())
     env.close()
+    if not tasks:
+        raise ConfigError(f"{config.env.id} lists no tasks in the split {config.env.train_split!r}")
     policy = _with_lora(load_or_make(config, model_path), config)
     format = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
     context = context_of(config.agent, policy)
@@ -105,10 +112,15 @@ def build(config: RunConfig, *, model_path: str | None = None) -> Parts:
     )
 
 
-def make_hinter(config: RunConfig, format: ChatFormat, *, context: int) -> Hinter:
+def context_names(config: RunConfig) -> tuple[str, ...]:
+    """The hindsight contexts a run reads."""
     supervised = config.algorithm.name == "sft"
+    return tuple(n for n in (config.sft.contexts if supervised else config.algorithm.contexts) if n != "none")
+
+
+def make_hinter(config: RunConfig, format: ChatFormat, *, context: int) -> Hinter:
     settings = HintSettings(
-        contexts=tuple(config.sft.contexts if supervised else config.algorithm.contexts),
+        contexts=context_names(config),
         max_tokens=config.hindsight.max_tokens,
         max_items=config.hindsight.max_items,
         source=config.hindsight.source,

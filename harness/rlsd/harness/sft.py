@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import multiprocessing
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -241,13 +242,14 @@ def read_trajectories(path: str | Path, env_id: str) -> list[Trajectory]:
     found: list[Trajectory] = []
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            lines = [line for line in file if line.strip()]
-    except OSError as error:
-        raise ConfigError(f"sft.trajectories: cannot read {str(path)!r}: {error.strerror or error}") from error
-    for number, line in enumerate(lines, start=1):
+            lines = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"sft.trajectories: cannot read {str(path)!r}: {reason}") from error
+    for number, line in lines:
         try:
             found.append(_episode(json.loads(line), number, env_id))
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
                 f"sft.trajectories: line {number} of {path} is no episode ({type(error).__name__}: {error}); expected "
                 '{"goal": "…", "turns": [{"observation": "…", "action": "…"}, …]}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import torch
 
+from rlsd.agents.seeding import derive
 from rlsd.envs.core import Panel, Task
 from rlsd.harness import checkpoint, faults
-from rlsd.harness.config import ConfigError, RunConfig, import_object
+from rlsd.harness.config import ConfigError, RunConfig, import_function
 from rlsd.harness.evaluate import EvalResult, evaluate, panel_of
 from rlsd.harness.exporting import save_merged
 from rlsd.harness.iteration import Iteration, Outcome
@@ -19,6 +21,7 @@ from rlsd.harness.metrics import MetricsLog
 from rlsd.harness.progress import Progress
 from rlsd.harness.rundir import RunDir, replace_folder
 from rlsd.harness.setup import Parts, build, env_maker, make_agent, make_sampler, rollout_settings
+from rlsd.harness.sft import read_trajectories
 
 
 def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) -> dict[str, Any]:
@@ -28,8 +31,8 @@ def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) 
         The last evaluation's summary on the validation panel, {} if none was made.
     """
     run = RunDir(folder)
-    run.open(config)
     try:
+        run.open(config)
         return _Training(config, run, progress or Progress(quiet=True)).run()
     finally:
         run.close()
@@ -42,15 +45,19 @@ class _Training:
         self.config = config
         self.run_dir = run
         self.progress = progress
+        torch.manual_seed(derive(config.seed, "torch"))  # a fresh process starts at a random state
         with progress.status("loading model and environment"):
-            reward = None if config.reward is None else import_object(config.reward, "reward")
+            reward = None if config.reward is None else import_function(config.reward, "reward")
+            if config.sft.trajectories is not None:
+                read_trajectories(config.sft.trajectories, config.env.id)  # a broken line is told before a model loads
             self.parts: Parts = build(config)
             self.valid = self._panel() if config.eval.every or config.eval.at_start else None
         self.iterate: Callable[[int], Outcome] = Iteration(self.parts, reward=reward, progress=progress).run
         self.best: dict[str, Any] = {}
         self.last_eval: dict[str, Any] = {}
         self.step = self._resume()
-        self.metrics = MetricsLog(run.path, resume_step=self.step - 1, tensorboard=config.tensorboard)
+        held = self.step - 1 if self.step else -2  # the evaluation before the first step is number -1
+        self.metrics = MetricsLog(run.path, resume_step=held, tensorboard=config.tensorboard)
         run.write_versions({} if self.valid is None else {"valid": self.valid[0].digest})
 
     def run(self) -> dict[str, Any]:
@@ -97,6 +104,7 @@ class _Training:
 
     def _save_best(self) -> None:
         partial = self.run_dir.path / "best.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left one
         save_merged(self.parts.policy, partial)
         replace_folder(partial, self.run_dir.best)
 

@@ -1,0 +1,129 @@
+"""From responses to actions, and from characters to tokens."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from rlsd.agents.chat import ChatFormat
+from rlsd.agents.core import FinishReason, History, SampleResult
+from rlsd.agents.memory import FullHistory
+from rlsd.agents.parsing import PARSERS, TAIL_CHARS, parse_compact, parse_think, token_span
+from rlsd.agents.policy import PolicyAgent
+from rlsd.agents.scripted import EchoSampler
+from tests.tokenizers import FAMILIES
+
+BYTE_LEVEL = {name: ChatFormat(FAMILIES[name]()) for name in ("compact", "bytelevel-chatml")}
+
+
+@pytest.mark.parametrize(
+    "response, text, valid",
+    [
+        ("<think>why</think><action>go to shelf 1</action>", "go to shelf 1", True),
+        ("<think>why</think>\n<action>\n go \n</action> trailing", "go", True),
+        ("<THINK>why</THINK><Action>go</ACTION>", "go", True),
+        ("<think></think><action>go</action>", "go", True),
+        ("<think>a\nb</think><action>go</action>", "go", True),
+        ("<action>go</action>", "go", False),  # no thought
+        ("<action>go</action><think>why</think>", "go", False),  # the thought comes too late
+        ("<think>why<action>go</action></think>", "go", False),  # the action inside the thought
+        ("<think>x</think><action>go</action><action>look</action>", "look", False),  # two actions
+        ("<think>x</think><action></action>", "", False),
+        ("<think>x</think><action>  </action>", "", False),
+        ("<think>x</think><action>go", "think>x</think><action>go", False),
+        ("", "", False),
+        ("</action><action>", "</action><action>", False),
+        ("x" * 50, "x" * TAIL_CHARS, False),  # the end of the response stands for the action
+    ],
+)
+def test_think(response: str, text: str, valid: bool) -> None:
+    parsed = parse_think(response)
+    assert parsed.valid == valid
+    if len(response) <= TAIL_CHARS or "<action>" in response:
+        assert parsed.text in (text, response[-TAIL_CHARS:].strip())
+    else:
+        assert parsed.text == text
+    start, stop = parsed.action
+    assert response[start:stop].strip() == parsed.text
+    if valid:
+        first, last = parsed.thought
+        assert response[first - len("<think>") : first].lower() == "<think>"
+        assert response[last : last + len("</think>")].lower() == "</think>"
+
+
+@pytest.mark.parametrize(
+    "response, text, valid",
+    [
+        ("go to shelf 1", "go to shelf 1", True),
+        ("  go \n", "go", True),
+        ("go\nlook", "go\nlook", False),
+        ("", "", False),
+        (" \n ", "", False),
+    ],
+)
+def test_compact(response: str, text: str, valid: bool) -> None:
+    parsed = parse_compact(response)
+    assert (parsed.text, parsed.valid) == (text, valid)
+    assert response[slice(*parsed.action)] == text
+
+
+@given(response=st.text(max_size=80), style=st.sampled_from(sorted(PARSERS)))
+@settings(max_examples=200, deadline=None)
+def test_no_response_breaks_a_parser(response: str, style: str) -> None:
+    parsed = PARSERS[style](response)  # type: ignore[index]
+    for start, stop in (parsed.action, parsed.thought):
+        assert 0 <= start <= stop <= len(response)
+    assert response[slice(*parsed.action)].strip() == parsed.text
+
+
+@pytest.mark.parametrize("family", BYTE_LEVEL)
+@given(
+    before=st.text(max_size=12),
+    action=st.text(min_size=1, max_size=12),
+    after=st.text(max_size=12),
+)
+@example(before="", action="é", after="")
+@example(before="🙂", action="take mug 1", after="🙂")
+@example(before="open drawer", action=" 1 ", after="open drawer")
+@settings(max_examples=150, deadline=None)
+def test_a_span_decodes_to_its_text(family: str, before: str, action: str, after: str) -> None:
+    """At least the text; at the borders at most the rest of a token that straddles them."""
+    format = BYTE_LEVEL[family]
+    ids = format.encode(before + action + after)
+    text = format.decode(ids)
+    if text != before + action + after:  # lone surrogates and the like do not survive UTF-8
+        return
+    chars = (len(before), len(before) + len(action))
+    start, stop = token_span(ids, chars, format.decode)
+    assert action in format.decode(ids[start:stop])
+    inner = format.decode(ids[start + 1 : stop]), format.decode(ids[start : stop - 1])
+    assert len(inner[0].replace("�", "")) < len(action) + len(after)
+    assert format.decode(ids[:stop]).startswith(before + action)
+    assert not format.decode(ids[: stop - 1]).startswith(before + action), "no token too many at the end"
+    assert not format.decode(ids[start + 1 :]).endswith(action + after), "no token too many at the start"
+
+
+def test_empty_span() -> None:
+    format = BYTE_LEVEL["compact"]
+    assert token_span(format.encode("go"), (1, 1), format.decode) == (0, 0)
+    assert token_span((), (0, 0), format.decode) == (0, 0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("ended", [True, False])
+def test_spans_of_a_read_response(family: str, ended: bool) -> None:
+    format = ChatFormat(FAMILIES[family]())
+    agent = PolicyAgent(format=format, memory=FullHistory(style="think"), sampler=EchoSampler(), max_new_tokens=9)
+    ids = format.response("<think>a drawer</think><action>go to drawer 1</action>")
+    ids = ids if ended else ids[:-1]
+    finish = FinishReason.EOS if ended else FinishReason.LENGTH
+    prompt = agent.prompt(History(goal="", observations=("You see a drawer 1.",), actions=()))
+    action = agent.read(prompt, SampleResult(token_ids=ids, logps=(0.0,) * len(ids), finish=finish, policy_version=3))
+    assert action.text == "go to drawer 1"
+    assert action.valid
+    assert action.policy_version == 3
+    assert format.decode(ids[slice(*action.action_span)]).strip("<> /").startswith("go to drawer 1")
+    assert "a drawer" in format.decode(ids[slice(*action.thought_span)])
+    assert action.action_span[1] <= len(ids) - ended, "the end token belongs to no span"
+    assert action.thought_span[1] <= action.action_span[0]

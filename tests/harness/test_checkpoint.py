@@ -1,0 +1,155 @@
+"""Checkpoints exist whole or not at all, and give back what was put in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlsd.harness import checkpoint
+from rlsd.harness.checkpoint import CheckpointError
+from rlsd.harness.config import LearnerConfig
+from rlsd.harness.learner import Learner, TokenSlice
+from rlsd.harness.rows import student_rows
+from rlsd.harness.rundir import RunDir, replace_folder, write_atomic
+from tests.worlds import Played
+
+TENSORS = {
+    "model": {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])},
+    "optimizer": {"a.weight/exp_avg": torch.full((2, 3), 0.5)},
+    "teacher": {},
+}
+STATE = {"step": 3, "best": {"success": 0.25}, "name": "é"}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "step-000003", TENSORS, STATE)
+    tensors, state = checkpoint.load(tmp_path / "step-000003")
+    assert state == STATE
+    assert set(tensors) == {"model", "optimizer"}, "empty parts make no file"
+    for part, named in tensors.items():
+        assert set(named) == set(TENSORS[part])
+        for name, value in named.items():
+            assert torch.equal(value, TENSORS[part][name])
+            assert value.dtype == TENSORS[part][name].dtype
+    manifest = json.loads((tmp_path / "step-000003" / "MANIFEST.json").read_text())
+    assert set(manifest) == {"model.safetensors", "optimizer.safetensors", "state.json"}
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000003"]
+
+
+def test_no_pickle_anywhere(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "step-000003", TENSORS, STATE)
+    assert {p.suffix for p in (tmp_path / "step-000003").iterdir()} == {".safetensors", ".json"}
+
+
+def test_views_and_shared_storage_are_saved_as_they_look(tmp_path: Path) -> None:
+    base = torch.arange(12.0).reshape(3, 4)
+    checkpoint.save(tmp_path / "step-000001", {"model": {"t": base.T, "whole": base, "row": base[1]}}, {})
+    tensors, _ = checkpoint.load(tmp_path / "step-000001")
+    assert torch.equal(tensors["model"]["t"], base.T)
+    assert torch.equal(tensors["model"]["row"], base[1])
+
+
+def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
+    partial = tmp_path / "step-000003.partial"
+    partial.mkdir()
+    (partial / "junk.safetensors").write_bytes(b"x")
+    checkpoint.save(tmp_path / "step-000003", TENSORS, STATE)
+    checkpoint.load(tmp_path / "step-000003")
+    assert not partial.exists()
+
+
+def test_latest_and_prune(tmp_path: Path) -> None:
+    assert checkpoint.latest(tmp_path / "none") is None
+    for step in (1, 2, 9, 10, 11):
+        checkpoint.save(tmp_path / f"step-{step:06d}", TENSORS, STATE)
+    (tmp_path / "step-000012.partial").mkdir()
+    (tmp_path / "notes").mkdir()
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert found.name == "step-000011"
+    checkpoint.prune(tmp_path, 2, spare={"step-000002"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        *("notes", "step-000002", "step-000010", "step-000011", "step-000012.partial")
+    ]
+
+
+def test_a_file_nobody_wrote_is_refused(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "step-000003", TENSORS, STATE)
+    (tmp_path / "step-000003" / "teacher.safetensors").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"teacher\.safetensors"):
+        checkpoint.load(tmp_path / "step-000003")
+
+
+def test_every_byte_counts(tmp_path: Path) -> None:
+    """Each file in turn, flipped at many places; the message names the file."""
+    folder = tmp_path / "step-000003"
+    checkpoint.save(folder, TENSORS, STATE)
+    for path in sorted(folder.iterdir()):
+        if path.name == checkpoint.MANIFEST:
+            continue
+        whole = path.read_bytes()
+        for i in range(0, len(whole), max(1, len(whole) // 40)):
+            path.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
+            with pytest.raises(CheckpointError, match=path.name):
+                checkpoint.load(folder)
+        path.write_bytes(whole)
+    checkpoint.load(folder)
+
+
+def test_learner_goes_on_from_its_state_bit_for_bit(tmp_path: Path) -> None:
+    played = Played("compact")
+    rows = student_rows(played.trajectories)
+
+    def loss(part: TokenSlice) -> torch.Tensor:
+        return -part.logp.mean()
+
+    learner = played.learner
+    learner.update(rows, loss)
+    learner.update(rows, loss)
+    moments, counts = learner.optimizer_state()
+    checkpoint.save(tmp_path / "step-000002", {"model": learner.weights(), "optimizer": moments}, {"counts": counts})
+    learner.update(rows, loss)
+    want = {k: v.clone() for k, v in learner.weights().items()}
+
+    other = Played("compact")
+    fresh = Learner(other.policy, LearnerConfig(lr=1e-3, micro_tokens=600), temperature=1.0)
+    tensors, state = checkpoint.load(tmp_path / "step-000002")
+    fresh.load(tensors["model"], tensors["optimizer"], state["counts"])
+    fresh.updates = 2
+    fresh.update(rows, loss)
+    assert all(torch.equal(want[k], v) for k, v in fresh.weights().items())
+    assert len(want) > 5
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_atomic(path, "old")
+    write_atomic(path, "new")
+    assert path.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_replacing_a_folder(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        partial = tmp_path / "best.partial"
+        partial.mkdir()
+        (partial / "w").write_text(text)
+        replace_folder(partial, tmp_path / "best")
+    assert (tmp_path / "best" / "w").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["best"]
+
+
+def test_best_weights_survive_a_kill_between_the_two_renames(tmp_path: Path) -> None:
+    from rlsd.harness.config import parse_config
+
+    old = tmp_path / "best.old"
+    old.mkdir()
+    (old / "w").write_text("old")
+    run = RunDir(tmp_path)
+    run.open(parse_config({"model": {"path": "m"}}))
+    run.close()
+    assert (tmp_path / "best" / "w").read_text() == "old"
+    assert not old.exists()

@@ -1,0 +1,69 @@
+"""The wheel, built by way of the sdist: four packages under one namespace, nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = ("envs", "agents", "algorithms", "harness")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("dist")
+    (sdist,) = SdistBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    source = folder / Path(sdist).name.removesuffix(".tar.gz")
+    (built,) = WheelBuilder(str(source)).build(directory=str(folder), versions=["standard"])
+    return zipfile.ZipFile(built)
+
+
+def _sources() -> set[str]:
+    """Every file below the four layers, as the wheel names it."""
+    return {
+        str(path.relative_to(ROOT / layer))
+        for layer in LAYERS
+        for path in (ROOT / layer / "rlsd").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    names = {n for n in wheel.namelist() if ".dist-info/" not in n}
+    assert names == _sources()
+    assert {n.split("/")[1] for n in names} == {*LAYERS, "__main__.py"}
+    assert "rlsd/__init__.py" not in names
+    assert {n for n in names if n.endswith("py.typed")} == {f"rlsd/{layer}/py.typed" for layer in LAYERS}
+
+
+def test_the_wheel_brings_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:
+    info = {n.split(".dist-info/")[1]: n for n in wheel.namelist() if ".dist-info/" in n}
+    assert "rlsd = rlsd.harness.cli:main" in wheel.read(info["entry_points.txt"]).decode()
+    assert "licenses/LICENSE" in info
+    assert "License-Expression: Apache-2.0" in wheel.read(info["METADATA"]).decode()
+
+
+def test_the_unpacked_wheel_runs_without_the_checkout(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path / "site")
+    code = "import rlsd.envs, rlsd.harness.cli as c, sys; print(c.__file__); sys.argv[0] = 'rlsd'; c.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "envs", "--no-hashes"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "COLUMNS": "120"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path / "site"))
+    assert "rlsd/Keys-v0" in done.stdout

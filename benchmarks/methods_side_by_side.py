@@ -27,16 +27,21 @@ from rlsd.harness.plot import curve
 from rlsd.harness.stats import hierarchical_bootstrap, wilson
 
 METHODS: dict[str, list[str]] = {
-    "rlsd": ["algorithm=rlsd"],
-    "grpo": ["algorithm=grpo"],
-    "opsd": ["algorithm={name: opsd, contexts: [plan]}"],
-    "rlsd-other-task": ["algorithm=rlsd", "hindsight.source=other_task"],
-    "rlsd-turn": ["algorithm={name: rlsd, credit: {level: turn}}"],
-    "rlsd-token": ["algorithm={name: rlsd, credit: {level: token}}"],
-    "rlsd-trajectory": ["algorithm={name: rlsd, credit: {level: trajectory}}"],
-    "rlsd-wide": ["algorithm={name: rlsd, credit: {level: turn, clip: 0.8, lam: 1.0}}"],
-    "gigpo": ["algorithm=gigpo"],
-    "sdar": ["algorithm=sdar"],
+    "rlsd": ["algorithm.name=rlsd"],
+    "grpo": ["algorithm.name=grpo"],
+    "opsd": ["algorithm.name=opsd", "algorithm.contexts=[plan]"],
+    "rlsd-other-task": ["algorithm.name=rlsd", "hindsight.source=other_task"],
+    "rlsd-turn": ["algorithm.name=rlsd", "algorithm.credit.level=turn"],
+    "rlsd-token": ["algorithm.name=rlsd", "algorithm.credit.level=token"],
+    "rlsd-trajectory": ["algorithm.name=rlsd", "algorithm.credit.level=trajectory"],
+    "rlsd-wide": [
+        "algorithm.name=rlsd",
+        "algorithm.credit.level=turn",
+        "algorithm.credit.clip=0.9",
+        "algorithm.credit.lam=1.0",
+    ],
+    "gigpo": ["algorithm.name=gigpo"],
+    "sdar": ["algorithm.name=sdar"],
 }
 """Label → settings that differ from the config's."""
 
@@ -129,7 +134,8 @@ def summarise(arguments: argparse.Namespace, runs: Path, seconds: dict[tuple[str
             methods[method]["rlsd_minus"] = list(hierarchical_bootstrap(apart))
     others = dict(pair.split("=", 1) for pair in arguments.also)
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "config": str(arguments.config),
+        "overrides": arguments.overrides,
         "panel": start["panel"],
         "seeds": arguments.seeds,
         "start": {k: start[k] for k in ("success", "interval", "by_type")},

@@ -66,7 +66,7 @@ class Runs:
         if kill_at is not None:
             env[VARIABLE] = kill_at
         command = [sys.executable, "-m", "rlsd", "train", "run.yaml", "--run", name, "--quiet"]
-        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=600)
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
         return done.returncode
 

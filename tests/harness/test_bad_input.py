@@ -125,6 +125,15 @@ def test_override(fails: Cli, config: Path, tmp_path: Path, override: str, expec
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
+def test_context_too_small_for_a_single_prompt(fails: Cli, config: Path, tmp_path: Path) -> None:
+    told = fails(
+        *("train", config, "--run", tmp_path / "run", "--quiet", "--set", "agent.context=64"),
+        *("--set", "hindsight.max_tokens=30", "--set", "eval.every=0"),
+    )
+    assert "none of 2 episodes got as far as one action" in told
+    assert "agent.context" in told
+
+
 def test_reward_module_that_breaks_on_import(fails: Cli, config: Path, tmp_path: Path) -> None:
     (tmp_path / "broken_reward.py").write_text("def reward(:\n")
     sys.path.insert(0, str(tmp_path))
@@ -478,7 +487,7 @@ def test_fetching_something_unknown(fails: Cli) -> None:
 )
 def test_in_a_process_of_its_own(config: Path, arguments: list[str], expected: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "rlsd", *arguments], cwd=config.parent, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "rlsd", *arguments], cwd=config.parent, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 2
     assert expected in done.stderr

@@ -141,7 +141,7 @@ def test_environment_that_cannot_be_opened() -> None:
 def test_hanging_environment_is_given_up() -> None:
     left, release = {"t1": 1}, threading.Event()
     started = time.perf_counter()
-    groups = play(lambda: FaultyThreaded("step 2", left, hang=release), slots=2, retries=0, step_timeout_s=0.2)
+    groups = play(lambda: FaultyThreaded("step 2", left, hang=release), slots=1, retries=0, step_timeout_s=0.2)
     assert time.perf_counter() - started < 20
     release.set()
     assert [len(g.trajectories) for g in groups] == [2, 1, 2, 2]
@@ -183,7 +183,7 @@ def test_interpreter_exits_while_an_environment_hangs() -> None:
         "print(sum(len(g.failed) for g in groups))\n"
     )
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "1\n"
 
@@ -397,4 +397,4 @@ def test_whatever_a_threaded_environment_raises_is_data(error: Exception) -> Non
     started = time.perf_counter()
     with pytest.raises(RolloutError, match=type(error).__name__):
         play(Raising, retries=0, step_timeout_s=30.0)
-    assert time.perf_counter() - started < 10
+    assert time.perf_counter() - started < 25

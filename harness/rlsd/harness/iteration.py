@@ -24,7 +24,8 @@ from rlsd.algorithms import (
     token_weights,
 )
 from rlsd.harness import faults
-from rlsd.harness.batch import episode_metrics, flatten
+from rlsd.harness.batch import episode_metrics, flatten, token_count
+from rlsd.harness.config import ConfigError
 from rlsd.harness.hints import echo_share
 from rlsd.harness.learner import TokenSlice, UpdateStats
 from rlsd.harness.progress import Progress
@@ -93,6 +94,11 @@ class Iteration:
         decoded = parts.sampler.decoded_tokens
         groups = self._roll_out(step, self.config.rollout.siblings)
         trajectories = flatten(groups)
+        if not token_count(trajectories):
+            raise ConfigError(
+                f"none of {len(trajectories)} episodes got as far as one action: prompt + agent.max_new_tokens = "
+                f"{self.config.agent.max_new_tokens} exceed the context; raise agent.context or take a larger model"
+            )
         clock.lap("rollout_s")
         scored = score(parts, groups, step)
         batch, hints = scored.batch, scored.hints

@@ -20,6 +20,7 @@ def curve(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str) -> None
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure, axes = plt.subplots(figsize=(7.5, 4.5), dpi=120)
     for i, (label, folders) in enumerate(runs.items()):
@@ -44,6 +45,7 @@ def curve(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str) -> None
     axes.set_xlabel("iteration")
     axes.set_ylabel("success, %")
     axes.set_ylim(0, 100)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.set_title(title)
     axes.text(

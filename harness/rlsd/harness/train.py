@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) 
     run = RunDir(folder)
     try:
         run.open(config)
-        return _Training(config, run, progress or Progress(quiet=True)).run()
+        training = _Training(config, run, progress or Progress(quiet=True))
+        with closing(training.metrics):
+            return training.run()
     finally:
         run.close()
 
@@ -78,7 +81,6 @@ class _Training:
             self.step += 1
             if self.step % config.checkpoint_every == 0 or last:
                 self._checkpoint()
-        self.metrics.close()
         return self.last_eval
 
     def _panel(self) -> tuple[Panel, list[Task]]:

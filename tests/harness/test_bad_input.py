@@ -18,6 +18,8 @@ from rlsd.agents.models import ModelError, load_policy
 from rlsd.harness import checkpoint
 from rlsd.harness.checkpoint import CheckpointError
 from rlsd.harness.cli import main
+from rlsd.harness.config import parse_config
+from rlsd.harness.rundir import RunDir, RunError
 
 BASE: dict[str, Any] = {
     "iterations": 1,
@@ -132,6 +134,22 @@ def test_context_too_small_for_a_single_prompt(fails: Cli, config: Path, tmp_pat
     )
     assert "none of 2 episodes got as far as one action" in told
     assert "agent.context" in told
+
+
+@pytest.mark.parametrize(
+    "override, expected",
+    [
+        ("algorithm.contexts=[plann]", "Did you mean 'plan'?"),
+        ("reward=math:cosinus", "cosinus"),
+        ("env.kwargs.games=gen-tyni", "Did you mean 'gen-tiny'?"),
+    ],
+)
+def test_names_are_checked_before_a_model_loads(
+    fails: Cli, config: Path, tmp_path: Path, override: str, expected: str
+) -> None:
+    model = ("--set", "model.tiny=null", "--set", f"model.path={tmp_path}/none")
+    assert "there is no folder" in fails("train", config, "--run", tmp_path / "run", *model)
+    assert expected in fails("train", config, "--run", tmp_path / "run", *model, "--set", override)
 
 
 def test_reward_module_that_breaks_on_import(fails: Cli, config: Path, tmp_path: Path) -> None:
@@ -308,6 +326,18 @@ def test_locked_run_directory(fails: Cli, config: Path, tmp_path: Path) -> None:
         assert other.stdout.readline() == "held\n"
         assert "another process is training" in fails("train", config, "--run", folder)
         other.communicate("\n")
+
+
+def test_two_runs_never_hold_one_directory(tmp_path: Path) -> None:
+    settings = parse_config(BASE)
+    first, second = RunDir(tmp_path), RunDir(tmp_path)
+    first.open(settings)
+    with pytest.raises(RunError, match="another process is training"):
+        second.open(settings)
+    second.close()
+    first.close()
+    second.open(settings)
+    second.close()
 
 
 def test_a_refused_run_leaves_no_lock_behind(fails: Cli, config: Path, run: Path) -> None:

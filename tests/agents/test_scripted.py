@@ -113,3 +113,15 @@ def test_names_decide_random_numbers() -> None:
     assert generator(1, "a").random() != generator(2, "a").random()
     assert 0 <= derive(3, "x") < 2**31
     assert derive(3, "x") != derive(3, "y")
+
+
+def test_half_of_the_noise_is_misfires() -> None:
+    """Some stray turns are commands the world does not take, so that a warm start sees refusals."""
+    commands = ("go to drawer 1", "take mug 1 from drawer 1", "examine drawer 1", "inventory")
+    agent = ExpertAgent("explorer", noise=0.9, seed=1)
+    agent.bind(KEY, make("rlsd/Keys-v0"))
+    agent._envs[KEY].reset(seed=0)
+    texts = [asyncio.run(agent.act(history(turn, commands), KEY)).text for turn in range(60)]
+    assert any(text not in (*commands, "x") and text.startswith(("go", "take", "examine")) for text in texts)
+    assert texts.count("x") > 0
+    assert sum(text in commands for text in texts) > 15

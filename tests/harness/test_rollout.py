@@ -278,6 +278,16 @@ def test_user_reward() -> None:
     assert all(t.success for g in groups for t in g.trajectories), "what is reported stays the world's"
 
 
+@pytest.mark.parametrize(
+    ("reward", "told"),
+    [(lambda t: 1 / 0, "ZeroDivisionError"), (lambda t: float("nan"), "nan"), (lambda t: "much", "ValueError")],
+)
+def test_a_reward_that_is_no_number_is_one_clear_error(reward: Any, told: str) -> None:
+    rollout = Rollout(Plain, WALK, RolloutSettings(), reward=reward)
+    with pytest.raises(RolloutError, match=rf"reward function .*{told}"):
+        rollout.groups(list(Plain().tasks())[:1], 1, stream="test", iteration=0)
+
+
 def test_user_reward_is_not_asked_about_failed_episodes() -> None:
     asked: list[Trajectory] = []
 

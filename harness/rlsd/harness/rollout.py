@@ -6,6 +6,7 @@ A failed episode is data: it is tried again, and if it fails once more it leaves
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -126,7 +127,7 @@ class Rollout:
         finally:
             self.agent.end(key)
         if self.reward is not None and trajectory.error is None:
-            trajectory = replace(trajectory, returns=float(self.reward(trajectory)))
+            trajectory = replace(trajectory, returns=_judged(self.reward, trajectory))
         return trajectory
 
     async def _turns(self, box: BoxedEnv, key: EpisodeKey, task: Task) -> Trajectory:
@@ -208,6 +209,22 @@ class Rollout:
         if not self.settings.hindsight:
             return Hindsight()
         return await box.call("env.hindsight", lambda env: env.hindsight())
+
+
+def _judged(reward: RewardFn, trajectory: Trajectory) -> float:
+    """The user's reward as a finite number.
+
+    Raises:
+        RolloutError: the function raised, or gave something else; names the task.
+    """
+    try:
+        value = float(reward(trajectory))
+    except Exception as error:  # whatever a user's function does
+        task = trajectory.task.task_id
+        raise RolloutError(f"the reward function failed on task {task}: {type(error).__name__}: {error}") from error
+    if not math.isfinite(value):
+        raise RolloutError(f"the reward function gave {value} on task {trajectory.task.task_id}; expected a number")
+    return value
 
 
 def _commands(info: dict[str, Any]) -> tuple[str, ...] | None:

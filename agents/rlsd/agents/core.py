@@ -152,3 +152,29 @@ class Sampler(Protocol):
     async def sample(self, request: SampleRequest) -> SampleResult: ...
 
     def leave(self, key: EpisodeKey) -> None: ...
+
+
+class TrainingSampler(Sampler, Protocol):
+    """A sampler whose weights follow a learner's."""
+
+    decoded_tokens: int
+    """Tokens decoded since construction."""
+    busy_s: float
+    """Seconds in which it had something to generate, since construction."""
+    live: bool
+    """It reads the learner's own weights: `refresh` costs nothing."""
+
+    @property
+    def version(self) -> int:
+        """The policy version it samples from; -1 before it got any."""
+        ...
+
+    def connect(self) -> None:
+        """Make sure that it can be used; raises what stands in the way."""
+        ...
+
+    def refresh(self, version: int) -> None:
+        """Take the learner's present weights as policy `version`."""
+        ...
+
+    def close(self) -> None: ...

@@ -8,6 +8,7 @@ once. Log-probs are those of the temperature-scaled, untruncated distribution, i
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,6 +33,10 @@ class _Episode:
     """Ids whose keys stand in the slot."""
 
 
+_Waiting = tuple[SampleRequest, _Episode, asyncio.Future[SampleResult]]
+_Job = tuple[SampleRequest, _Episode]
+
+
 class HFSampler:
     """Samples from `model` as it is now: weight updates are seen at once; call `refresh` after each.
 
@@ -42,6 +47,7 @@ class HFSampler:
         seed: base of the per-turn generators.
         context: longest prompt + response in tokens.
         dispatch: "all" (deterministic) or "eager" (overlaps slow environments with generation).
+        source: where `refresh` copies the weights from, for a `model` that is a copy; None where it is the live one.
     """
 
     def __init__(
@@ -53,8 +59,11 @@ class HFSampler:
         seed: int = 0,
         context: int = 2048,
         dispatch: Literal["all", "eager"] = "all",
+        source: Any = None,
     ) -> None:
         self.model = model
+        self.live = source is None
+        self._source = source
         self.eos = torch.tensor(sorted(eos_ids))
         self.temperature = temperature
         self.seed = seed
@@ -65,42 +74,67 @@ class HFSampler:
         """Tokens decoded since construction."""
         self.prefilled_tokens = 0
         """Prompt tokens fed since construction; what the cache held is not fed again."""
+        self.busy_s = 0.0
+        """Seconds spent generating since construction."""
         self._episodes: dict[EpisodeKey, _Episode] = {}
         self._free: list[int] = []
         self._slots = 0
         self._cache = SlotCache(0)
-        self._waiting: list[tuple[SampleRequest, asyncio.Future[SampleResult]]] = []
+        self._waiting: list[_Waiting] = []
         self._serving = False
+        self._released: list[int] = []
+        """Slots given back while a batch is being generated; free when it is done."""
 
     def join(self, key: EpisodeKey) -> None:
         if key in self._episodes:
             raise ValueError(f"episode {key} has joined already")
         if not self._free:
-            self._grow()
+            slots = max(8, 2 * self._slots)
+            self._free += range(self._slots, slots)
+            self._slots = slots
         self._episodes[key] = _Episode(slot=self._free.pop(0))
 
     def leave(self, key: EpisodeKey) -> None:
         episode = self._episodes.pop(key, None)
-        if episode is not None:
+        if episode is None:
+            return
+        if self._serving:
+            self._released.append(episode.slot)
+        else:
             self._free.append(episode.slot)
             self._free.sort()
             self._wake()
 
     def refresh(self, version: int) -> None:
-        """The weights have changed: what is cached is void."""
+        """The weights have changed: what is cached is void.
+
+        Raises:
+            RuntimeError: responses are being generated.
+        """
+        if self._serving:
+            raise RuntimeError("the weights changed while responses were generated; refresh between rollouts")
+        if self._source is not None:
+            copy_weights(self._source, self.model)
         self.version = version
         for episode in self._episodes.values():
             episode.cached = []
 
     async def sample(self, request: SampleRequest) -> SampleResult:
+        episode = self._episodes[request.key]
         if len(request.prompt_ids) + request.max_new_tokens > self.context:
             raise ContextFull(
                 f"prompt of {len(request.prompt_ids)} tokens + {request.max_new_tokens} new ones > {self.context}"
             )
         future: asyncio.Future[SampleResult] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        self._waiting.append((request, episode, future))
         self._wake()
         return await future
+
+    def connect(self) -> None:
+        """There is nothing to connect to."""
+
+    def close(self) -> None:
+        """Nothing is held beside memory."""
 
     def _wake(self) -> None:
         """Serve at the end of the present turn of the event loop, if it is time."""
@@ -112,22 +146,27 @@ class HFSampler:
             return
         if self.dispatch == "all" and len(self._waiting) < len(self._episodes):
             return
-        batch = sorted(self._waiting, key=lambda item: item[0].key)
+        batch = sorted((w for w in self._waiting if not w[2].done()), key=lambda item: item[0].key)
         self._waiting = []
+        if not batch:
+            return
         self._serving = True
+        jobs = [(request, episode) for request, episode, _ in batch]
         if self.dispatch == "all":
             try:
-                results: list[SampleResult] | BaseException = self._generate([r for r, _ in batch])
+                results: list[SampleResult] | BaseException = self._generate(jobs)
             except Exception as error:
                 results = error
             self._deliver(batch, results)
         else:
-            task = asyncio.get_running_loop().run_in_executor(None, self._generate, [r for r, _ in batch])
+            task = asyncio.get_running_loop().run_in_executor(None, self._generate, jobs)
             task.add_done_callback(lambda done: self._deliver(batch, done.exception() or done.result()))
 
-    def _deliver(self, batch: list[tuple[SampleRequest, asyncio.Future[SampleResult]]], results: Any) -> None:
+    def _deliver(self, batch: list[_Waiting], results: Any) -> None:
         self._serving = False
-        for i, (_, future) in enumerate(batch):
+        self._free = sorted((*self._free, *self._released))
+        self._released = []
+        for i, (_, _, future) in enumerate(batch):
             if future.done():
                 continue
             if isinstance(results, BaseException):
@@ -136,32 +175,36 @@ class HFSampler:
                 future.set_result(results[i])
         self._wake()
 
-    def _grow(self) -> None:
-        """Double the number of slots; what is cached stays."""
-        slots = max(8, 2 * self._slots)
+    def _fit(self) -> None:
+        """Give the cache as many slots as episodes may hold; what is cached stays. Only the generating thread does
+        this, because an episode may join while a batch is under way."""
+        slots = self._slots
+        if self._cache.slots == slots:
+            return
         cache = SlotCache(slots)
         for name in ("_keys", "_values"):
             for old in getattr(self._cache, name):
                 new = old.new_zeros(slots, *old.shape[1:])
-                new[: self._slots] = old
+                new[: self._cache.slots] = old
                 getattr(cache, name).append(new)
-        self._free += range(self._slots, slots)
-        self._cache, self._slots = cache, slots
+        self._cache = cache
 
     @torch.inference_mode()
-    def _generate(self, requests: list[SampleRequest]) -> list[SampleResult]:
-        """Responses to all `requests`, each drawn with the generator of its own (episode, turn)."""
+    def _generate(self, jobs: list[_Job]) -> list[SampleResult]:
+        """Responses to all requests, each drawn with the generator of its own (episode, turn)."""
+        started = time.perf_counter()
+        self._fit()
         device = next(self.model.parameters()).device
         was_training = self.model.training
         self.model.eval()
-        order = sorted(range(len(requests)), key=lambda i: self._episodes[requests[i].key].slot)
-        ordered = [requests[i] for i in order]
-        most = max(r.max_new_tokens for r in ordered)
-        uniforms = torch.tensor([self._uniforms(r, most) for r in ordered], device=device)
+        order = sorted(range(len(jobs)), key=lambda i: jobs[i][1].slot)
+        ordered = [jobs[i] for i in order]
+        most = max(r.max_new_tokens for r, _ in ordered)
+        uniforms = torch.tensor([self._uniforms(r, most) for r, _ in ordered], device=device)
         hidden = self._prefill(ordered, device)
         ids, logps, ended = self._decode(ordered, hidden, uniforms, device)
         self.model.train(was_training)
-        results: list[SampleResult | None] = [None] * len(requests)
+        results: list[SampleResult | None] = [None] * len(jobs)
         for row, i in enumerate(order):
             results[i] = SampleResult(
                 token_ids=tuple(ids[row]),
@@ -169,37 +212,37 @@ class HFSampler:
                 finish=FinishReason.EOS if ended[row] else FinishReason.LENGTH,
                 policy_version=self.version,
             )
+        self.busy_s += time.perf_counter() - started
         return [r for r in results if r is not None]
 
     def _uniforms(self, request: SampleRequest, count: int) -> list[float]:
         rng = generator(self.seed, *request.key, "turn", request.turn)
         return rng.random(count).tolist()
 
-    def _prefill(self, requests: list[SampleRequest], device: torch.device) -> Tensor:
+    def _prefill(self, jobs: list[_Job], device: torch.device) -> Tensor:
         """Feed what the cache lacks; (B, D) hidden state of each prompt's last token."""
         news: list[tuple[int, list[int]]] = []
-        for request in requests:
-            episode = self._episodes[request.key]
+        for request, episode in jobs:
             prompt = list(request.prompt_ids)
             keep = _common_prefix(episode.cached, prompt, limit=len(prompt) - 1)
             episode.cached = prompt
             news.append((keep, prompt[keep:]))
         out: list[Tensor] = []
         start = 0
-        while start < len(requests):
+        while start < len(jobs):
             longest, stop = 0, start
-            while stop < len(requests):
+            while stop < len(jobs):
                 grown = max(longest, len(news[stop][1]))
                 if stop > start and grown * (stop + 1 - start) > PREFILL_TOKENS:
                     break
                 longest, stop = grown, stop + 1
-            out.append(self._feed(requests[start:stop], news[start:stop], longest, device))
+            out.append(self._feed(jobs[start:stop], news[start:stop], longest, device))
             start = stop
         return torch.cat(out)
 
     def _feed(
         self,
-        requests: list[SampleRequest],
+        jobs: list[_Job],
         news: list[tuple[int, list[int]]],
         longest: int,
         device: torch.device,
@@ -210,7 +253,7 @@ class HFSampler:
             ids[b, : len(new)] = torch.tensor(new)
             positions[b] = torch.arange(start, start + longest)
         last = torch.tensor([len(new) - 1 for _, new in news], device=device)
-        rows = torch.tensor([self._episodes[r.key].slot for r in requests], device=device)
+        rows = torch.tensor([episode.slot for _, episode in jobs], device=device)
         self.prefilled_tokens += sum(len(new) for _, new in news)
         hidden = self._forward(ids.to(device), rows, positions.to(device))
         return hidden[torch.arange(len(news), device=device), last]
@@ -229,17 +272,17 @@ class HFSampler:
         ).last_hidden_state
 
     def _decode(
-        self, requests: list[SampleRequest], hidden: Tensor, uniforms: Tensor, device: torch.device
+        self, jobs: list[_Job], hidden: Tensor, uniforms: Tensor, device: torch.device
     ) -> tuple[list[list[int]], list[list[float]], list[bool]]:
         _, head = split_head(self.model)
         eos = self.eos.to(device)
-        rows = torch.tensor([self._episodes[r.key].slot for r in requests], device=device)
-        lengths = torch.tensor([len(r.prompt_ids) for r in requests], device=device)
-        room = torch.tensor([r.max_new_tokens for r in requests], device=device)
-        ids: list[list[int]] = [[] for _ in requests]
-        logps: list[list[float]] = [[] for _ in requests]
-        ended = [False] * len(requests)
-        live = torch.arange(len(requests), device=device)
+        rows = torch.tensor([episode.slot for _, episode in jobs], device=device)
+        lengths = torch.tensor([len(r.prompt_ids) for r, _ in jobs], device=device)
+        room = torch.tensor([r.max_new_tokens for r, _ in jobs], device=device)
+        ids: list[list[int]] = [[] for _ in jobs]
+        logps: list[list[float]] = [[] for _ in jobs]
+        ended = [False] * len(jobs)
+        live = torch.arange(len(jobs), device=device)
         for step in range(int(room.max())):
             tokens, logp = self._draw(head(hidden), uniforms[live, step])
             stop = torch.isin(tokens, eos)
@@ -254,7 +297,7 @@ class HFSampler:
             live, tokens = live[going], tokens[going]
             hidden = self._forward(tokens[:, None], rows[live], (lengths[live] + step)[:, None])[:, 0]
             for b, token in zip(live.tolist(), tokens.tolist()):
-                self._episodes[requests[b].key].cached.append(token)
+                jobs[b][1].cached.append(token)
         return ids, logps, ended
 
     def _draw(self, logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
@@ -279,3 +322,10 @@ def _common_prefix(held: list[int], wanted: list[int], *, limit: int) -> int:
     while low < limit and held[low] == wanted[low]:
         low += 1
     return low
+
+
+@torch.no_grad()
+def copy_weights(source: Any, target: Any) -> None:
+    """Give `target` the weights of `source`, a model of the same shape."""
+    for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
+        mine.copy_(theirs)

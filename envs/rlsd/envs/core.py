@@ -180,6 +180,13 @@ class TextEnv(gymnasium.Env[str, str]):
         """
         return None
 
+    def abandon(self) -> None:
+        """The caller no longer waits for a call that hangs: free what can be freed without waiting for it.
+
+        Called from another thread than the one that hangs, and at most once; no other method is called afterwards.
+        Default: nothing.
+        """
+
     def pick_task(self, options: dict[str, Any] | None) -> Task:
         """The task named in `options["task"]`, else one drawn with the environment's own generator.
 

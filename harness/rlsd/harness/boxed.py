@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from rlsd.envs.core import TextEnv
 
 T = TypeVar("T")
+
+OPENED_AT_ONCE = 8
+"""Environments of one rollout that may be opening at the same time."""
 
 
 class EpisodeError(Exception):
@@ -22,89 +27,201 @@ class EpisodeError(Exception):
         self.message = message
 
 
+class _NoAnswer(Exception):
+    """The time limit passed (an environment may raise a `TimeoutError` of its own)."""
+
+
+class Opening:
+    """How the environments of one rollout are opened.
+
+    Nobody knows beforehand whether opening is cheap, so the first one is opened in a thread with a time limit, alone.
+    If it turns out not to block, the others are opened directly; otherwise a few at a time, each in its thread.
+    """
+
+    def __init__(self) -> None:
+        self.cheap: bool | None = None
+        """The environments do not block; None before the first was opened."""
+        self._first = asyncio.Lock()
+        self._some = asyncio.Semaphore(OPENED_AT_ONCE)
+
+    async def open(self, box: BoxedEnv) -> TextEnv:
+        if self.cheap is None:
+            async with self._first:
+                if self.cheap is None:
+                    env = await box.open_in_thread()
+                    self.cheap = not env.blocking
+                    return env
+        if self.cheap:
+            return box.make()
+        async with self._some:
+            return await box.open_in_thread()
+
+
 class BoxedEnv:
     """One environment behind awaitable calls.
 
-    A blocking environment that does not answer within `timeout_s` is given up: its thread is a daemon and its object
-    is never touched again, so the caller makes a new one.
+    A blocking environment that does not answer within `timeout_s`, while it is opened too, is given up: its thread is
+    a daemon and its object is never used again, so the caller makes a new one.
 
     Args:
         make: opens the environment.
-        timeout_s: seconds a call may take where `TextEnv.blocking`.
+        timeout_s: seconds a call may take where `TextEnv.blocking`, and seconds opening and closing may take.
     """
 
     def __init__(self, make: Callable[[], TextEnv], timeout_s: float) -> None:
-        self._make = make
+        self.make = make
+        self.opening = Opening()
+        """Shared by the boxes of one rollout, and made anew for each event loop."""
         self._timeout_s = timeout_s
         self._env: TextEnv | None = None
         self._calls: queue.SimpleQueue[Any] | None = None
 
     @property
+    def opened(self) -> TextEnv | None:
+        return self._env
+
+    @property
     def env(self) -> TextEnv:
-        """The environment itself, opened when first needed."""
+        """The environment itself, opened by the first call."""
         if self._env is None:
-            self._env = self._make()
+            raise RuntimeError("no environment is open; the first call opens it")
         return self._env
 
     async def call(self, boundary: str, function: Callable[[TextEnv], T]) -> T:
         """`function(env)`; whatever it raises becomes an `EpisodeError` with `boundary`."""
         try:
-            env = self.env
+            if self._env is None:
+                self._env = await self.opening.open(self)
+            env = self._env
             if not env.blocking:
                 return function(env)
-            answer = self._in_thread(env, function)
-            await asyncio.wait({answer}, timeout=self._timeout_s)
-            if answer.done():
-                return answer.result()
-        except Exception as error:
+            return await self._timed(lambda: function(env))
+        except _NoAnswer:
             self.abandon()
+            raise EpisodeError(boundary, f"no answer within {self._timeout_s:g} s") from None
+        except Exception as error:
+            self._discard()
             raise EpisodeError(boundary, f"{type(error).__name__}: {error}") from error
-        answer.cancel()
-        self.abandon()
-        raise EpisodeError(boundary, f"no answer within {self._timeout_s:g} s")
+
+    async def open_in_thread(self) -> TextEnv:
+        """A new environment; one that comes too late is closed by its own thread."""
+        late = threading.Event()
+
+        def make() -> TextEnv:
+            env = self.make()
+            if late.is_set():
+                env.close()
+            return env
+
+        try:
+            env = await self._timed(make)
+        except _NoAnswer:
+            late.set()
+            raise
+        if not env.blocking:
+            self._end_thread()
+        return env
 
     def abandon(self) -> None:
-        """Forget the environment; the next call opens a new one."""
-        self._env = None
+        """Forget the environment without waiting for it; the next call opens a new one."""
+        env, self._env = self._env, None
+        self._end_thread()
+        if env is not None:
+            with contextlib.suppress(Exception):  # it has failed already; there is nobody to tell
+                env.abandon()
+
+    def close(self) -> threading.Event:
+        """Start to close the environment; the event is set when it is closed (or was given up before)."""
+        closed = threading.Event()
+        env, self._env = self._env, None
+        if env is None or not env.blocking or self._calls is None:
+            self._end_thread()
+            if env is not None:
+                env.close()
+            closed.set()
+            return closed
+        self._calls.put((_quietly(env.close), lambda value, error: closed.set()))
+        self._end_thread()
+        return closed
+
+    def _discard(self) -> None:
+        """Close an environment that raised, without waiting for it."""
+        env = self._env
+        with contextlib.suppress(Exception):
+            self.close()
+        if env is None:
+            self._end_thread()
+
+    async def _timed(self, function: Callable[[], T]) -> T:
+        """`function()` in this box's thread.
+
+        Raises:
+            _NoAnswer: it took longer than the time limit.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        if self._calls is None:
+            self._calls = queue.SimpleQueue()
+            threading.Thread(target=_serve, args=(self._calls,), daemon=True).start()
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            if answer.done():
+                return
+            if error is None:
+                answer.set_result(value)
+            else:
+                answer.set_exception(error)
+
+        def deliver(value: Any, error: BaseException | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+                loop.call_soon_threadsafe(settle, value, error)
+
+        self._calls.put((function, deliver))
+        try:
+            await asyncio.wait({answer}, timeout=self._timeout_s)
+        finally:
+            waited = answer.done()
+            if not waited:
+                answer.cancel()
+        if not waited:
+            raise _NoAnswer
+        return answer.result()
+
+    def _end_thread(self) -> None:
         if self._calls is not None:
             self._calls.put(None)
         self._calls = None
 
-    def close(self) -> None:
-        """Close the environment, unless it was given up."""
-        if self._env is not None:
-            self._env.close()
-        self.abandon()
 
-    def _in_thread(self, env: TextEnv, function: Callable[[TextEnv], T]) -> asyncio.Future[T]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        if self._calls is None:
-            self._calls = queue.SimpleQueue()
-            threading.Thread(target=_serve, args=(self._calls,), daemon=True).start()
-        self._calls.put((loop, future, function, env))
-        return future
+def close_all(boxes: Sequence[BoxedEnv], timeout_s: float) -> int:
+    """Close environments side by side; how many did not close within `timeout_s` and were given up."""
+    closing = [(box.opened, box.close()) for box in boxes]
+    deadline = time.monotonic() + timeout_s
+    left = 0
+    for env, closed in closing:
+        if not closed.wait(max(0.0, deadline - time.monotonic())) and env is not None:
+            left += 1
+            with contextlib.suppress(Exception):
+                env.abandon()
+    return left
+
+
+def _quietly(function: Callable[[], Any]) -> Callable[[], Any]:
+    def run() -> None:
+        with contextlib.suppress(Exception):  # the episodes are over: a failed farewell changes nothing
+            function()
+
+    return run
 
 
 def _serve(calls: queue.SimpleQueue[Any]) -> None:
+    """Run one call after the other; each is (function, deliver)."""
     while (call := calls.get()) is not None:
-        loop, future, function, env = call
+        function, deliver = call
         try:
-            value, error = function(env), None
+            value, error = function(), None
         except Exception as caught:
             value, error = None, caught
             if isinstance(caught, StopIteration):  # which a future does not take
                 error = RuntimeError(f"StopIteration: {caught}")
-
-        def deliver(future: Any = future, value: Any = value, error: Any = error) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
-
-        try:
-            loop.call_soon_threadsafe(deliver)
-        except RuntimeError:
-            return
+        deliver(value, error)

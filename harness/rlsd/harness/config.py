@@ -35,6 +35,8 @@ class EnvConfig(Block):
     valid_split: str = "valid"
     """Where the best checkpoint is chosen; never the reported split."""
     test_split: str = "test"
+    workers: int = Field(default=0, ge=0)
+    """Processes that the environments run in; 0: this one. What is played does not depend on it."""
     eval_kwargs: dict[str, Any] | None = None
     """Keyword arguments for the valid and test splits, where they differ from training's."""
 
@@ -85,12 +87,37 @@ class AgentConfig(Block):
 
 
 class SamplerConfig(Block):
-    kind: Literal["hf"] = "hf"
+    kind: Literal["hf", "vllm"] = "hf"
+    """`hf`: transformers in this process; `vllm`: vLLM servers over HTTP."""
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Below 1 the sampled distribution is truncated: refused for training."""
     dispatch: Literal["all", "eager"] = "all"
     """`all` waits until every live episode waits (repeatable on CPU); `eager` serves as requests come."""
+    urls: list[str] = []
+    """vLLM servers, as in http://127.0.0.1:8000; episodes go to the least loaded."""
+    weights: Literal["auto", "folder", "lora"] = "auto"
+    """How new weights reach the servers: a transformers folder they reload, or a LoRA adapter loaded in place.
+    `auto`: lora with model.lora, else folder."""
+    weights_folder: str | None = None
+    """Where weights are written for the servers, which must see it under the same path; default: a temporary one."""
+    api_key_env: str | None = None
+    """Environment variable that holds the servers' API key."""
+    timeout_s: float = Field(default=600.0, gt=0)
+    """Longest wait for one answer of a server."""
+    retries: int = Field(default=4, ge=0)
+    """How often a request to a server is sent again."""
+    patience_s: float = Field(default=600.0, ge=0)
+    """How long a server that went away is waited for; it gets the present weights again when it is back."""
+    reuse_logps: bool = False
+    """Take the sampler's log-probs as the old ones where no hindsight is read (GRPO and kin): no scoring pass but that
+    of `verify_episodes`. Methods that compare both views score with the learner anyway."""
+    verify_episodes: int = Field(default=4, ge=1)
+    """Episodes an iteration at least whose log-probs are compared with the learner's."""
+    gap_warn: float = Field(default=0.05, gt=0)
+    """Mean difference in nats a token between sampler and learner that is warned of."""
+    gap_stop: float = Field(default=0.5, gt=0)
+    """And the one that stops the run."""
 
 
 class RolloutConfig(Block):
@@ -103,6 +130,9 @@ class RolloutConfig(Block):
     max_turns: int | None = Field(default=None, ge=1)
     step_timeout_s: float = Field(default=60.0, gt=0)
     retries: int = Field(default=1, ge=0)
+    ahead: bool = False
+    """Roll the next iteration out during the update, with weights one iteration old. Needs
+    algorithm.loss.sampler_cap; an in-process sampler keeps a copy of the weights. A resumed run starts without."""
 
 
 class HindsightConfig(Block):
@@ -206,6 +236,17 @@ class RunConfig(Block):
             raise ValueError(
                 f"sampler.top_p is {self.sampler.top_p}: training log-probs are those of the untruncated "
                 "distribution; set it to 1 for training"
+            )
+        if self.sampler.kind == "vllm" and not self.sampler.urls:
+            raise ValueError(
+                "sampler.kind is vllm: name the servers, e.g. --set 'sampler.urls=[http://127.0.0.1:8000]'"
+            )
+        if self.sampler.weights == "lora" and self.model.lora is None:
+            raise ValueError("sampler.weights is lora but model.lora is not set: nothing but an adapter can be sent so")
+        if self.rollout.ahead and self.algorithm.loss.sampler_cap is None:
+            raise ValueError(
+                "rollout.ahead samples from weights one iteration old, which needs the truncated importance "
+                "correction: --set algorithm.loss.sampler_cap=2"
             )
         return self
 

@@ -24,7 +24,8 @@ from rlsd.harness.hints import Hinter, echo_share
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import Rollout
 from rlsd.harness.rows import student_rows, teacher_rows
-from rlsd.harness.setup import Parts, env_maker, make_agent, make_sampler, rollout_settings
+from rlsd.harness.sampling import make_sampler
+from rlsd.harness.setup import Parts, env_maker, make_agent, rollout_settings
 from rlsd.harness.stats import cluster_bootstrap_auc, wilson
 from rlsd.harness.types import Group, Trajectory
 

@@ -21,7 +21,8 @@ from rlsd.harness.evaluate import EvalResult, evaluate, panel_of
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import RolloutSettings
 from rlsd.harness.rundir import load_run_config
-from rlsd.harness.setup import Parts, build, make_agent, make_sampler
+from rlsd.harness.sampling import make_sampler
+from rlsd.harness.setup import Parts, build, make_agent
 from rlsd.harness.train import evaluate_parts
 
 SCRIPTED: dict[str, Callable[[int], Agent]] = {

@@ -24,6 +24,7 @@ from rlsd.algorithms import (
     token_weights,
 )
 from rlsd.harness import faults
+from rlsd.harness.ahead import Ahead
 from rlsd.harness.batch import episode_metrics, flatten, token_count
 from rlsd.harness.config import ConfigError
 from rlsd.harness.hints import echo_share
@@ -31,6 +32,7 @@ from rlsd.harness.learner import TokenSlice, UpdateStats
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import RewardFn, Rollout
 from rlsd.harness.rows import student_rows
+from rlsd.harness.sampler_check import Versions
 from rlsd.harness.scoring import Scored, score
 from rlsd.harness.setup import Parts, context_of, env_maker, rollout_settings
 from rlsd.harness.sft import SftMaker, SftStep, sft_steps
@@ -46,6 +48,15 @@ class Outcome:
     trajectories: Sequence[Trajectory] = ()
     turn_credit: list[list[float]] | None = None
     """Mean credit of each turn, by trajectory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """One iteration's episodes, and what they took."""
+
+    groups: list[Group]
+    decoded_tokens: int
+    timing: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -83,6 +94,13 @@ class Iteration:
             reward=reward,
             on_episode=self._watch,
         )
+        self._ahead = Ahead(self._play)
+        self._versions = Versions(int(self.config.rollout.ahead))
+
+    def close(self) -> None:
+        """Wait for a rollout under way and close the environments."""
+        self._ahead.wait()
+        self.rollout.close()
 
     def run(self, step: int) -> Outcome:
         return self._supervised(step) if self.supervised else self._reinforced(step)
@@ -91,8 +109,11 @@ class Iteration:
 
     def _reinforced(self, step: int) -> Outcome:
         parts, algorithm, clock = self.parts, self.config.algorithm, _Clock()
-        decoded = parts.sampler.decoded_tokens
-        groups = self._roll_out(step, self.config.rollout.siblings)
+        if parts.sampler.version < 0:
+            parts.sampler.refresh(parts.learner.updates)
+        self._versions.give(parts.sampler.version)
+        played = self._roll_out(step)
+        groups = played.groups
         trajectories = flatten(groups)
         if not token_count(trajectories):
             raise ConfigError(
@@ -100,27 +121,38 @@ class Iteration:
                 f"{self.config.agent.max_new_tokens} exceed the context; raise agent.context or take a larger model"
             )
         clock.lap("rollout_s")
+        staleness = self._versions.staleness(trajectories, parts.learner.updates)
+        if self.config.rollout.ahead and step + 1 < self.config.iterations:
+            self._ahead.start(step + 1)
         scored = score(parts, groups, step)
         batch, hints = scored.batch, scored.hints
+        self._warn(scored.gap.warning(self.config.sampler))
         clock.lap("score_s")
         given = assign(batch, algorithm, step=step)
         stats = self._update(trajectories, scored, given, step)
         clock.lap("update_s")
+        self._ahead.wait()
+        clock.lap("wait_s")
         parts.sampler.refresh(parts.learner.updates)
+        clock.lap("refresh_s")
         metrics = {
             **episode_metrics(groups),
             **_update_metrics(stats),
             "tokens": len(batch.turn),
-            "decoded_tokens": parts.sampler.decoded_tokens - decoded,
+            "decoded_tokens": played.decoded_tokens,
+            "wasted_tokens": played.decoded_tokens - len(batch.turn),
+            "staleness": staleness,
             "nll": float(-batch.sampler_logp.mean()),
-            "sampler_gap": float((batch.sampler_logp - batch.student_logp).abs().max()),
+            "sampler_gap": scored.gap.largest,
+            "sampler_gap_mean": scored.gap.mean,
+            "verified_tokens": scored.gap.tokens,
             "idle_trajectories": len(scored.idle),
             "credit": given.diagnostics,
             "hints": {**hints.counts, "echo": echo_share(trajectories, hints.texts)} if hints.counts else {},
         }
         return Outcome(
             metrics=metrics,
-            timing=clock.timing,
+            timing={**clock.timing, **played.timing},
             trajectories=trajectories,
             turn_credit=_by_trajectory(given.turn_credit, trajectories),
         )
@@ -200,7 +232,8 @@ class Iteration:
 
         rows = made.batch.rows
         stats = [parts.learner.update(rows, loss_fn)] if rows else []
-        parts.sampler.refresh(parts.learner.updates)
+        if parts.sampler.live:  # others get the weights when they are asked to play
+            parts.sampler.refresh(parts.learner.updates)
         clock.lap("update_s")
         share = float(weights[made.own_tokens :].sum())
         metrics = {
@@ -214,11 +247,36 @@ class Iteration:
 
     # ------------------------------------------------------------------ shared
 
-    def _roll_out(self, step: int, siblings: int) -> list[Group]:
-        tasks = self.parts.tasks_of(step)
-        with self.progress.bar(f"step {step + 1}: episodes", len(tasks) * siblings) as advance:
+    def _roll_out(self, step: int) -> Played:
+        """This iteration's episodes; with `rollout.ahead` they were played during the last update."""
+        count = self.config.rollout.tasks * self.config.rollout.siblings
+        with self.progress.bar(f"step {step + 1}: episodes", count) as advance:
             self._advance = advance
-            return self.rollout.groups(tasks, siblings, stream="train", iteration=step)
+            try:
+                return self._ahead.take(step)
+            finally:
+                self._advance = lambda: None  # a rollout ahead shows no bar
+
+    def _play(self, step: int) -> Played:
+        sampler = self.parts.sampler
+        decoded, busy = sampler.decoded_tokens, sampler.busy_s
+        groups = self.rollout.groups(
+            self.parts.tasks_of(step), self.config.rollout.siblings, stream="train", iteration=step
+        )
+        usage, busy = self.rollout.usage, sampler.busy_s - busy
+        timing = {
+            "play_s": usage.wall_s,
+            "env_s": usage.env_s,
+            "agent_s": usage.agent_s,
+            "sampler_s": busy,
+            "sampler_idle_share": max(0.0, 1.0 - busy / max(1e-9, usage.wall_s)),
+            "slot_idle_share": usage.idle_share,
+        }
+        return Played(groups=groups, decoded_tokens=sampler.decoded_tokens - decoded, timing=timing)
+
+    def _warn(self, told: str | None) -> None:
+        if told is not None:
+            self.progress.warning(told)
 
     def _watch(self, _: Trajectory) -> None:
         faults.point("mid-rollout")

@@ -59,6 +59,9 @@ class Progress:
             parts.append(f"{record['timing']['iteration_s']:.1f} s")
         self.console.print("  ".join(parts), highlight=False)
 
+    def warning(self, told: str) -> None:
+        self.console.print(f"[yellow]warning[/yellow]: {told}", highlight=False)
+
     def evaluation(self, step: int, summary: dict[str, Any]) -> None:
         low, high = summary["interval"]
         self.console.print(

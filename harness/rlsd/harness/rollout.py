@@ -11,15 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from rlsd.agents.core import Agent, ContextFull, EpisodeKey, History, Informed
 from rlsd.agents.seeding import derive
 from rlsd.envs.core import Hindsight, Task, TextEnv
 from rlsd.envs.errors import RlsdError
-from rlsd.harness.boxed import BoxedEnv, EpisodeError
+from rlsd.harness.boxed import BoxedEnv, EpisodeError, Opening, close_all
 from rlsd.harness.types import Failure, Group, StopReason, Trajectory, Turn
 
+T = TypeVar("T")
 RewardFn = Callable[[Trajectory], float]
 """A user's own reward: the episode's return from the finished trajectory."""
 
@@ -40,6 +41,24 @@ class RolloutSettings:
     hindsight: bool = True
     """Record `Hindsight` around every step."""
     seed: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Usage:
+    """Where the time of one call of `Rollout.groups` went. Seconds of the environments and the agent are summed over
+    the slots; what neither had is idle."""
+
+    wall_s: float = 0.0
+    env_s: float = 0.0
+    """In environments: opening, reset, step and hindsight, failed attempts included."""
+    agent_s: float = 0.0
+    """Between asking the agent and its answer."""
+    slots: int = 0
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the slots' time in which neither the environment nor the agent was busy."""
+        return max(0.0, 1.0 - (self.env_s + self.agent_s) / max(1e-9, self.wall_s * self.slots))
 
 
 class Rollout:
@@ -67,6 +86,8 @@ class Rollout:
         self.settings = settings
         self.reward = reward
         self.on_episode = on_episode
+        self.usage = Usage()
+        """Of the last call of `groups`."""
         self._boxes: list[BoxedEnv] = []
 
     def groups(self, tasks: Sequence[Task], siblings: int, *, stream: str, iteration: int) -> list[Group]:
@@ -76,7 +97,10 @@ class Rollout:
             RolloutError: every single episode failed.
         """
         plan = [(EpisodeKey(stream, iteration, g, s), task) for g, task in enumerate(tasks) for s in range(siblings)]
+        started = time.perf_counter()
+        self.usage = Usage(slots=min(self.settings.slots, len(plan)))
         done = asyncio.run(self._play(plan))
+        self.usage.wall_s = time.perf_counter() - started
         broken = [t.error for t in done if t.error is not None]
         if broken and len(broken) == len(done):
             first = f"{broken[0].boundary}: {broken[0].message}"
@@ -89,9 +113,9 @@ class Rollout:
         return out
 
     def close(self) -> None:
-        for box in self._boxes:
-            box.close()
-        self._boxes = []
+        """Close the environments; one that does not close in time is left to itself."""
+        boxes, self._boxes = self._boxes, []
+        close_all(boxes, self.settings.step_timeout_s)
 
     async def _play(self, plan: Sequence[tuple[EpisodeKey, Task]]) -> list[Trajectory]:
         waiting = deque(plan)
@@ -99,6 +123,9 @@ class Rollout:
         workers = min(self.settings.slots, len(plan))
         while len(self._boxes) < workers:
             self._boxes.append(BoxedEnv(self.make_env, self.settings.step_timeout_s))
+        opening = Opening()
+        for box in self._boxes:
+            box.opening = opening
 
         async def work(box: BoxedEnv) -> None:
             while waiting:
@@ -138,8 +165,8 @@ class Rollout:
         stop = StopReason.ERROR
         try:
             seed = derive(self.settings.seed, *key, "env")
-            observation, info = await box.call(
-                "env.reset", lambda env: env.reset(seed=seed, options={"task": task.task_id})
+            observation, info = await self._call(
+                box, "env.reset", lambda env: env.reset(seed=seed, options={"task": task.task_id})
             )
             goal = str(info.get("goal", ""))
             if isinstance(self.agent, Informed):
@@ -148,10 +175,13 @@ class Rollout:
             history = History(goal=goal, observations=(observation,), actions=(), admissible=_commands(info))
             while True:
                 asked = time.perf_counter()
-                action = await self.agent.act(history, key)
-                acted = time.perf_counter()
-                observation, reward, terminated, truncated, info = await box.call(
-                    "env.step", lambda env, text=action.text: env.step(text)
+                try:
+                    action = await self.agent.act(history, key)
+                finally:
+                    acted = time.perf_counter()
+                    self.usage.agent_s += acted - asked
+                observation, reward, terminated, truncated, info = await self._call(
+                    box, "env.step", lambda env, text=action.text: env.step(text)
                 )
                 stepped = time.perf_counter()
                 after = await self._hindsight(box)
@@ -208,7 +238,15 @@ class Rollout:
     async def _hindsight(self, box: BoxedEnv) -> Hindsight:
         if not self.settings.hindsight:
             return Hindsight()
-        return await box.call("env.hindsight", lambda env: env.hindsight())
+        return await self._call(box, "env.hindsight", lambda env: env.hindsight())
+
+    async def _call(self, box: BoxedEnv, boundary: str, function: Callable[[TextEnv], T]) -> T:
+        """`box.call`, with the time it takes."""
+        started = time.perf_counter()
+        try:
+            return await box.call(boundary, function)
+        finally:
+            self.usage.env_s += time.perf_counter() - started
 
 
 def _judged(reward: RewardFn, trajectory: Trajectory) -> float:

@@ -12,6 +12,7 @@ from rlsd.algorithms import TokenBatch, base_advantage, needs_divergence, needs_
 from rlsd.harness.batch import flatten, token_batch, with_teacher
 from rlsd.harness.hints import Hints
 from rlsd.harness.rows import Insertion, flat_offsets, joint_rows, student_rows, teacher_rows
+from rlsd.harness.sampler_check import Gap, chosen
 from rlsd.harness.setup import Parts
 from rlsd.harness.types import Group, Trajectory
 
@@ -25,6 +26,8 @@ class Scored:
     idle: frozenset[int]
     """Trajectories without any gradient: base advantage 0 and no other loss term. Their `student_logp` is the
     sampler's, and no hindsight was read for them."""
+    gap: Gap
+    """Sampler against learner, on the tokens the learner scored."""
     teacher_hidden: Tensor | None
     """(M, D) for full-vocabulary divergences."""
     reference_logp: Tensor | None
@@ -41,6 +44,7 @@ def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
     trajectories = flatten(groups)
     batch = token_batch(groups)
     idle = _idle(parts, batch, step)
+    skip = _unscored(parts, trajectories, idle, step)
     total = len(batch.turn)
     hints = parts.hinter.build(groups, skip=idle) if needs_teacher(algorithm, step) else Hints()
     wants_hidden = needs_divergence(algorithm, step)
@@ -48,10 +52,10 @@ def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
     teacher_hidden = None
     if hints.insertions and parts.teacher.kind == "live" and turn_only and not wants_hidden:
         apart = _behind(trajectories, hints.insertions, total)
-        both, _ = learner.logprobs(joint_rows(trajectories, apart, merge=merge, skip=idle), 2 * total)
+        both, _ = learner.logprobs(joint_rows(trajectories, apart, merge=merge, skip=skip), 2 * total)
         student, teacher = both[:total], both[total:]
     else:
-        student, _ = learner.logprobs(student_rows(trajectories, merge=merge, skip=idle), total)
+        student, _ = learner.logprobs(student_rows(trajectories, merge=merge, skip=skip), total)
         teacher = torch.full_like(student, float("nan"))
         if hints.insertions:
             with parts.teacher.weights() as model:
@@ -61,11 +65,34 @@ def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
     if parts.reference is not None:
         with parts.reference.weights() as model:
             reference, _ = learner.logprobs(student_rows(trajectories, merge=merge), total, model=model)
+    gap = Gap.of(batch.sampler_logp, student)
+    if _reuses(parts, step):
+        student = batch.sampler_logp
     student = torch.where(student.isnan(), batch.sampler_logp, student)
     batch = with_teacher(replace(batch, student_logp=student), teacher)
     return Scored(
-        batch=batch, hints=hints, idle=frozenset(idle), teacher_hidden=teacher_hidden, reference_logp=reference
+        batch=batch,
+        hints=hints,
+        idle=frozenset(idle),
+        gap=gap,
+        teacher_hidden=teacher_hidden,
+        reference_logp=reference,
     )
+
+
+def _reuses(parts: Parts, step: int) -> bool:
+    """The sampler's log-probs stand for the old ones: asked for, and no view is compared with another."""
+    return parts.config.sampler.reuse_logps and not needs_teacher(parts.config.algorithm, step)
+
+
+def _unscored(parts: Parts, trajectories: Sequence[Trajectory], idle: set[int], step: int) -> set[int]:
+    """Trajectories the learner gives no log-probs for; enough are left to verify the sampler's."""
+    config = parts.config
+    verified = chosen(trajectories, config.sampler.verify_episodes, step=step, seed=config.seed)
+    if _reuses(parts, step):
+        return set(range(len(trajectories))) - set(verified)
+    missing = config.sampler.verify_episodes - (len(trajectories) - len(idle))
+    return idle - set([n for n in verified if n in idle][: max(0, missing)])
 
 
 def _idle(parts: Parts, batch: TokenBatch, step: int) -> set[int]:

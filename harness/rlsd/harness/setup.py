@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.core import Sampler
-from rlsd.agents.hf_sampler import HFSampler
+from rlsd.agents.core import Sampler, TrainingSampler
 from rlsd.agents.memory import FullHistory, LastTurns, Memory
 from rlsd.agents.models import Policy, load_policy, tiny_policy, train_tokenizer
 from rlsd.agents.policy import PolicyAgent
@@ -25,6 +24,7 @@ from rlsd.harness.contexts import find_context
 from rlsd.harness.hints import Hinter, HintSettings
 from rlsd.harness.learner import Learner
 from rlsd.harness.rollout import Rollout, RolloutSettings
+from rlsd.harness.sampling import context_of, make_training_sampler
 from rlsd.harness.teacher import Teacher
 from rlsd.harness.types import Group
 
@@ -42,7 +42,7 @@ class Parts:
     config: RunConfig
     policy: Policy
     agent: PolicyAgent
-    sampler: HFSampler
+    sampler: TrainingSampler
     learner: Learner
     teacher: Teacher
     reference: Teacher | None
@@ -97,7 +97,7 @@ def build(config: RunConfig, *, model_path: str | None = None) -> Parts:
     context = context_of(config.agent, policy)
     hinter = make_hinter(config, format, context=context)
     learner = Learner(policy, config.learner, temperature=config.sampler.temperature)
-    sampler = make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
+    sampler = make_training_sampler(config, policy)
     teacher = config.algorithm.teacher
     return Parts(
         config=config,
@@ -129,26 +129,11 @@ def make_hinter(config: RunConfig, format: ChatFormat, *, context: int) -> Hinte
     return Hinter(settings, format, context=context, max_new_tokens=config.agent.max_new_tokens)
 
 
-def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed: int) -> HFSampler:
-    return HFSampler(
-        policy.model,
-        eos_ids=policy.eos_ids,
-        temperature=temperature,
-        seed=derive(seed, "sampler"),
-        context=context_of(config.agent, policy),
-        dispatch=config.sampler.dispatch,
-    )
-
-
 def make_agent(agent: AgentConfig, format: ChatFormat, sampler: Sampler) -> PolicyAgent:
     memory: Memory = (
         FullHistory(style=agent.style) if agent.memory == "full" else LastTurns(style=agent.style, keep=agent.keep)
     )
     return PolicyAgent(format=format, memory=memory, sampler=sampler, max_new_tokens=agent.max_new_tokens)
-
-
-def context_of(agent: AgentConfig, policy: Policy) -> int:
-    return min(agent.context or policy.context, policy.context)
 
 
 def load_or_make(config: RunConfig, model_path: str | None = None) -> Policy:

@@ -21,7 +21,8 @@ from rlsd.harness.iteration import Iteration, Outcome
 from rlsd.harness.metrics import MetricsLog
 from rlsd.harness.progress import Progress
 from rlsd.harness.rundir import RunDir, replace_folder
-from rlsd.harness.setup import Parts, build, env_maker, make_agent, make_sampler, rollout_settings
+from rlsd.harness.sampling import eval_sampler
+from rlsd.harness.setup import Parts, build, env_maker, make_agent, rollout_settings
 from rlsd.harness.sft import read_trajectories
 
 
@@ -35,7 +36,7 @@ def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) 
     try:
         run.open(config)
         training = _Training(config, run, progress or Progress(quiet=True))
-        with closing(training.metrics):
+        with closing(training):
             return training.run()
     finally:
         run.close()
@@ -54,8 +55,10 @@ class _Training:
             if config.sft.trajectories is not None:
                 read_trajectories(config.sft.trajectories, config.env.id)  # a broken line is told before a model loads
             self.parts: Parts = build(config)
+            self.parts.sampler.connect()
             self.valid = self._panel() if config.eval.every or config.eval.at_start else None
-        self.iterate: Callable[[int], Outcome] = Iteration(self.parts, reward=reward, progress=progress).run
+        self.iteration = Iteration(self.parts, reward=reward, progress=progress)
+        self.iterate: Callable[[int], Outcome] = self.iteration.run
         self.best: dict[str, Any] = {}
         self.last_eval: dict[str, Any] = {}
         self.step = self._resume()
@@ -82,6 +85,11 @@ class _Training:
             if self.step % config.checkpoint_every == 0 or last:
                 self._checkpoint()
         return self.last_eval
+
+    def close(self) -> None:
+        self.iteration.close()
+        self.parts.sampler.close()
+        self.metrics.close()
 
     def _panel(self) -> tuple[Panel, list[Task]]:
         env = env_maker(self.config, "valid")()
@@ -149,7 +157,8 @@ class _Training:
         except (KeyError, RuntimeError) as error:
             raise checkpoint.CheckpointError(f"{folder} does not fit this config: {error}") from error
         self.parts.learner.updates = state["updates"]
-        self.parts.sampler.refresh(state["sampler_version"])
+        if self.parts.sampler.live:
+            self.parts.sampler.refresh(state["sampler_version"])
         self.best, self.last_eval = state["best"], state["last_eval"]
         return int(state["step"])
 
@@ -166,8 +175,7 @@ def evaluate_parts(
     config = parts.config
     if split not in ("train", "valid", "test"):
         raise ConfigError(f"unknown split {split!r}; expected train, valid or test")
-    sampler = make_sampler(config, parts.policy, temperature=config.eval.temperature, seed=config.eval.seed)
-    agent = make_agent(config.agent, parts.agent.format, sampler)
+    agent = make_agent(config.agent, parts.agent.format, eval_sampler(parts))
     count = len(panel[1]) if panel else episodes
     with (progress or Progress(quiet=True)).bar(f"evaluate {split}", count) as advance:
         return evaluate(

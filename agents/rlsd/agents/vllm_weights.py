@@ -1,0 +1,283 @@
+"""New weights for vLLM servers, and the proof that they use them.
+
+After a push every server is asked for the log-probs of a fixed probe. They must have moved if the learner's have, and
+they must lie near the learner's: a server that answers 200 and keeps its old weights stops the run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from rlsd.agents.models import Policy, save_policy
+from rlsd.agents.vllm_client import SamplerError, ServerMismatch, ServerReply, StalePolicy, VLLMServer
+
+ADAPTER = "rlsd-policy"
+"""Name under which the LoRA adapter is served."""
+PROBE = (
+    "You are in the middle of a room. Looking quickly around you, you see a drawer 1, a shelf 2 and a fridge 1. "
+    "Your task is to: put some mug in shelf. go to drawer 1. open drawer 1. take mug 1 from drawer 1. look."
+)
+"""Text whose log-probs tell one set of weights from another."""
+PROBE_TOKENS = 128
+NOISE = 1e-5
+"""Nats that log-probs may differ by though the weights are the same."""
+CACHE_TRIES = 40
+"""How often a prefix cache that is in use is asked to empty itself, a quarter of a second apart."""
+
+
+class WeightSource(Protocol):
+    """Where the present weights come from: a policy in this process, or a sharded one that is gathered first."""
+
+    def write(self, folder: Path, *, adapter: bool) -> None:
+        """Write a transformers folder (with `adapter`: a PEFT adapter's) of the weights as they are now."""
+        ...
+
+    def logps(self, ids: Sequence[int]) -> list[float]:
+        """Nats of ids[1:] under the weights as they are now, at temperature 1."""
+        ...
+
+
+class PolicyWeights:
+    """The weights of a policy in this process."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def write(self, folder: Path, *, adapter: bool) -> None:
+        if adapter:
+            self.policy.model.save_pretrained(folder)
+        else:
+            save_policy(self.policy, folder)
+
+    @torch.inference_mode()
+    def logps(self, ids: Sequence[int]) -> list[float]:
+        model = self.policy.model
+        model.eval()
+        given = torch.tensor([list(ids)], device=next(model.parameters()).device)
+        logp = torch.log_softmax(model(input_ids=given).logits[0, :-1].float(), dim=-1)
+        return logp.gather(-1, given[0, 1:, None]).squeeze(-1).tolist()
+
+
+@dataclass(slots=True)
+class _Held:
+    """What a server is known to hold."""
+
+    version: int | None = None
+    """Policy version; None: unknown."""
+    theirs: list[float] | None = None
+    """Its probe log-probs after the last push."""
+    ours: list[float] | None = None
+    """The learner's, for the same weights."""
+    noise: float = NOISE
+    """Nats by which the probe asked twice differs (engines whose sums depend on the batch)."""
+
+
+class WeightSync:
+    """Keeps servers at the learner's weights.
+
+    Args:
+        servers: all of them get every version.
+        source: the learner's weights.
+        tokenizer: the policy's; the servers' must agree.
+        kind: "folder" writes a transformers folder and lets `reload_weights` read it; "lora" writes an adapter and
+            loads it in place.
+        folder: where versions are written, at a path the servers see under the same name; default: a temporary one.
+        context: tokens a prompt and its response may take; the servers must allow as many.
+        gap_stop: mean difference in nats of the probe's log-probs between server and learner that means "other model".
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[VLLMServer],
+        source: WeightSource,
+        tokenizer: Any,
+        *,
+        kind: Literal["folder", "lora"],
+        folder: Path | None = None,
+        context: int = 2048,
+        gap_stop: float = 0.5,
+    ) -> None:
+        self.servers = tuple(servers)
+        self.source = source
+        self.kind = kind
+        self.gap_stop = gap_stop
+        self.context = context
+        self.version = -1
+        """The version that was pushed last."""
+        self.push_s = 0.0
+        """Seconds spent on writing, loading and checking weights since construction."""
+        self._tokenizer = tokenizer
+        self._probe = list(tokenizer.encode(PROBE, add_special_tokens=False))[: min(PROBE_TOKENS, context - 1)]
+        self._temporary = folder is None
+        self._folder = folder
+        self._base: dict[str, str] = {}
+        self._held = {server.url: _Held() for server in self.servers}
+        self._ours: list[float] | None = None
+
+    def model(self, server: VLLMServer) -> str:
+        """The model name that requests to `server` carry."""
+        return ADAPTER if self.kind == "lora" else self._base[server.url]
+
+    def held(self, server: VLLMServer) -> int | None:
+        """The policy version `server` is known to hold; None: not known."""
+        return self._held[server.url].version
+
+    def connect(self, server: VLLMServer) -> None:
+        """Check that a server can be used for this policy.
+
+        Raises:
+            ServerMismatch: a route, another tokenizer, too short a context; named.
+            ServerUnreachable: no answer.
+        """
+        server.require("/v1/completions", "return_token_ids")
+        for path in ("/v1/load_lora_adapter",) if self.kind == "lora" else ("/collective_rpc", "/reset_prefix_cache"):
+            server.require(path)
+        base = server.models()[0]
+        self._base[server.url] = str(base["id"])
+        allowed = base.get("max_model_len")
+        if isinstance(allowed, int) and allowed < self.context:
+            raise ServerMismatch(
+                f"{server.url} takes {allowed} tokens, the run needs {self.context}: start it with --max-model-len "
+                f"{self.context} or lower agent.context"
+            )
+        theirs = server.tokenize(str(base["id"]), PROBE)
+        ours = list(self._tokenizer.encode(PROBE, add_special_tokens=False))
+        if theirs is not None and theirs != ours:
+            raise ServerMismatch(
+                f"{server.url} serves {base['id']!r} with another tokenizer ({len(theirs)} tokens for the probe text, "
+                f"{len(ours)} here): start it with the model that model.path names"
+            )
+
+    def push(self, version: int) -> None:
+        """Write the present weights, load them everywhere, and make sure that they are in use.
+
+        Raises:
+            StalePolicy: a server kept other weights.
+            ServerMismatch: a server's log-probs are far from the learner's.
+            SamplerError: a server that does not answer or refuses.
+        """
+        started = time.perf_counter()
+        place = self._place(version)
+        shutil.rmtree(place, ignore_errors=True)
+        self.source.write(place, adapter=self.kind == "lora")
+        self._ours = self.source.logps(self._probe)
+        self.version = version
+        for server in self.servers:
+            self.load(server)
+        for old in self.folder.glob("v*"):
+            if old != place:
+                shutil.rmtree(old, ignore_errors=True)
+        self.push_s += time.perf_counter() - started
+
+    def load(self, server: VLLMServer) -> None:
+        """Bring one server to the version that was pushed last (after a restart too)."""
+        held = self._held[server.url]
+        held.version = None
+        if server.url not in self._base:
+            self.connect(server)
+        if self.kind == "lora":
+            self._load_adapter(server)
+        else:
+            place = str(self._place(self.version).resolve())
+            server.call("POST", "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": place}})
+            self._empty_cache(server)
+        if server.offers("/update_weight_version"):
+            server.call("POST", "/update_weight_version", {"new_version": self._tag()})
+        theirs = server.prompt_logps(self.model(server), self._probe)
+        self._check(server, held, theirs)
+        again = server.prompt_logps(self.model(server), self._probe)
+        held.noise = max(NOISE, 4 * _largest(theirs, again))
+        held.version, held.theirs, held.ours = self.version, theirs, self._ours
+
+    def still_held(self, server: VLLMServer) -> bool:
+        """The server answers, with the weights it got last; False after a restart."""
+        held = self._held[server.url]
+        if held.version != self.version or held.theirs is None:
+            return False
+        try:
+            if server.offers("/weight_info"):
+                found = server.call("GET", "/weight_info")
+                if not isinstance(found, dict) or found.get("weight_version") != self._tag():
+                    return False
+            now = server.prompt_logps(self.model(server), self._probe)
+        except ServerReply:
+            return False  # e.g. 404: an adapter that a restarted server does not have
+        return _largest(now, held.theirs) <= held.noise
+
+    def close(self) -> None:
+        if self._temporary and self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    @property
+    def folder(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="rlsd-weights-"))
+        return self._folder
+
+    # ------------------------------------------------------------------ parts
+
+    def _place(self, version: int) -> Path:
+        """A path of its own for each version: vLLM keeps cached prefixes of an adapter whose path stays the same."""
+        return self.folder / f"v{version:06d}"
+
+    def _tag(self) -> str:
+        return f"rlsd-{self.version}"
+
+    def _load_adapter(self, server: VLLMServer) -> None:
+        place = str(self._place(self.version).resolve())
+        body = {"lora_name": ADAPTER, "lora_path": place}
+        if server.offers("/v1/load_lora_adapter", "load_inplace"):
+            server.call("POST", "/v1/load_lora_adapter", {**body, "load_inplace": True})
+        else:
+            if any(m["id"] == ADAPTER for m in server.models()):
+                server.call("POST", "/v1/unload_lora_adapter", {"lora_name": ADAPTER})
+            server.call("POST", "/v1/load_lora_adapter", body)
+        if server.offers("/reset_prefix_cache"):
+            self._empty_cache(server)
+
+    def _empty_cache(self, server: VLLMServer) -> None:
+        for _ in range(CACHE_TRIES):
+            found = server.call("POST", "/reset_prefix_cache")
+            if not isinstance(found, dict) or found.get("success", True):
+                return
+            time.sleep(0.25)
+        raise SamplerError(f"{server.url} did not empty its prefix cache: is another client using it?")
+
+    def _check(self, server: VLLMServer, held: _Held, theirs: list[float]) -> None:
+        ours = self._ours
+        assert ours is not None
+        gap = _mean(theirs, ours)
+        if held.theirs is not None and held.ours is not None:
+            moved, expected = _largest(theirs, held.theirs), _largest(ours, held.ours)
+            if moved == 0.0 and expected > NOISE:
+                raise StalePolicy(
+                    f"{server.url} took version {self.version} and kept its old weights: the learner's log-probs moved "
+                    f"by up to {expected:.2g} nats, the server's not at all"
+                )
+            if gap > _mean(theirs, held.ours) and _mean(ours, held.ours) > 4 * _mean(held.theirs, held.ours) + NOISE:
+                raise StalePolicy(
+                    f"{server.url} took version {self.version}, but its log-probs are nearer to the version before "
+                    f"({_mean(theirs, held.ours):.2g} nats away) than to this one ({gap:.2g})"
+                )
+        if not gap <= self.gap_stop:
+            raise ServerMismatch(
+                f"{server.url} differs from the learner by {gap:.2g} nats a token on the probe after it was sent "
+                f"version {self.version} (allowed: {self.gap_stop:g}): another model, or weights that did not load"
+            )
+
+
+def _mean(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(abs(x - y) for x, y in zip(a, b, strict=True)) / max(1, len(a))
+
+
+def _largest(a: Sequence[float], b: Sequence[float]) -> float:
+    return max((abs(x - y) for x, y in zip(a, b, strict=True)), default=0.0)

@@ -1,0 +1,90 @@
+"""Which sampler a run uses: in this process, or vLLM servers that follow the learner's weights."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlsd.agents.core import Sampler, TrainingSampler
+from rlsd.agents.hf_sampler import HFSampler
+from rlsd.agents.models import Policy
+from rlsd.agents.seeding import derive
+from rlsd.harness.config import AgentConfig, ConfigError, RunConfig
+
+if TYPE_CHECKING:
+    from rlsd.harness.setup import Parts
+
+
+def context_of(agent: AgentConfig, policy: Policy) -> int:
+    return min(agent.context or policy.context, policy.context)
+
+
+def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed: int, source: Any = None) -> HFSampler:
+    """An in-process sampler; with `source` the policy is a copy that takes its weights from there."""
+    return HFSampler(
+        policy.model,
+        eos_ids=policy.eos_ids,
+        temperature=temperature,
+        seed=derive(seed, "sampler"),
+        context=context_of(config.agent, policy),
+        dispatch=config.sampler.dispatch,
+        source=source,
+    )
+
+
+def make_training_sampler(config: RunConfig, policy: Policy) -> TrainingSampler:
+    """The sampler that a run's `sampler` block names."""
+    if config.sampler.kind == "vllm":
+        return _vllm_sampler(config, policy)
+    if not config.rollout.ahead:
+        return make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
+    shadow = replace(policy, model=copy.deepcopy(policy.model).requires_grad_(False))
+    return make_sampler(config, shadow, temperature=config.sampler.temperature, seed=config.seed, source=policy.model)
+
+
+def _vllm_sampler(config: RunConfig, policy: Policy) -> TrainingSampler:
+    try:
+        from rlsd.agents.vllm_client import VLLMServer
+        from rlsd.agents.vllm_sampler import VLLMSampler
+        from rlsd.agents.vllm_weights import PolicyWeights, WeightSync
+    except ImportError as error:
+        raise ConfigError("sampler.kind=vllm needs the package httpx: pip install 'rlsd[vllm]'") from error
+    c = config.sampler
+    key = None if c.api_key_env is None else os.environ.get(c.api_key_env)
+    if c.api_key_env is not None and not key:
+        raise ConfigError(f"sampler.api_key_env names {c.api_key_env!r}, which is not set")
+    lora = config.model.lora is not None
+    sync = WeightSync(
+        [VLLMServer(url, api_key=key, timeout_s=c.timeout_s) for url in c.urls],
+        PolicyWeights(policy),
+        policy.tokenizer,
+        kind="lora" if c.weights == "lora" or (c.weights == "auto" and lora) else "folder",
+        folder=None if c.weights_folder is None else Path(c.weights_folder),
+        context=context_of(config.agent, policy),
+        gap_stop=c.gap_stop,
+    )
+    return VLLMSampler(
+        sync,
+        eos_ids=policy.eos_ids,
+        temperature=c.temperature,
+        seed=derive(config.seed, "sampler"),
+        context=context_of(config.agent, policy),
+        retries=c.retries,
+        patience_s=c.patience_s,
+    )
+
+
+def eval_sampler(parts: Parts) -> Sampler:
+    """A sampler for evaluation, holding the learner's present weights."""
+    config = parts.config
+    if config.sampler.kind == "hf":
+        return make_sampler(config, parts.policy, temperature=config.eval.temperature, seed=config.eval.seed)
+    from rlsd.agents.vllm_sampler import VLLMSampler
+
+    assert isinstance(parts.sampler, VLLMSampler)
+    if parts.sampler.version != parts.learner.updates:
+        parts.sampler.refresh(parts.learner.updates)
+    return parts.sampler.view(temperature=config.eval.temperature, seed=derive(config.eval.seed, "sampler"))

@@ -1,0 +1,1 @@
+"""The worlds over HTTP: one guard for all servers, and the servers themselves."""

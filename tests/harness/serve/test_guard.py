@@ -1,0 +1,177 @@
+"""The guard every server stands behind: who may ask, how much, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from rlsd.harness.serve.guard import Background, Limits, Listener, ServeError, check_bind, is_loopback
+from rlsd.harness.serve.sessions import SessionError, Sessions
+
+TOKEN = "a-token-of-some-length"
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the body; `/slow` takes a second, `/half` stops in the middle of its answer."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    message = await receive()
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/half":
+        await asyncio.sleep(1)
+    await send({"type": "http.response.body", "body": message["body"]})
+
+
+@contextmanager
+def serving(**arguments: Any) -> Iterator[httpx.Client]:
+    with Background(Listener(echo, **arguments)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "host, own",
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("example.org", False),
+        ("localhost.example.org", False),
+        ("", False),
+    ],
+)
+def test_what_loopback_is(host: str, own: bool) -> None:
+    assert is_loopback(host) is own
+    check_bind(host, TOKEN)
+    if own:
+        check_bind(host, None)
+    else:
+        with pytest.raises(ServeError, match="token is needed"):
+            check_bind(host, None)
+
+
+def test_a_short_token_is_refused() -> None:
+    with pytest.raises(ServeError, match="at least 16"):
+        check_bind("127.0.0.1", "short")
+
+
+def test_a_taken_port_is_one_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServeError, match=f"cannot listen on 127.0.0.1:{port}"):
+            Listener(echo, port=port)
+
+
+def test_no_network_address_without_a_token() -> None:
+    with pytest.raises(ServeError, match="RLSD_TOKEN"):
+        Listener(echo, host="0.0.0.0")
+
+
+def test_loopback_needs_no_token_but_its_own_name() -> None:
+    with serving() as client:
+        assert client.post("/", content=b"hello").content == b"hello"
+        for name in ("localhost:80", "127.0.0.1", "[::1]:9", "[::1]"):
+            assert client.get("/", headers={"host": name}).status_code == 200, name
+        for name in ("evil.example", "evil.example:80", "localhost.evil.example", ""):
+            reply = client.get("/", headers={"host": name})
+            assert reply.status_code == 403, name
+            assert "localhost alone" in reply.json()["error"]
+
+
+def test_tokens() -> None:
+    basic = base64.b64encode(f"anyone:{TOKEN}".encode()).decode()
+    with serving(token=TOKEN) as client:
+        for right in (f"Bearer {TOKEN}", f"bearer {TOKEN}", f"Basic {basic}"):
+            assert client.get("/", headers={"authorization": right}).status_code == 200, right
+        for wrong in ("", TOKEN, "Bearer", "Bearer x", f"Bearer {TOKEN}x", "Basic !!", "Basic eA==", f"Digest {TOKEN}"):
+            reply = client.get("/", headers={"authorization": wrong})
+            assert reply.status_code == 401, wrong
+            assert reply.headers["www-authenticate"].startswith("Basic")
+            assert TOKEN not in reply.text
+        assert client.get("/health").status_code == 200
+
+
+def test_bodies_are_limited_announced_or_not() -> None:
+    with serving(limits=Limits(max_body_bytes=1000)) as client:
+        assert client.post("/", content=b"x" * 1000).content == b"x" * 1000
+        assert client.post("/", content=b"x" * 1001).status_code == 413
+        assert client.post("/", content=(b"x" * 300 for _ in range(3))).status_code == 200
+        assert client.post("/", content=(b"x" * 300 for _ in range(4))).status_code == 413
+
+
+def test_time_is_limited() -> None:
+    with serving(limits=Limits(request_s=0.05)) as client:
+        reply = client.get("/slow")
+        assert reply.status_code == 504
+        assert "0.05 s" in reply.json()["error"]
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get("/half")
+        assert client.get("/").status_code == 200
+
+
+def test_a_body_that_never_ends_costs_its_time_only() -> None:
+    with serving(limits=Limits(request_s=0.1)) as client:
+        host, port = client.base_url.host, client.base_url.port
+        assert port is not None
+        with socket.create_connection((host, port)) as slow:
+            slow.sendall(f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 10\r\n\r\nabc".encode())
+            assert slow.recv(4096).startswith(b"HTTP/1.1 504")
+        with socket.create_connection((host, port)) as gone:
+            gone.sendall(f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 10\r\n\r\nabc".encode())
+        assert client.get("/").status_code == 200
+
+
+def test_requests_at_work_are_limited() -> None:
+    async def ask(url: str) -> list[int]:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            replies = await asyncio.gather(*(client.get("/slow") for _ in range(6)))
+            again = await client.get("/")
+        return [*sorted(r.status_code for r in replies), again.status_code]
+
+    with Background(Listener(echo, limits=Limits(max_requests=2))) as url:
+        assert asyncio.run(ask(url)) == [200, 200, 503, 503, 503, 503, 200]
+
+
+def test_limits_must_be_positive() -> None:
+    with pytest.raises(ServeError, match="max_sessions"):
+        Limits(max_sessions=0)
+
+
+def test_sessions_are_bounded_and_end() -> None:
+    now, ended = [0.0], []
+    sessions: Sessions[str] = Sessions(
+        Limits(max_sessions=2, session_idle_s=10), on_end=ended.append, clock=lambda: now[0]
+    )
+    first, second = sessions.open("a"), sessions.open("b")
+    assert first != second
+    with pytest.raises(SessionError, match="2 sessions are open"):
+        sessions.open("c")
+    now[0] = 8.0
+    assert sessions.get(first) == "a"
+    now[0] = 12.0  # the second has been idle for 12 s, the first for 4 s
+    third = sessions.open("c")
+    assert ended == ["b"]
+    with pytest.raises(SessionError, match="no session"):
+        sessions.get(second)
+    sessions.end(third)
+    sessions.end(third)
+    sessions.close()
+    assert ended == ["b", "c", "a"]
+    assert len(sessions) == 0

@@ -45,6 +45,14 @@ NEEDS = {
 """How to get a route that a server lacks."""
 
 
+CONNECTIONS: dict[str, Any] = {
+    "limits": httpx.Limits(max_connections=None, max_keepalive_connections=0),
+    "trust_env": False,
+}
+"""A connection for each request: none is left open, and none can be one to a server that has died since. Proxies named
+in the environment do not stand between a learner and its servers."""
+
+
 class VLLMServer:
     """The routes of one server.
 
@@ -62,7 +70,7 @@ class VLLMServer:
         self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.timeout_s = timeout_s
         self._quick_s = quick_s
-        self._client = httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout_s)
+        self._client = httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout_s, **CONNECTIONS)
         self._routes: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -70,6 +78,10 @@ class VLLMServer:
 
     def close(self) -> None:
         self._client.close()
+
+    def forget(self) -> None:
+        """Read the server's routes again when they are next needed."""
+        self._routes = None
 
     # ------------------------------------------------------------------ steering
 

@@ -16,6 +16,7 @@ import httpx
 from rlsd.agents.core import ContextFull, EpisodeKey, SampleRequest, SampleResult
 from rlsd.agents.seeding import derive
 from rlsd.agents.vllm_client import (
+    CONNECTIONS,
     SamplerError,
     ServerMismatch,
     ServerReply,
@@ -39,6 +40,8 @@ class _Session:
     client: httpx.AsyncClient
     ready: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     """By server: done when the server may be asked; failed when it is beyond hope."""
+    away: set[str] = field(default_factory=set)
+    """Servers that failed and have not shown themselves again."""
 
 
 class VLLMSampler:
@@ -200,11 +203,9 @@ class VLLMSampler:
         """This event loop's session; with a new one every server must show that it still holds its weights."""
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.loop is not loop:
-            # A connection for each request: nothing is left open when the loop ends, and none can be a dead one.
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-            self._session = _Session(loop=loop, client=httpx.AsyncClient(limits=limits))
+            self._session = _Session(loop=loop, client=httpx.AsyncClient(**CONNECTIONS))
             for server in self.weights.servers:
-                self._session.ready[server.url] = loop.create_task(self._make_ready(server))
+                self._session.ready[server.url] = loop.create_task(self._make_ready(self._session, server))
         return self._session
 
     async def _pick(self, session: _Session, key: EpisodeKey) -> VLLMServer:
@@ -217,6 +218,9 @@ class VLLMSampler:
             home = self._home.get(key)
             if home is not None and home.url in ready:
                 return home
+            if home is not None and home.url not in session.away and not session.ready[home.url].done():
+                await asyncio.wait({session.ready[home.url]}, timeout=0.05)  # it is only being looked at
+                continue
             if ready:
                 self._home[key] = self._least_loaded(ready)
                 return self._home[key]
@@ -234,10 +238,11 @@ class VLLMSampler:
 
     def _suspect(self, session: _Session, server: VLLMServer) -> None:
         """A request failed: nobody asks this server until it has shown itself ready again."""
+        session.away.add(server.url)
         if session.ready[server.url].done():
-            session.ready[server.url] = session.loop.create_task(self._make_ready(server))
+            session.ready[server.url] = session.loop.create_task(self._make_ready(session, server))
 
-    async def _make_ready(self, server: VLLMServer) -> None:
+    async def _make_ready(self, session: _Session, server: VLLMServer) -> None:
         """Return when `server` answers and holds the present weights, which a restarted one is sent again."""
         deadline = time.monotonic() + self.patience_s
         pause = BACK_OFF_S
@@ -245,10 +250,12 @@ class VLLMSampler:
             try:
                 if await asyncio.to_thread(server.healthy):
                     await asyncio.to_thread(self._ensure, server)
+                    session.away.discard(server.url)
                     return
                 last: SamplerError = ServerUnreachable(f"{server} does not answer")
             except ServerUnreachable as error:
                 last = error
+            session.away.add(server.url)
             if time.monotonic() > deadline:
                 raise self._gone(last)
             await asyncio.sleep(pause)
@@ -256,6 +263,7 @@ class VLLMSampler:
 
     def _ensure(self, server: VLLMServer) -> None:
         if not self.weights.still_held(server):
+            self.weights.forget(server)
             self.weights.load(server)
 
     def _gone(self, error: SamplerError) -> ServerUnreachable:

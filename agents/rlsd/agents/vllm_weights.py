@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,6 +198,11 @@ class WeightSync:
         held.noise = max(NOISE, 4 * _largest(theirs, again))
         held.version, held.theirs, held.ours = self.version, theirs, self._ours
 
+    def forget(self, server: VLLMServer) -> None:
+        """The server may be another one now: what is known about it is asked again."""
+        self._base.pop(server.url, None)
+        server.forget()
+
     def still_held(self, server: VLLMServer) -> bool:
         """The server answers, with the weights it got last; False after a restart."""
         held = self._held[server.url]
@@ -221,6 +227,7 @@ class WeightSync:
     def folder(self) -> Path:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="rlsd-weights-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, True)
         return self._folder
 
     # ------------------------------------------------------------------ parts

@@ -18,10 +18,26 @@ class Message:
     response: int | None = None
 
 
-INSTRUCTION = (
-    "You control an agent in a text world. Each turn, think about the task inside <think> </think>, "
-    "then give exactly one command inside <action> </action>."
-)
+INSTRUCTIONS: dict[Style, str] = {
+    "think": (
+        "You control an agent in a text world. Each turn, think about the task inside <think> </think>, "
+        "then give exactly one command inside <action> </action>."
+    ),
+    "search": (
+        "Answer the question below. Each turn, first reason inside <think> </think>. If something is still missing, "
+        "put one short query inside <search> </search>; the best passages come back inside <information> "
+        "</information>, and you may search again. As soon as you know the answer, put it inside <answer> </answer>: "
+        "a name, a date, a number or a few words, with no explanation."
+    ),
+    "tool": (
+        "Answer the question below with the help of two tools. Each turn, first reason inside <think> </think>, then "
+        "call one tool as JSON inside <tool_call> </tool_call>.\n"
+        'To search: {"name": "search", "arguments": {"query": "a short query"}}. The best passages come back '
+        "inside <tool_response> </tool_response>, and you may search again.\n"
+        'To answer: {"name": "answer", "arguments": {"answer": "a name, a date, a number or a few words"}}.'
+    ),
+}
+"""What stands before everything else, by the style of the responses; `compact` models are told nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +58,7 @@ class FullHistory:
         """Text of user message `turn`: what the world said. It may not depend on later turns, or rows would not
         merge; so commands, which are true for one turn only, are listed by the last-k memory alone."""
         text = history.observations[turn].strip()
-        return f"{INSTRUCTION}\n\n{text}" if self.style == "think" and turn == 0 else text
+        return f"{INSTRUCTIONS[self.style]}\n\n{text}" if self.style in INSTRUCTIONS and turn == 0 else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +74,8 @@ class LastTurns:
     def user_text(self, history: History) -> str:
         """The field's information (task, step count, recent pairs, present view, commands) in our own words."""
         parts: list[str] = []
-        if self.style == "think":
-            parts.append(INSTRUCTION)
+        if self.style in INSTRUCTIONS:
+            parts.append(INSTRUCTIONS[self.style])
         parts.append(f"Task: {history.goal}")
         done = history.turn
         if done:

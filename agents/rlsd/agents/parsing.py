@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Style = Literal["think", "compact"]
+Style = Literal["think", "compact", "search", "tool"]
 
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
+_BLOCK = re.compile(r"<(search|answer|tool_call)>.*?</\1>", re.DOTALL)
 TAIL_CHARS = 30
 """Without action tags the field's environments receive the end of the response; the turn counts as invalid."""
 
@@ -38,6 +39,23 @@ def parse_think(response: str) -> Parsed:
     return Parsed(text=last[1].strip(), valid=valid, action=last.span(1), thought=thought_span)
 
 
+def parse_search(response: str) -> Parsed:
+    """`<search>…</search>` or `<answer>…</answer>` (or tool calls) after the thoughts, as search QA reads them.
+
+    What is handed on begins with the first block and ends with the last, so that a world which cuts at the first end
+    tag still sees all of it; without a block the whole response is. Blocks inside a thought do not count, but then the
+    thought is handed on too: the world has its own rules for it.
+    """
+    thoughts = list(_THINK.finditer(response))
+    blocks = list(_BLOCK.finditer(response))
+    hidden = [m for m in blocks if any(t.start() <= m.start() < t.end() for t in thoughts)]
+    thought = thoughts[0].span(1) if thoughts else (0, 0)
+    if not blocks or hidden:
+        return Parsed(text=response.strip(), valid=False, action=(0, len(response)), thought=thought)
+    start, end = blocks[0].start(), blocks[-1].end()
+    return Parsed(text=response[start:end], valid=True, action=(start, end), thought=thought)
+
+
 def parse_compact(response: str) -> Parsed:
     """The whole response is the action: valid when it is one non-empty line."""
     text = response.strip()
@@ -45,7 +63,12 @@ def parse_compact(response: str) -> Parsed:
     return Parsed(text=text, valid=bool(text) and "\n" not in text, action=(start, start + len(text)))
 
 
-PARSERS: dict[Style, Callable[[str], Parsed]] = {"think": parse_think, "compact": parse_compact}
+PARSERS: dict[Style, Callable[[str], Parsed]] = {
+    "think": parse_think,
+    "compact": parse_compact,
+    "search": parse_search,
+    "tool": parse_search,
+}
 
 
 def token_span(ids: Sequence[int], chars: tuple[int, int], decode: Callable[[Sequence[int]], str]) -> tuple[int, int]:

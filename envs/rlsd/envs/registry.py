@@ -24,6 +24,7 @@ GROUP = "rlsd.envs"
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
     "rlsd/Keys-v0": "rlsd.envs.keys:KeysEnv",
+    "rlsd/SearchQA-v0": "rlsd.envs.searchqa.env:SearchQAEnv",
 }
 
 

@@ -12,12 +12,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from rlsd.harness.serve.commands import index, serve
+
 app = typer.Typer(
     help="Train and evaluate multi-turn LLM agents; hindsight decides how much each step earned.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(serve, name="serve")
+app.add_typer(index, name="index")
 out = Console()
 
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: --set learner.lr=1e-5")]

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from rlsd.agents.parsing import Style
 from rlsd.algorithms import AlgorithmConfig, resolve
 from rlsd.envs.errors import RlsdError, closest
 
@@ -76,8 +77,9 @@ class ModelConfig(Block):
 
 
 class AgentConfig(Block):
-    style: Literal["think", "compact"] = "think"
-    """`think`: <think>…</think><action>…</action>; `compact`: the response is the action."""
+    style: Style = "think"
+    """`think`: <think>…</think><action>…</action>; `compact`: the response is the action; `search`: <think>…</think>,
+    then <search>…</search> or <answer>…</answer>; `tool`: the same as JSON tool calls."""
     memory: Literal["full", "last"] = "last"
     """`full`: the whole conversation, rows merge; `last`: the last `keep` turns in one message."""
     keep: int = Field(default=2, ge=0)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.core import Action, EpisodeKey
+from rlsd.agents.parsing import Style
 from rlsd.envs.core import Hindsight, Task
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.contexts import Context, Glimpse, Section, find_context
@@ -17,10 +18,8 @@ from rlsd.harness.types import Group, StopReason, Trajectory, Turn
 
 CUT = "…"
 """Stands where items were left out for length."""
-PREFACE = {
-    "compact": "",
-    "think": "\n\nNotes from looking back at this episode. Use them to judge; answer in your own words as before.",
-}
+_NOTES = "\n\nNotes from looking back at this episode. Use them to judge; answer in your own words as before."
+PREFACE: dict[Style, str] = {"compact": "", "think": _NOTES, "search": _NOTES, "tool": _NOTES}
 
 
 class BudgetError(RlsdError):
@@ -36,7 +35,7 @@ class HintSettings:
     """Items shown of each section."""
     source: Literal["own", "other_task"] = "own"
     """`other_task` is the control experiment: true facts about somebody else's episode."""
-    style: Literal["compact", "think"] = "compact"
+    style: Style = "compact"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,7 +150,7 @@ def load_or_make(config: RunConfig, model_path: str | None = None) -> Policy:
 
 
 def _from_scratch(config: RunConfig, tiny: TinyConfig) -> Policy:
-    """A tiny Llama whose tokenizer was trained on expert episodes of the training split."""
+    """A tiny Llama whose tokenizer was trained on episodes of `sft.expert` in the training split."""
     if tiny.dim % tiny.heads:
         raise ConfigError(f"model.tiny.dim {tiny.dim} is not a multiple of model.tiny.heads {tiny.heads}")
     make_env = env_maker(config, "train")
@@ -158,7 +158,8 @@ def _from_scratch(config: RunConfig, tiny: TinyConfig) -> Policy:
     tasks = list(env.tasks())
     env.close()
     pick = generator(config.seed, "tokenizer").permutation(len(tasks))[: tiny.text_episodes]
-    rollout = Rollout(make_env, ExpertAgent("explorer"), RolloutSettings(slots=1, seed=config.seed))
+    expert = ExpertAgent(config.sft.expert)
+    rollout = Rollout(make_env, expert, RolloutSettings(slots=1, seed=config.seed))
     groups = rollout.groups([tasks[int(i)] for i in pick], 1, stream="tokenizer", iteration=0)
     rollout.close()
     tokenizer = train_tokenizer(_texts(groups), vocab_size=tiny.vocab)
@@ -180,6 +181,7 @@ def _texts(groups: list[Group]) -> list[str]:
             for turn in trajectory.turns:
                 h = turn.hindsight_before
                 out += [turn.observation, turn.action.text, *h.plan, *h.missing, *h.whereabouts, h.feedback]
+                out += [h.answer] if h.answer else []
             out.append(trajectory.turns[-1].next_observation if trajectory.turns else "")
     return out
 

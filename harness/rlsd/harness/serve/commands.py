@@ -1,22 +1,21 @@
-"""`rlsd serve …`: one command a server. A further server is one more function here."""
+"""`rlsd serve …` and `rlsd index …`. A further server is one more command in `serve`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from rlsd.harness.serve.guard import LOOPBACK, App, Limits, Listener
 
-serve = typer.Typer(
-    help="The same worlds over HTTP; on this machine alone unless a token is set.", no_args_is_help=True
-)
-out = Console()
+serve = typer.Typer(help="The worlds over HTTP, on this machine alone unless a token is set.", no_args_is_help=True)
+index = typer.Typer(help="Searchable corpora.", no_args_is_help=True)
 
 HostOption = Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")]
 PortOption = Annotated[int, typer.Option(help="0 takes a free one and prints it.")]
-TokenOption = Annotated[str | None, typer.Option(envvar="RLSD_TOKEN", help="Secret the clients must send.")]
+TokenOption = Annotated[str | None, typer.Option(envvar="RLSD_TOKEN", help="Secret that clients must send.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds a request may take.")]
 
 
 def launch(app: App, *, what: str, host: str = LOOPBACK, port: int, token: str | None, limits: Limits) -> None:
@@ -28,3 +27,68 @@ def launch(app: App, *, what: str, host: str = LOOPBACK, port: int, token: str |
     listener = Listener(app, host=host, port=port, token=token, limits=limits)
     print(f"{what} on {listener.url}" + (" (token needed)" if token else ""), flush=True)
     listener.run()
+
+
+@serve.callback()
+def _serve() -> None:
+    """Keeps `serve` a group while it has one command."""
+
+
+@index.callback()
+def _index() -> None:
+    """Keeps `index` a group while it has one command."""
+
+
+@serve.command("search")
+def serve_search(
+    corpus: Annotated[
+        str, typer.Argument(help="A folder made by `rlsd index build`, a corpus file, or gen-default/test.")
+    ],
+    host: HostOption = LOOPBACK,
+    port: PortOption = 8000,
+    token: TokenOption = None,
+    topk: Annotated[int, typer.Option(help="Passages where a request does not say.")] = 3,
+    timeout_s: TimeoutOption = 30.0,
+    max_requests: Annotated[int, typer.Option(help="Requests at work at once.")] = 512,
+    device: Annotated[str, typer.Option(help="Of the encoder: cpu, cuda.")] = "cpu",
+    encoder: Annotated[str | None, typer.Option(help="Where the index's encoder lies now, if it moved.")] = None,
+    verify: Annotated[bool, typer.Option(help="Compare every checksum, of large files too.")] = False,
+) -> None:
+    """Serve a corpus as Search-R1's /retrieve does; corpus=http://… plays against it."""
+    from rlsd.harness.indexing import open_served
+    from rlsd.harness.serve.guard import check_bind
+    from rlsd.harness.serve.search import SearchLimits, search_app
+
+    check_bind(host, token)  # before anything slow
+    retriever = open_served(corpus, device=device, encoder=encoder, verify=verify or None)
+    launch(
+        search_app(retriever, SearchLimits(topk=topk)),
+        what=f"{len(retriever.passages):,} paragraphs of {corpus}: POST /retrieve",
+        host=host,
+        port=port,
+        token=token,
+        limits=Limits(request_s=timeout_s, max_requests=max_requests),
+    )
+
+
+@index.command("build")
+def index_build(
+    corpus: Annotated[str, typer.Argument(help="JSON lines (id, contents or title, text), or gen-default/test.")],
+    folder: Annotated[Path, typer.Argument(help="Where the index goes; the same command goes on after a stop.")],
+    kind: Annotated[str, typer.Option(help="bm25, dense or hybrid.")] = "bm25",
+    encoder: Annotated[str | None, typer.Option(help="A sentence-transformers or transformers folder.")] = None,
+    query_prefix: Annotated[str, typer.Option(help="Put before queries, e.g. 'query: ' for E5.")] = "",
+    passage_prefix: Annotated[str, typer.Option(help="Put before paragraphs, e.g. 'passage: ' for E5.")] = "",
+    device: Annotated[str, typer.Option(help="Of the encoder: cpu, cuda.")] = "cpu",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Make a searchable corpus: memory-mapped, checksummed, shared by any number of processes."""
+    from rlsd.harness.indexing import build
+
+    settings = None
+    if encoder is not None:
+        prefixes = {"query_prefix": query_prefix, "passage_prefix": passage_prefix}
+        settings = {"folder": encoder, "device": device, **prefixes}
+    manifest = build(corpus, folder, kind=kind, encoder=settings, quiet=quiet)
+    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    print(f"{folder}: {manifest.kind} index of {manifest.documents:,} paragraphs, {size / 2**20:,.1f} MiB")

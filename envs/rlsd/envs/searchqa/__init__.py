@@ -1,0 +1,1 @@
+"""Search QA: a question, a retriever, an answer that counts."""

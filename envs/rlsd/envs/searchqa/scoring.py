@@ -1,0 +1,94 @@
+"""Exact match and F1 with the usual normalisation, and Search-R1's way to find the answer in a text.
+
+Normalisation (SQuAD 1.1's, which HotpotQA and Search-R1 use too): lower case, ASCII punctuation dropped, the articles
+a, an, the dropped as whole words, white space squeezed. Formulas: Rajpurkar et al. 2016 (arXiv 1606.05250); HotpotQA's
+evaluation adds that a yes/no/noanswer on one side and anything else on the other gives F1 = 0 (arXiv 1809.09600).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+
+_DROPPED = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_CLOSED = frozenset({"yes", "no", "noanswer"})
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_CACHED_CHARS = 256
+
+UPSTREAM_EXAMPLES = (" and ", " Beijing ")
+"""What stands between answer tags in Search-R1's prompt: twice, once in the rule and once in the example."""
+
+
+def normalize(text: str) -> str:
+    """
+    >>> normalize("The  Beatles' song, A Day!")
+    'beatles song day'
+    """
+    return _short(text) if len(text) <= _CACHED_CHARS else _normalize(text)
+
+
+def _normalize(text: str) -> str:
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_DROPPED)).split())
+
+
+_short = lru_cache(maxsize=8192)(_normalize)
+
+
+def exact_match(answer: str, golds: Sequence[str], *, silence_counts: bool = False) -> bool:
+    """The normalised answer equals one of the normalised golds.
+
+    Args:
+        silence_counts: an answer of which nothing is left matches a gold of which nothing is left, as in the official
+            scripts. Off, it matches nothing: a gold such as "The" would otherwise pay for saying nothing.
+    """
+    given = normalize(answer)
+    return bool(given or silence_counts) and any(given == normalize(gold) for gold in golds)
+
+
+def f1(answer: str, golds: Sequence[str]) -> float:
+    """Best word F1 over the golds, SQuAD's: in [0, 1]."""
+    return max((_f1(normalize(answer), normalize(gold)) for gold in golds), default=0.0)
+
+
+def hotpot_f1(answer: str, golds: Sequence[str]) -> float:
+    """Best word F1 over the golds, HotpotQA's: as `f1`, but yes, no and noanswer match only themselves."""
+    given, best = normalize(answer), 0.0
+    for gold in map(normalize, golds):
+        if given != gold and (given in _CLOSED or gold in _CLOSED):
+            continue
+        best = max(best, _f1(given, gold))
+    return best
+
+
+def _f1(given: str, gold: str) -> float:
+    mine, theirs = given.split(), gold.split()
+    same = sum((Counter(mine) & Counter(theirs)).values())
+    if not same:
+        return 0.0
+    precision, recall = same / len(mine), same / len(theirs)
+    return 2 * precision * recall / (precision + recall)
+
+
+def contains_answer(text: str, golds: Sequence[str]) -> bool:
+    """A gold stands in the text as whole normalised words ("answer recall", where no paragraphs are named)."""
+    padded = f" {normalize(text)} "
+    return any(gold and f" {gold} " in padded for gold in map(normalize, golds))
+
+
+def search_r1_answer(whole: str) -> str | None:
+    """Search-R1's answer of a whole text, prompt included: the last answer block if there are at least two.
+
+    The rule stands there because the prompt holds blocks of its own. It has two, so an episode that never answers is
+    taken to have answered "Beijing"; and applied to a response alone it would throw a single answer away.
+    """
+    found = _ANSWER.findall(whole)
+    return found[-1].strip() if len(found) >= 2 else None
+
+
+def upstream_text(said: str) -> str:
+    """`said` after the answer blocks of Search-R1's prompt: what its scorer reads."""
+    return "".join(f"<answer>{example}</answer>" for example in UPSTREAM_EXAMPLES) + said

@@ -1,0 +1,1 @@
+"""A fictional encyclopedia, drawn from a seed: entities, articles, and questions whose answers are certain."""

@@ -1,0 +1,108 @@
+"""Questions whose answers are certain: chains of one-valued relations, from a named entity to a value."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from rlsd.envs.searchqa.model import Hop, Question, Support
+from rlsd.envs.searchqa.world.encyclopedia import Encyclopedia, dated_variants
+from rlsd.envs.searchqa.world.relations import BY_NAME, KINDS, Relation
+
+_SAME_ANSWER = 3
+"""Most questions of a volume with one answer: a constant answer must not pay."""
+_ATTEMPTS = 20_000
+
+
+class QuestionsSpent(Exception):
+    """A volume too small for the questions wanted of it: a preset that cannot work."""
+
+
+def questions(volume: Encyclopedia, hops: Sequence[int], *, seed: str, prefix: str) -> tuple[Question, ...]:
+    """One question for each entry of `hops`, of that many hops, all different; ids are `prefix` and the number.
+
+    Raises:
+        QuestionsSpent: the volume does not hold that many.
+    """
+    draw = random.Random(f"rlsd questions {seed}")
+    articles = {passage.title: passage.text for passage in volume.articles}
+    names = list(volume.kinds)
+    answers: Counter[str] = Counter()
+    seen: set[tuple[str, ...]] = set()
+    out: list[Question] = []
+    for number, length in enumerate(hops):
+        for _ in range(_ATTEMPTS):
+            chain = _chain(draw, volume, draw.choice(names), length)
+            if chain is None or chain in seen or not _sound(chain, volume, articles, answers):
+                continue
+            seen.add(chain)
+            question = _question(draw, volume, chain, f"{prefix}{number}", articles)
+            answers[question.answers[0]] += 1
+            out.append(question)
+            break
+        else:
+            raise QuestionsSpent(f"no further {length}-hop question in a volume of {len(names)} entities")
+    return tuple(out)
+
+
+Chain = tuple[str, ...]
+"""A named entity, then relation names: ("The Quiet Key of Dalo", "author", "teacher")."""
+
+
+def _chain(draw: random.Random, volume: Encyclopedia, start: str, length: int) -> Chain | None:
+    """A random walk of `length` relations; None where it cannot go on."""
+    here, walked = start, [start]
+    for step in range(length):
+        facts = volume.facts.get(here, {})
+        last = step == length - 1
+        options = [name for name in facts if last or (BY_NAME[name].value in KINDS and BY_NAME[name].called)]
+        if not options:
+            return None
+        relation = draw.choice(options)
+        walked.append(relation)
+        here = facts[relation]
+    return tuple(walked)
+
+
+def _values(chain: Chain, volume: Encyclopedia) -> list[str]:
+    """The entities of the chain and its answer: one more than there are relations."""
+    found = [chain[0]]
+    for relation in chain[1:]:
+        found.append(volume.facts[found[-1]][relation])
+    return found
+
+
+def _sound(chain: Chain, volume: Encyclopedia, articles: dict[str, str], answers: Counter[str]) -> bool:
+    """No entity comes twice, no earlier article gives the answer away, the answer is not yet worn out."""
+    values = _values(chain, volume)
+    answer = values[-1]
+    if len(set(values)) < len(values) or answers[answer] >= _SAME_ANSWER:
+        return False
+    return not any(answer in articles[entity] for entity in values[:-2]) and answer not in values[0]
+
+
+def _question(draw: random.Random, volume: Encyclopedia, chain: Chain, name: str, articles: dict[str, str]) -> Question:
+    values = _values(chain, volume)
+    relations: list[Relation] = [BY_NAME[r] for r in chain[1:]]
+    phrase = values[0]
+    for relation in relations[:-1]:
+        phrase = draw.choice(relation.called).format(x=phrase)
+    hops = tuple(
+        Hop(
+            asks=draw.choice(r.called).format(x=values[i]) if r.called else f"{values[i]}: {r.query}",
+            answer=values[i + 1],
+            support=i,
+            query=f"{values[i]} {r.query}",
+        )
+        for i, r in enumerate(relations)
+    )
+    return Question(
+        question_id=name,
+        text=draw.choice(relations[-1].asks).format(x=phrase),
+        answers=dated_variants(values[-1]),
+        kind=f"{len(relations)}-hop",
+        source="generated",
+        hops=hops,
+        support=tuple(Support(title=v, text=articles[v]) for v in values[:-1]),
+    )

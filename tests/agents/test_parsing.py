@@ -9,12 +9,33 @@ from hypothesis import strategies as st
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.core import FinishReason, History, SampleResult
 from rlsd.agents.memory import FullHistory
-from rlsd.agents.parsing import PARSERS, TAIL_CHARS, parse_compact, parse_think, token_span
+from rlsd.agents.parsing import PARSERS, TAIL_CHARS, parse_compact, parse_search, parse_think, token_span
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import EchoSampler
 from tests.tokenizers import FAMILIES
 
 BYTE_LEVEL = {name: ChatFormat(FAMILIES[name]()) for name in ("compact", "bytelevel-chatml")}
+
+
+@pytest.mark.parametrize(
+    "response, text, valid",
+    [
+        ("<think>why</think><search>who</search>", "<search>who</search>", True),
+        ("<think>why</think> It is <answer>x</answer>.", "<answer>x</answer>", True),
+        ("<search>a</search> and <search>b</search>\n", "<search>a</search> and <search>b</search>", True),
+        ('<think>x</think><tool_call>{"name": 1}</tool_call>', '<tool_call>{"name": 1}</tool_call>', True),
+        ("<answer>two\nlines</answer>", "<answer>two\nlines</answer>", True),
+        (" no block ", "no block", False),
+        ("<search>open", "<search>open", False),
+        ("<think><search>in</search></think><answer>x</answer>", None, False),  # the world has its own rule for that
+        ("", "", False),
+    ],
+)
+def test_search_style(response: str, text: str | None, valid: bool) -> None:
+    parsed = parse_search(response)
+    assert (parsed.text, parsed.valid) == (response if text is None else text, valid)
+    start, end = parsed.action
+    assert response[start:end].strip() == parsed.text
 
 
 @pytest.mark.parametrize(

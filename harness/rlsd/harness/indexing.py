@@ -6,15 +6,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from rlsd.envs.errors import DataError, EnvError
+from rlsd.envs.errors import DataError, EnvError, closest
 from rlsd.envs.searchqa.corpora import read_corpus
-from rlsd.envs.searchqa.index import Manifest, build_index
+from rlsd.envs.searchqa.index import KINDS, Kind, Manifest, build_index
 from rlsd.envs.searchqa.library import generated_corpus
 from rlsd.envs.searchqa.local import Bm25Ranker, Encoder, LocalRetriever
 from rlsd.envs.searchqa.model import Passage
-from rlsd.envs.searchqa.world.presets import PRESETS, shape
+from rlsd.envs.searchqa.world.presets import PRESETS
 
 _EVERY_S = 2.0
 
@@ -28,7 +28,6 @@ def corpus_passages(corpus: str) -> Iterator[Passage]:
     """
     name, _, split = corpus.partition("/")
     if name in PRESETS:
-        shape(name, split)  # an unknown split is told now
         return generated_corpus(name, split)
     if not Path(corpus).is_file():
         raise DataError(f"there is no corpus file {corpus!r}; a generated one is named like gen-default/test")
@@ -41,6 +40,8 @@ def build(corpus: str, folder: Path, *, kind: str, encoder: dict[str, Any] | Non
     Raises:
         EnvError, DataError, ModelError: see `build_index`.
     """
+    if kind not in KINDS:
+        raise EnvError(f"unknown kind of index {kind!r}{closest(kind, KINDS)}")
     made: Encoder | None = None
     settings: dict[str, Any] | None = None
     if kind != "bm25":
@@ -53,7 +54,7 @@ def build(corpus: str, folder: Path, *, kind: str, encoder: dict[str, Any] | Non
     return build_index(
         lambda: corpus_passages(corpus),
         folder,
-        kind=kind,  # type: ignore[arg-type]  # checked there, with the closest name
+        kind=cast("Kind", kind),
         source=corpus,
         encoder=made,
         encoder_settings=settings,

@@ -64,9 +64,10 @@ class Library:
         return self.index[task_id]
 
     def content(self, task_id: str) -> str:
-        """Question, answers and hops as one line: what a panel's hash is made of."""
+        """Question, answers, hops and supporting paragraphs as one line: what a panel's hash is made of."""
         q = self.question(self.find(task_id))
-        return json.dumps([q.text, q.answers, [(h.asks, h.answer) for h in q.hops]], ensure_ascii=False)
+        hops, support = [(h.asks, h.answer) for h in q.hops], [(s.title, s.text) for s in q.support]
+        return json.dumps([q.text, q.answers, hops, support], ensure_ascii=False)
 
 
 Corpus = str | Path | Retriever | None
@@ -195,12 +196,25 @@ def _volume_retriever(name: str, split: str, volume: int) -> LocalRetriever:
 
 
 def generated_corpus(name: str, split: str) -> Iterator[Passage]:
-    """The articles of all volumes of a split, for an index or a server of one's own.
+    """The articles of all volumes of "valid" or "test", or of one volume ("train/3"), for an index or a server.
 
     Raises:
-        EnvError: unknown preset or split.
+        EnvError: unknown preset or split, or all training volumes, which contradict each other.
+        TaskError: no such volume.
     """
-    for volume in range(shape(name, split)[0]):
+    split, _, number = split.partition("/")
+    volumes = range(shape(name, split)[0])
+    if number:
+        if not number.isdecimal() or int(number) not in volumes:
+            raise TaskError(f"{name}/{split} has volumes 0 to {len(volumes) - 1}, got {number!r}")
+        volumes = [int(number)]
+    elif split == "train":
+        raise EnvError(f"training volumes are worlds of their own; name one, say {name}/train/0")
+    return _articles(name, split, volumes)
+
+
+def _articles(name: str, split: str, volumes: Iterable[int]) -> Iterator[Passage]:
+    for volume in volumes:
         for number, passage in enumerate(volume_articles(name, split, volume)):
             yield Passage(title=passage.title, text=passage.text, doc_id=f"{volume}-{number}")
 

@@ -105,9 +105,9 @@ def _table(text: str, delimiter: str) -> Iterator[Record]:
     csv.field_size_limit(1 << 24)
     lines = text.splitlines(keepends=True)
     header = next(csv.reader(lines[:1], delimiter=delimiter), [])
-    if not {name.strip().lower() for name in header} & {"question"}:  # DPR's files have no header; tabs in a .csv
+    if not {name.strip().lower() for name in header} & {"question", "text"}:  # DPR's question files: tabs, no header
         rows = csv.reader(lines, delimiter="\t" if "\t" in "".join(lines[:1]) else delimiter)
-        yield from ({"question": row[0], "answer": ast.literal_eval(row[1])} for row in rows if row)
+        yield from (dict(zip(("question", "answer"), row, strict=False)) for row in rows if row)
         return
     yield from csv.DictReader(lines, delimiter=delimiter)
 

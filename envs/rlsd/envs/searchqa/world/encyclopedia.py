@@ -39,6 +39,8 @@ class WorldConfig:
     """Share of sentences after the first that do not repeat the subject's name."""
     parts: tuple[int, int] = (0, EIGHTHS)
     """Half-open range of eighths of all names the volume draws from."""
+    shelf: tuple[int, int] = (0, 1)
+    """(number, of how many): volumes on different shelves share no entity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def build(seed: str, config: WorldConfig) -> Encyclopedia:
         NamesSpent: a pool too small for the counts.
     """
     draw = random.Random(f"rlsd encyclopedia {seed}")
-    names = Names(draw, pool=config.pool, parts=config.parts)
+    names = Names(draw, pool=config.pool, parts=config.parts, shelf=config.shelf)
     kinds: dict[str, Kind] = {}
     for kind in KINDS:
         for _ in range(config.counts.get(kind, 0)):

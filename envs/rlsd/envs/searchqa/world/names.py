@@ -35,6 +35,11 @@ def eighth(name: str) -> int:
     return hashlib.sha256(name.encode()).digest()[0] % EIGHTHS
 
 
+def on_shelf(name: str, shelf: tuple[int, int]) -> bool:
+    """`shelf` is (number, of how many): each name stands on one, whichever eighth it belongs to."""
+    return hashlib.sha256(name.encode()).digest()[1] % shelf[1] == shelf[0]
+
+
 @lru_cache(maxsize=64)
 def _words(purpose: str, count: int) -> tuple[str, ...]:
     """`count` invented words of two syllables, none twice; a shorter list is the beginning of a longer one."""
@@ -53,10 +58,11 @@ class Names:
         draw: the world's generator.
         pool: size of the word lists names are put together from; small lists make names alike.
         parts: half-open range of eighths the split owns.
+        shelf: the volume's own share of them.
     """
 
-    def __init__(self, draw: random.Random, *, pool: int, parts: tuple[int, int]) -> None:
-        self._draw = draw
+    def __init__(self, draw: random.Random, *, pool: int, parts: tuple[int, int], shelf: tuple[int, int]) -> None:
+        self._draw, self._shelf = draw, shelf
         self._pool = pool
         self._parts = parts
         self._used: set[str] = set()
@@ -92,7 +98,8 @@ class Names:
     def _new(self, make: Callable[[], str]) -> str:
         for _ in range(10_000):
             name = make()
-            if name not in self._used and self._parts[0] <= eighth(name) < self._parts[1]:
+            mine = self._parts[0] <= eighth(name) < self._parts[1] and on_shelf(name, self._shelf)
+            if mine and name not in self._used:
                 self._used.add(name)
                 return name
         raise NamesSpent(f"no new name like {make()!r} in a pool of {self._pool}; raise WorldConfig.pool")

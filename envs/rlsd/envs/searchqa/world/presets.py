@@ -33,7 +33,8 @@ class Preset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """How many questions, and the eighths of all names the volumes draw from."""
+    """How many questions, and the eighths of all names the volumes draw from. Volumes of a panel share no entity, so
+    that all of them can be searched as one corpus; training volumes may."""
 
     size: int | None
     """Questions in all; None: as many as the preset's training volumes hold."""
@@ -55,7 +56,7 @@ PRESETS = MappingProxyType(
                 counts={"person": 44, "town": 16, "work": 40},
                 relations=("teacher", "birthplace", "founder", "author", "setting"),
                 gatherings=8,
-                pool=24,
+                pool=60,
                 pronouns=0.0,
             ),
             hops=(1, 2),
@@ -80,6 +81,7 @@ PRESETS = MappingProxyType(
             config=WorldConfig(
                 counts={"person": 1200, "town": 400, "region": 80, "work": 800, "academy": 200, "river": 120},
                 gatherings=1200,
+                pool=320,
                 pronouns=0.6,
             ),
             hops=(2, 3, 4),
@@ -126,7 +128,8 @@ def _volume(name: str, split: str, volume: int) -> tuple[Encyclopedia, tuple[Que
     if not 0 <= volume < volumes:
         raise TaskError(f"{name}/{split} has volumes 0 to {volumes - 1}, got {volume}")
     seed = f"{name}/{split}/{volume}"
-    made = build(seed, replace(family.config, parts=part.parts))
+    shelf = (0, 1) if part.size is None else (volume, volumes)
+    made = build(seed, replace(family.config, parts=part.parts, shelf=shelf))
     first = volume * size
     hops = [family.hops[(first + i) % len(family.hops)] for i in range(size)]
     return made, questions(made, hops, seed=seed, prefix=f"{seed}-")

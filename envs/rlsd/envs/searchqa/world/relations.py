@@ -39,7 +39,7 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     Relation(
         name="spouse", subject="person", value="person", query="married",
-        says=("{x} married {v}.", "{x} shared a house and a name plate with {v}, to whom the vows were given.",
+        says=("{x} shared a house with {v} for life.", "{x} exchanged rings with {v}.",
               "The wedding of {x} and {v} was talked about for years."),
         asks=("Who was {x} married to?", "Who was the spouse of {x}?", "To whom was {x} wed?"),
         called=("the spouse of {x}", "the person {x} was married to"),

@@ -7,13 +7,19 @@ from rlsd.envs.alfworld.library import PRESETS, REAL_SPLITS
 from rlsd.envs.core import Panel
 from rlsd.envs.errors import RlsdError
 from rlsd.envs.registry import known, make
+from rlsd.envs.searchqa.library import SETS
+from rlsd.envs.searchqa.world.presets import PRESETS as ENCYCLOPEDIAS
 from rlsd.harness.contexts import CONTEXTS
 
 VARIANTS: dict[str, list[dict[str, str]]] = {
     "rlsd/ALFWorld-v0": [
         *({"games": name, "split": split} for name in PRESETS for split in ("train", "valid", "test")),
         *({"games": "real", "split": split} for split in REAL_SPLITS),
-    ]
+    ],
+    "rlsd/SearchQA-v0": [
+        *({"questions": name, "split": split} for name in ENCYCLOPEDIAS for split in ("train", "valid", "test")),
+        *({"questions": name, "split": "all", "corpus": "none"} for name in SETS),
+    ],
 }
 """Arguments that name a data set, where an environment has several."""
 HASHED = 500
@@ -25,7 +31,8 @@ def env_rows(*, hashes: bool = True) -> list[list[str]]:
     rows = [["environment", "data", "split", "tasks", "panel hash"]]
     for env_id in known():
         for kwargs in VARIANTS.get(env_id, [{"split": s} for s in ("train", "test")]):
-            rows.append([env_id, kwargs.get("games", ""), kwargs["split"], *_panel(env_id, kwargs, hashes)])
+            data = kwargs.get("games") or kwargs.get("questions", "")
+            rows.append([env_id, data, kwargs["split"], *_panel(env_id, kwargs, hashes)])
     return rows
 
 

@@ -114,7 +114,7 @@ class SearchQAEnv(TextEnv):
         self._reward, self._recall_reward = reward, float(recall_reward)
         self._max_queries, self._max_query_chars = max_queries, max_query_chars
         self._max_obs_chars = max_obs_chars
-        self.blocking = self._library.retriever(self._library.tasks[0]).blocking
+        self.blocking = self._library.blocking
         self._witness: Witness | None = None
 
     def tasks(self) -> Sequence[Task]:

@@ -54,6 +54,8 @@ class Library:
     index: dict[str, Task]
     question: Callable[[Task], Question]
     retriever: Callable[[Task], Retriever]
+    blocking: bool = False
+    """The retriever waits for something outside this process."""
     max_steps: int = DEFAULT_STEPS
     topk: int = DEFAULT_TOPK
 
@@ -90,13 +92,15 @@ def open_library(questions: str | Path | None, split: str, corpus: Corpus, token
     mine = [q for q in found if tenth(q.text) in _TENTHS[split]]
     if not mine:
         raise DataError(f"{name}: no questions fall into the split {split!r} of its {len(found)}; use split='all'")
-    retriever = open_corpus(corpus, token) if corpus is not None else _own_corpus(name, files)
+    given = None if corpus is None else open_corpus(corpus, token)
+    own = _own_corpus(name, files, found) if given is None else None
     tasks, by_id = _tasks(mine, split, by_source=name == SUITE)
     return Library(
         tasks=tasks,
         index={task.task_id: task for task in tasks},
         question=lambda task: by_id[task.task_id],
-        retriever=lambda _: retriever,
+        retriever=lambda _: given or (own() if own else NoRetriever()),
+        blocking=given is not None and given.blocking,
     )
 
 
@@ -167,6 +171,7 @@ def _generated(name: str, split: str, corpus: Corpus, token: str | None) -> Libr
         index=index,
         question=question,
         retriever=retriever,
+        blocking=given is not None and given.blocking,
         max_steps=family.max_steps,
         topk=family.topk,
     )
@@ -303,17 +308,20 @@ def _tasks(
     return tuple(tasks), by_id
 
 
-def _own_corpus(name: str, files: Sequence[tuple[str, Path]]) -> Retriever:
-    """The paragraphs published with the questions, else a corpus file that lies beside them."""
-    key = tuple((source, str(path), _changed(path)) for source, path in files)
-    found = _contexts(key)
-    if found is not None:
-        return found
+def _own_corpus(name: str, files: Sequence[tuple[str, Path]], questions: Sequence[Question]) -> Callable[[], Retriever]:
+    """Opens the paragraphs published with the questions, else a corpus file that lies beside them.
+
+    Raises:
+        EnvError: there are neither.
+    """
+    if any(question.contexts for question in questions):
+        key = tuple((source, str(path), _changed(path)) for source, path in files)
+        return lambda: _contexts(key)
     beside = [p for _, path in files for p in sorted(path.parent.glob("*corpus*")) if p.is_file()]
     starts = tuple(start for source, _ in files for start in SETS.get(source, ()))
     beside = [p for p in dict.fromkeys(beside) if not starts or p.name.lower().startswith(starts)]
     if beside:
-        return _file(str(beside[0]), _changed(beside[0]))
+        return lambda: _file(str(beside[0]), _changed(beside[0]))
     raise EnvError(
         f"the questions of {name!r} come without paragraphs; give corpus=FILE, a folder made by `rlsd index build`, "
         "the address of a server (http://…), or 'none' to answer without search"
@@ -321,6 +329,6 @@ def _own_corpus(name: str, files: Sequence[tuple[str, Path]]) -> Retriever:
 
 
 @lru_cache(maxsize=8)
-def _contexts(files: tuple[tuple[str, str, int], ...]) -> LocalRetriever | None:
+def _contexts(files: tuple[tuple[str, str, int], ...]) -> LocalRetriever:
     passages = {(p.title, p.text): p for question in _read(files) for p in question.contexts}
-    return _in_memory(passages.values()) if passages else None
+    return _in_memory(passages.values())

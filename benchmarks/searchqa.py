@@ -1,0 +1,293 @@
+"""Search QA under load: environment steps, the retrieval server at 1, 16 and 256 agents, BM25 over many paragraphs.
+
+    python benchmarks/searchqa.py [--paragraphs 1000000] [--seconds 5] [--parts env,server,index] [--out FOLDER]
+
+env       steps/s of the oracle through gymnasium.make on generated encyclopedias (search included), and with 64
+          environments in one process the memory each adds.
+server    a server process over an index folder; a bounded async client with N connections asks as fast as it is
+          answered: requests/s, p50, p95, p99 in ms, the server's memory. Beside it, in the same run, the same retriever
+          asked in process, one query after the other, for the ratio.
+index     paragraphs are generated while the index is built (nothing but the index is kept): seconds, the builder's peak
+          memory, the most disk in use beyond the finished index, ms a query from another process.
+
+Needs the extra `serve`. Ends with one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+import rlsd.envs  # noqa: F401  (registers the ids)
+from rlsd.envs.searchqa.index import build_index, open_index
+from rlsd.envs.searchqa.model import Passage
+from rlsd.envs.searchqa.world.encyclopedia import WorldConfig, build
+
+AGENTS = (1, 16, 256)
+_BOOK = WorldConfig(
+    counts={"person": 2200, "town": 800, "region": 200, "work": 1400, "academy": 400, "river": 300},
+    gatherings=700,
+    pool=2000,
+)
+"""6,000 paragraphs; a large corpus is many such volumes."""
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+    at = lambda share: ordered[min(len(ordered) - 1, int(share * len(ordered)))]  # noqa: E731
+    return {f"p{round(100 * share)}_ms": round(1000 * at(share), 2) for share in (0.5, 0.95, 0.99)}
+
+
+def rss_mib(pid: int | None = None) -> float:
+    """Resident memory of a process, without pages it shares through files (memory-mapped indices)."""
+    lines = Path(f"/proc/{pid or os.getpid()}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return round(int(fields["RssAnon"].split()[0]) / 1024, 1)
+
+
+# environments ---------------------------------------------------------------------------------------------------------
+
+
+def bench_env(seconds: float) -> dict[str, Any]:
+    """Steps/s by preset, and MiB an environment."""
+    out: dict[str, Any] = {}
+    for name in ("gen-tiny", "gen-default"):
+        env = gymnasium.make("rlsd/SearchQA-v0", questions=name, split="test", disable_env_checker=True)
+        world: Any = env.unwrapped
+        tasks = [task.task_id for task in world.tasks()]
+        for task in tasks:  # volumes and their indices are made once
+            env.reset(options={"task": task})
+        steps, searches, began = 0, 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            env.reset(options={"task": tasks[steps % len(tasks)]})
+            done = False
+            while not done:
+                action = world.expert("oracle")
+                searches += action.startswith("<search>")
+                _, _, terminated, truncated, _ = env.step(action)
+                done, steps = terminated or truncated, steps + 1
+        taken = time.perf_counter() - began
+        out[name] = {"steps_per_s": round(steps / taken, 1), "searches_share": round(searches / steps, 3)}
+    before = rss_mib()
+    envs = [
+        gymnasium.make("rlsd/SearchQA-v0", questions="gen-default", split="test", disable_env_checker=True)
+        for _ in range(64)
+    ]
+    for i, env in enumerate(envs):
+        env.reset(seed=i)
+    out["mib_per_environment"] = round((rss_mib() - before) / len(envs), 3)
+    return out
+
+
+# server ---------------------------------------------------------------------------------------------------------------
+
+
+def queries_of(passages: Sequence[Passage], count: int, seed: int) -> list[str]:
+    """A title and a few words of another sentence, as an agent would ask."""
+    draw = random.Random(seed)
+    return [f"{(p := draw.choice(passages)).title} {' '.join(p.text.split()[-4:])}" for _ in range(count)]
+
+
+async def load(url: str, queries: Sequence[str], agents: int, seconds: float) -> dict[str, Any]:
+    """Every agent asks one query at a time and the next when it has its answer."""
+    import httpx
+
+    taken: list[float] = []
+    failed = 0
+    end = time.perf_counter() + seconds
+    limits = httpx.Limits(max_connections=agents, max_keepalive_connections=agents)
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60, trust_env=False) as client:
+
+        async def agent(number: int) -> None:
+            nonlocal failed
+            turn = number
+            while (began := time.perf_counter()) < end:
+                query = queries[turn % len(queries)]
+                reply = await client.post("/retrieve", json={"queries": [query], "topk": 3, "return_scores": True})
+                taken.append(time.perf_counter() - began)
+                failed += reply.status_code != 200 or not reply.json()["result"][0]
+                turn += agents
+
+        began = time.perf_counter()
+        await asyncio.gather(*(agent(i) for i in range(agents)))
+        elapsed = time.perf_counter() - began
+    return {"requests_per_s": round(len(taken) / elapsed, 1), **percentiles(taken), "failed": failed}
+
+
+def bench_server(folder: Path, seconds: float) -> dict[str, Any]:
+    volume = build("benchmark server", _BOOK)
+    index = folder / "server"
+    build_index(lambda: volume.articles, index, source="benchmark")
+    queries = queries_of(volume.articles, 5000, seed=1)
+    retriever = open_index(index)
+    began, asked = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        retriever.search_now([queries[asked % len(queries)]], 3)
+        asked += 1
+    direct = asked / (time.perf_counter() - began)
+    out: dict[str, Any] = {"paragraphs": len(volume.articles), "in_process_queries_per_s": round(direct, 1)}
+    command = [sys.executable, "-m", "rlsd", "serve", "search", str(index), "--port", "0", "--max-requests", "1024"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[-1]
+        try:
+            asyncio.run(load(url, queries, 4, min(1.0, seconds)))  # warm
+            for agents in AGENTS:
+                out[f"agents_{agents}"] = asyncio.run(load(url, queries, agents, seconds))
+                out[f"agents_{agents}"]["server_mib"] = rss_mib(server.pid)
+        finally:
+            server.terminate()
+            server.wait(30)
+    out["server_over_in_process"] = round(out["agents_16"]["requests_per_s"] / direct, 3)
+    return out
+
+
+# index ----------------------------------------------------------------------------------------------------------------
+
+
+def paragraphs(count: int) -> Iterator[Passage]:
+    """So many generated paragraphs, a volume at a time."""
+    made, volume = 0, 0
+    while made < count:
+        for passage in build(f"benchmark {volume}", _BOOK).articles:
+            if made == count:
+                return
+            yield Passage(title=passage.title, text=passage.text, doc_id=str(made))
+            made += 1
+        volume += 1
+
+
+class DiskWatch:
+    """The most bytes a folder held while the block ran."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.most, self._stop = folder, 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> DiskWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            self.most = max(self.most, size_of(self.folder))
+
+
+def size_of(folder: Path) -> int:
+    """Bytes on disk; files that go while they are counted do not count."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_blocks * 512 if path.is_file() else 0
+        except OSError:
+            continue
+    return total
+
+
+def _build_alone(folder: str, count: int, results: Any) -> None:
+    """In a process of its own, so that its peak memory is the build's."""
+    began = time.perf_counter()
+    made = sum(1 for _ in paragraphs(count))
+    generating = time.perf_counter() - began
+    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    build_index(lambda: paragraphs(count), folder, source="benchmark")
+    taken = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    results.put(
+        {
+            "paragraphs": made,
+            "build_s": round(taken - generating, 1),
+            "generating_s": round(generating, 1),
+            "peak_mib": round(peak / 1024, 1),
+            "peak_before_build_mib": round(peak_before / 1024, 1),
+        }
+    )
+
+
+def _ask_alone(folder: str, queries: list[str], results: Any) -> None:
+    began = time.perf_counter()
+    retriever = open_index(folder)
+    opened = time.perf_counter() - began
+    seconds = []
+    for query in queries:
+        began = time.perf_counter()
+        retriever.search_now([query], 3)
+        seconds.append(time.perf_counter() - began)
+    results.put(
+        {
+            "open_s": round(opened, 3),
+            "ms_a_query": round(1000 * statistics.mean(seconds), 3),
+            **percentiles(seconds),
+            "reader_mib": rss_mib(),
+        }
+    )
+
+
+def bench_index(folder: Path, count: int) -> dict[str, Any]:
+    """Build and search in processes of their own."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    place = folder / "large"
+    place.mkdir()
+    with DiskWatch(place) as disk:
+        worker = context.Process(target=_build_alone, args=(str(place), count, results))
+        worker.start()
+        out = results.get()
+        worker.join()
+    final = size_of(place)
+    out["index_mib"] = round(final / 2**20, 1)
+    out["temporary_disk_mib"] = round(max(0, disk.most - final) / 2**20, 1)
+    sample = build("benchmark 0", _BOOK).articles[:2000]
+    reader = context.Process(target=_ask_alone, args=(str(place), queries_of(sample, 500, seed=2), results))
+    reader.start()
+    out.update(results.get())
+    reader.join()
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--paragraphs", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--parts", default="env,server,index")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    parts = arguments.parts.split(",")
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if "env" in parts:
+            result["env"] = bench_env(arguments.seconds)
+        if "server" in parts:
+            result["server"] = bench_server(folder, arguments.seconds)
+        if "index" in parts:
+            result["index"] = bench_index(folder, arguments.paragraphs)
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "load.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

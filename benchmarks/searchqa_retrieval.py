@@ -1,0 +1,166 @@
+"""Retrieval on real corpora: how many of a question's supporting paragraphs stand among the first k.
+
+    python benchmarks/searchqa_retrieval.py FOLDER [--encoder FOLDER] [--out results/searchqa]
+
+FOLDER holds hotpotqa_train.json and musique_train.json with their *_corpus.json (RLSD_DATA/searchqa). The question is
+the query, as it stands; each method sees title and text of every paragraph. bm25s and tantivy are compared where they
+are installed (`pip install bm25s PyStemmer tantivy`), dense and hybrid where an encoder is given. Times are of single
+queries, one after the other, in one thread; dense includes the encoding of the query.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlsd.envs.searchqa.corpora import read_corpus
+from rlsd.envs.searchqa.local import Bm25Ranker, DenseRanker, Fused, Ranker
+from rlsd.envs.searchqa.model import Passage, Question
+from rlsd.envs.searchqa.readers import read_questions
+
+KS = (3, 5, 10)
+SETS = ("hotpotqa", "musique")
+Search = Callable[[str, int], list[int]]
+"""(query, k) → positions, best first."""
+
+
+def measure(search: Search, questions: Sequence[Question], passages: Sequence[Passage]) -> dict[str, float]:
+    """Mean recall at each k, share of questions with all their paragraphs among the first 10, ms a query."""
+    recall: dict[int, list[float]] = {k: [] for k in KS}
+    complete, seconds = [], []
+    for question in questions:
+        began = time.perf_counter()
+        found = search(question.text, max(KS))
+        seconds.append(time.perf_counter() - began)
+        for k in KS:
+            met = [any(s.matches(passages[p]) for p in found[:k]) for s in question.support]
+            recall[k].append(sum(met) / len(met))
+        complete.append(float(recall[max(KS)][-1] == 1.0))
+    figures = {f"recall@{k}": round(statistics.mean(values), 4) for k, values in recall.items()}
+    return {
+        **figures,
+        "all@10": round(statistics.mean(complete), 4),
+        "ms_median": round(1000 * statistics.median(seconds), 3),
+        "ms_mean": round(1000 * statistics.mean(seconds), 3),
+    }
+
+
+def ranked(ranker: Ranker) -> Search:
+    return lambda query, k: [position for position, _ in ranker.rank([query], k)[0]]
+
+
+def bm25s_search(texts: Sequence[str]) -> Search | None:
+    """bm25s with Lucene's formula, the same k1 and b as ours, its English stop words and Snowball's stemmer."""
+    try:
+        import bm25s
+        import Stemmer
+    except ImportError:
+        return None
+    stemmer = Stemmer.Stemmer("english")
+    index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
+    index.index(bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer, show_progress=False), show_progress=False)
+
+    def search(query: str, k: int) -> list[int]:
+        tokens = bm25s.tokenize([query], stopwords="en", stemmer=stemmer, show_progress=False)
+        found, _ = index.retrieve(tokens, k=k, show_progress=False, n_threads=1)
+        return [int(position) for position in found[0]]
+
+    return search
+
+
+def tantivy_search(texts: Sequence[str]) -> Search | None:
+    """tantivy as shipped: en_stem, k1 1.2, b 0.75, which it fixes."""
+    try:
+        import tantivy
+    except ImportError:
+        return None
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("body", stored=False, tokenizer_name="en_stem")
+    builder.add_unsigned_field("position", stored=True, indexed=False)
+    index = tantivy.Index(builder.build())
+    writer = index.writer(num_threads=1)
+    for position, text in enumerate(texts):
+        writer.add_document(tantivy.Document(body=text, position=position))
+    writer.commit()
+    index.reload()
+    searcher = index.searcher()
+
+    def search(query: str, k: int) -> list[int]:
+        words = re.sub(r"[^\w\s]", " ", query).lower()  # its query language gives AND, OR and NOT a meaning in capitals
+        found = searcher.search(index.parse_query(words, ["body"]), k).hits
+        return [searcher.doc(address)["position"][0] for _, address in found]
+
+    return search
+
+
+def methods(passages: Sequence[Passage], encoder: Any) -> dict[str, tuple[float, Search]]:
+    """Name → (seconds to build, search), for what can be built here."""
+    texts = [p.contents for p in passages]
+    out: dict[str, tuple[float, Search]] = {}
+
+    def add(name: str, make: Callable[[], Search | None]) -> None:
+        began = time.perf_counter()
+        search = make()
+        if search is not None:
+            out[name] = (round(time.perf_counter() - began, 3), search)
+
+    bm25: list[Ranker] = []
+
+    def ours() -> Search:
+        bm25.append(Bm25Ranker.of(passages))
+        return ranked(bm25[0])
+
+    add("bm25", ours)
+    add("bm25s", lambda: bm25s_search(texts))
+    add("tantivy", lambda: tantivy_search(texts))
+    if encoder is not None:
+        dense: list[Ranker] = []
+
+        def vectors() -> Search:
+            dense.append(DenseRanker(encoder.encode(texts, query=False), encoder))
+            return ranked(dense[0])
+
+        add("dense", vectors)
+        add("hybrid", lambda: ranked(Fused([bm25[0], dense[0]])))
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--encoder", type=Path)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    encoder = None
+    if arguments.encoder is not None:
+        from rlsd.agents.encoder import EncoderSettings, TextEncoder
+
+        encoder = TextEncoder(EncoderSettings(folder=str(arguments.encoder)))
+    result: dict[str, Any] = {}
+    for name in SETS:
+        questions = read_questions(arguments.folder / f"{name}_train.json")
+        passages = list(read_corpus(arguments.folder / f"{name}_train_corpus.json"))
+        result[name] = {"questions": len(questions), "paragraphs": len(passages)}
+        for method, (built, search) in methods(passages, encoder).items():
+            search(questions[0].text, max(KS))  # the first search of a process pays for what is made once
+            result[name][method] = {**measure(search, questions, passages), "build_s": built}
+            print(name, method, result[name][method], file=sys.stderr, flush=True)
+        ours = result[name]["bm25"]["ms_median"]
+        result[name]["ms_over_bm25"] = {
+            m: round(figures["ms_median"] / ours, 2) for m, figures in result[name].items() if isinstance(figures, dict)
+        }
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "retrieval.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -45,14 +45,22 @@ def _options(command: Any) -> set[str]:
 
 def test_every_command_is_shown() -> None:
     assert {words[0] for words in _rlsd_lines()} == set(COMMANDS)
+    for group, command in COMMANDS.items():
+        if hasattr(command, "commands"):
+            assert {words[1] for words in _rlsd_lines() if words[0] == group} == set(command.commands)
 
 
 @pytest.mark.parametrize("words", _rlsd_lines(), ids=" ".join)
 def test_shown_commands_have_these_options(words: list[str]) -> None:
-    command, *rest = words
-    assert command in COMMANDS
+    name, *rest = words
+    assert name in COMMANDS
+    command = COMMANDS[name]
+    if hasattr(command, "commands"):  # a group: rlsd serve search
+        name, *rest = rest
+        assert name in command.commands
+        command = command.commands[name]
     given = {w.partition("=")[0] for w in rest if w.startswith("--")}
-    assert given <= _options(COMMANDS[command])
+    assert given <= _options(command)
 
 
 @pytest.mark.parametrize("words", _rlsd_lines(), ids=" ".join)

@@ -7,7 +7,7 @@ from rlsd.envs.alfworld.library import PRESETS, REAL_SPLITS
 from rlsd.envs.core import Panel
 from rlsd.envs.errors import RlsdError
 from rlsd.envs.registry import known, make
-from rlsd.envs.searchqa.library import SETS
+from rlsd.envs.searchqa.sets import SETS
 from rlsd.envs.searchqa.world.presets import PRESETS as ENCYCLOPEDIAS
 from rlsd.harness.contexts import CONTEXTS
 

@@ -11,9 +11,10 @@ import pytest
 
 from rlsd.envs import DataError, EnvError, make
 from rlsd.envs.searchqa.corpora import read_corpus, write_corpus
-from rlsd.envs.searchqa.library import SETS, tenth
+from rlsd.envs.searchqa.library import tenth
 from rlsd.envs.searchqa.model import Passage, Question, Support
 from rlsd.envs.searchqa.readers import read_questions
+from rlsd.envs.searchqa.sets import SETS
 
 NQ = '{"question": "who got the first nobel prize in physics", "answer": ["Wilhelm Conrad Röntgen", "Röntgen"]}\n'
 DPR = "who got it\t['Wilhelm', \"O'Neill\"]\nwhere is it\t['there']\n"

@@ -9,7 +9,8 @@ from typing import Any
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
 from rlsd.envs.errors import EnvError, closest
 from rlsd.envs.searchqa.hindsight import Witness
-from rlsd.envs.searchqa.library import Corpus, open_library
+from rlsd.envs.searchqa.library import open_library
+from rlsd.envs.searchqa.opening import Corpus
 from rlsd.envs.searchqa.parsing import PROTOCOLS, Move, Protocol, parse
 from rlsd.envs.searchqa.retrieval import ask
 from rlsd.envs.searchqa.scoring import exact_match, f1, search_r1_answer, upstream_text

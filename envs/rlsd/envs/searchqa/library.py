@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,13 +11,13 @@ from pathlib import Path
 
 from rlsd.envs.core import Task
 from rlsd.envs.errors import DataError, EnvError, TaskError, closest
-from rlsd.envs.searchqa.corpora import read_corpus
-from rlsd.envs.searchqa.http import HttpRetriever
-from rlsd.envs.searchqa.local import Bm25Ranker, LocalRetriever, NoRetriever
+from rlsd.envs.searchqa.local import LocalRetriever, NoRetriever
 from rlsd.envs.searchqa.model import Passage, Question
+from rlsd.envs.searchqa.opening import Corpus, changed, in_memory, open_corpus, open_file
 from rlsd.envs.searchqa.readers import read_questions
 from rlsd.envs.searchqa.retrieval import Retriever
 from rlsd.envs.searchqa.scoring import normalize
+from rlsd.envs.searchqa.sets import SETS, SUITE, files_of
 from rlsd.envs.searchqa.world.presets import (
     PRESETS,
     preset,
@@ -28,21 +27,8 @@ from rlsd.envs.searchqa.world.presets import (
 )
 
 ENV_ID = "rlsd/SearchQA-v0"
-SETS = {
-    "nq": ("nq", "natural_questions", "nq-open", "nq_open"),
-    "triviaqa": ("triviaqa", "tqa", "trivia"),
-    "popqa": ("popqa",),
-    "hotpotqa": ("hotpotqa", "hotpot"),
-    "2wiki": ("2wikimultihopqa", "2wiki"),
-    "musique": ("musique",),
-    "bamboogle": ("bamboogle",),
-}
-"""Set → how its files or its folder begin, below RLSD_DATA/searchqa/."""
-SUITE = "suite"
-"""All sets that are present, as one panel; a task's type is its set."""
 SPLITS = ("train", "valid", "test", "all")
 _TENTHS = {"valid": range(0, 1), "test": range(1, 3), "train": range(3, 10), "all": range(10)}
-_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 DEFAULT_STEPS, DEFAULT_TOPK = 4, 3
 
 
@@ -72,9 +58,6 @@ class Library:
         return json.dumps([q.text, q.answers, hops, support], ensure_ascii=False)
 
 
-Corpus = str | Path | Retriever | None
-
-
 def open_library(questions: str | Path | None, split: str, corpus: Corpus, token: str | None = None) -> Library:
     """The library of an environment's arguments; see `SearchQAEnv`.
 
@@ -87,8 +70,8 @@ def open_library(questions: str | Path | None, split: str, corpus: Corpus, token
         return _generated(name, split, corpus, token)
     if split not in SPLITS:
         raise EnvError(f"unknown split {split!r} of a question file{closest(str(split), SPLITS)}")
-    files = _files_of(name)
-    found = _read(tuple((source, str(path), _changed(path)) for source, path in files))
+    files = files_of(name)
+    found = _read(tuple((source, str(path), changed(path)) for source, path in files))
     mine = [q for q in found if tenth(q.text) in _TENTHS[split]]
     if not mine:
         raise DataError(f"{name}: no questions fall into the split {split!r} of its {len(found)}; use split='all'")
@@ -108,50 +91,6 @@ def tenth(question: str) -> int:
     """Which tenth of all questions this one belongs to, by its normalised text: the same in every file, so the same
     question never stands in the train split of one and the test split of another."""
     return int.from_bytes(hashlib.sha256(normalize(question).encode("utf-8", "replace")).digest()[:4], "big") % 10
-
-
-def open_corpus(corpus: Corpus, token: str | None = None) -> Retriever:
-    """A retriever from an address, a folder made by `rlsd index build`, a corpus file, or "none".
-
-    Raises:
-        EnvError: none of these.
-        DataError: a file or index that is missing or damaged.
-    """
-    if corpus is None or isinstance(corpus, Retriever):
-        return corpus or NoRetriever()
-    text = str(corpus)
-    if text == "none":
-        return NoRetriever()
-    if "://" in text:
-        return _server(text, token)
-    path = Path(text).expanduser()
-    if path.is_dir():
-        return _folder(str(path), _changed(path))
-    if path.is_file():
-        return _file(str(path), _changed(path))
-    raise DataError(f"there is no corpus {text!r}; give a file, a folder made by `rlsd index build`, or http://…")
-
-
-@lru_cache(maxsize=16)
-def _server(url: str, token: str | None) -> HttpRetriever:
-    return HttpRetriever(url, token=token)
-
-
-@lru_cache(maxsize=8)
-def _folder(path: str, changed: int) -> Retriever:
-    from rlsd.envs.searchqa.index import open_index
-
-    return open_index(path)
-
-
-@lru_cache(maxsize=8)
-def _file(path: str, changed: int) -> Retriever:
-    return _in_memory(read_corpus(path))
-
-
-def _in_memory(passages: Iterable[Passage]) -> LocalRetriever:
-    held = list(passages)
-    return LocalRetriever(Bm25Ranker.of(held), held)
 
 
 def _generated(name: str, split: str, corpus: Corpus, token: str | None) -> Library:
@@ -197,7 +136,7 @@ def _generated_tasks(name: str, split: str) -> tuple[tuple[Task, ...], dict[str,
 
 @lru_cache(maxsize=64)
 def _volume_retriever(name: str, split: str, volume: int) -> LocalRetriever:
-    return _in_memory(volume_articles(name, split, volume))
+    return in_memory(volume_articles(name, split, volume))
 
 
 def generated_corpus(name: str, split: str) -> Iterator[Passage]:
@@ -222,61 +161,6 @@ def _articles(name: str, split: str, volumes: Iterable[int]) -> Iterator[Passage
     for volume in volumes:
         for number, passage in enumerate(volume_articles(name, split, volume)):
             yield Passage(title=passage.title, text=passage.text, doc_id=f"{volume}-{number}")
-
-
-def _files_of(name: str) -> list[tuple[str, Path]]:
-    """(source, file) of a set, of all sets, or of a path."""
-    if name in SETS or name == SUITE:
-        found = [(s, p) for s in (SETS if name == SUITE else [name]) for p in set_files(s)]
-        if not found:
-            which = "no question set is" if name == SUITE else f"the set {name!r} is not"
-            raise DataError(
-                f"{which} on this machine: set RLSD_DATA to the folder that holds searchqa/, with files or folders "
-                f"that begin with the set's name (say searchqa/{'nq' if name == SUITE else name}/test.jsonl); "
-                "questions=None plays generated encyclopedias and needs no data"
-            )
-        return found
-    path = Path(name).expanduser()
-    if path.is_file():
-        return [("", path)]
-    if path.is_dir():
-        found = [("", p) for p in _question_files(path)]
-        if found:
-            return found
-        raise DataError(f"{path} holds no question files ({', '.join(_ENDINGS)})")
-    known = [*PRESETS, *SETS, SUITE]
-    raise EnvError(f"questions={name!r} is no file, no set and no preset{closest(name, known)}")
-
-
-def set_files(name: str) -> list[Path]:
-    """Question files of a set below RLSD_DATA/searchqa/, in order of name; [] where there are none."""
-    folder = Path(os.environ.get("RLSD_DATA", "")) / "searchqa"
-    if not os.environ.get("RLSD_DATA") or not folder.is_dir():
-        return []
-    starts = SETS[name]
-    found: list[Path] = []
-    for entry in sorted(folder.iterdir()):
-        low = entry.name.lower()
-        if entry.is_dir() and low in starts:
-            found += _question_files(entry)
-        elif entry.is_file() and low.startswith(starts) and _is_question_file(entry):
-            found.append(entry)
-    return found
-
-
-def _question_files(folder: Path) -> list[Path]:
-    return [p for p in sorted(folder.iterdir()) if p.is_file() and _is_question_file(p)]
-
-
-def _is_question_file(path: Path) -> bool:
-    return path.name.lower().removesuffix(".gz").endswith(_ENDINGS) and "corpus" not in path.name.lower()
-
-
-def _changed(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0  # reading tells what is wrong
 
 
 @lru_cache(maxsize=16)
@@ -315,13 +199,13 @@ def _own_corpus(name: str, files: Sequence[tuple[str, Path]], questions: Sequenc
         EnvError: there are neither.
     """
     if any(question.contexts for question in questions):
-        key = tuple((source, str(path), _changed(path)) for source, path in files)
+        key = tuple((source, str(path), changed(path)) for source, path in files)
         return lambda: _contexts(key)
     beside = [p for _, path in files for p in sorted(path.parent.glob("*corpus*")) if p.is_file()]
     starts = tuple(start for source, _ in files for start in SETS.get(source, ()))
     beside = [p for p in dict.fromkeys(beside) if not starts or p.name.lower().startswith(starts)]
     if beside:
-        return lambda: _file(str(beside[0]), _changed(beside[0]))
+        return lambda: open_file(str(beside[0]), changed(beside[0]))
     raise EnvError(
         f"the questions of {name!r} come without paragraphs; give corpus=FILE, a folder made by `rlsd index build`, "
         "the address of a server (http://…), or 'none' to answer without search"
@@ -331,4 +215,4 @@ def _own_corpus(name: str, files: Sequence[tuple[str, Path]], questions: Sequenc
 @lru_cache(maxsize=8)
 def _contexts(files: tuple[tuple[str, str, int], ...]) -> LocalRetriever:
     passages = {(p.title, p.text): p for question in _read(files) for p in question.contexts}
-    return _in_memory(passages.values())
+    return in_memory(passages.values())

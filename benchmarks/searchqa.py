@@ -5,8 +5,8 @@
 env       steps/s of the oracle through gymnasium.make on generated encyclopedias (search included), and with 64
           environments in one process the memory each adds.
 server    a server process over an index folder; a bounded async client with N connections asks as fast as it is
-          answered: requests/s, p50, p95, p99 in ms, the server's memory. Beside it, in the same run, the same retriever
-          asked in process, one query after the other, for the ratio.
+          answered: requests/s, p50, p95, p99 in ms, the server's memory and processor time a request. Beside it, in the
+          same run, the same retriever asked in process, one query after the other, for the ratio.
 index     paragraphs are generated while the index is built: seconds (the making of the paragraphs taken off), the
           builder's peak memory, the most disk in use beyond the finished index, ms a query from another process.
           On a busy machine the seconds of the processor say more than those of the clock.
@@ -96,6 +96,12 @@ def bench_env(seconds: float) -> dict[str, Any]:
     return out
 
 
+def busy_s(pid: int) -> float:
+    """Seconds of the processor a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 # server ---------------------------------------------------------------------------------------------------------------
 
 
@@ -128,7 +134,12 @@ async def load(url: str, queries: Sequence[str], agents: int, seconds: float) ->
         began = time.perf_counter()
         await asyncio.gather(*(agent(i) for i in range(agents)))
         elapsed = time.perf_counter() - began
-    return {"requests_per_s": round(len(taken) / elapsed, 1), **percentiles(taken), "failed": failed}
+    return {
+        "requests": len(taken),
+        "requests_per_s": round(len(taken) / elapsed, 1),
+        **percentiles(taken),
+        "failed": failed,
+    }
 
 
 def bench_server(folder: Path, seconds: float) -> dict[str, Any]:
@@ -137,12 +148,13 @@ def bench_server(folder: Path, seconds: float) -> dict[str, Any]:
     build_index(lambda: volume.articles, index, source="benchmark")
     queries = queries_of(volume.articles, 5000, seed=1)
     retriever = open_index(index)
-    began, asked = time.perf_counter(), 0
+    began, busy, asked = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < seconds:
         retriever.search_now([queries[asked % len(queries)]], 3)
         asked += 1
-    direct = asked / (time.perf_counter() - began)
+    direct, alone = asked / (time.perf_counter() - began), (time.process_time() - busy) / asked
     out: dict[str, Any] = {"paragraphs": len(volume.articles), "in_process_queries_per_s": round(direct, 1)}
+    out["in_process_cpu_ms"] = round(1000 * alone, 3)
     command = [sys.executable, "-m", "rlsd", "serve", "search", str(index), "--port", "0", "--max-requests", "1024"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -150,12 +162,15 @@ def bench_server(folder: Path, seconds: float) -> dict[str, Any]:
         try:
             asyncio.run(load(url, queries, 4, min(1.0, seconds)))  # warm
             for agents in AGENTS:
-                out[f"agents_{agents}"] = asyncio.run(load(url, queries, agents, seconds))
-                out[f"agents_{agents}"]["server_mib"] = rss_mib(server.pid)
+                busy = busy_s(server.pid)
+                figures = asyncio.run(load(url, queries, agents, seconds))
+                figures["server_cpu_ms"] = round(1000 * (busy_s(server.pid) - busy) / figures["requests"], 3)
+                out[f"agents_{agents}"] = {**figures, "server_mib": rss_mib(server.pid)}
         finally:
             server.terminate()
             server.wait(30)
     out["server_over_in_process"] = round(out["agents_16"]["requests_per_s"] / direct, 3)
+    out["server_cpu_over_in_process_cpu"] = round(out["agents_16"]["server_cpu_ms"] / (1000 * alone), 2)
     return out
 
 

@@ -221,6 +221,7 @@ def test_answers_of_the_wrong_shape_are_refused() -> None:
         ({"questions": "gen-tyni"}, "Did you mean 'gen-tiny'"),
         ({"corpus": "http://"}, "no address of a retriever"),
         ({"corpus": "ftp://x"}, "no address of a retriever"),
+        ({"corpus": "http://x", "token": "$NO_SUCH_VARIABLE"}, "NO_SUCH_VARIABLE is not set"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], words: str) -> None:

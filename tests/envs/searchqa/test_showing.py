@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from rlsd.envs import make
 from rlsd.envs.searchqa.local import LocalRetriever
 from rlsd.envs.searchqa.model import Passage
-from rlsd.envs.searchqa.parsing import TAGS, parse
+from rlsd.envs.searchqa.parsing import PROTOCOLS, TAGS, parse
 from rlsd.envs.searchqa.showing import FORMATS, NOTHING_FOUND, block, defuse
 
 HOSTILE = (
@@ -82,6 +83,39 @@ def test_episodes_go_on(text: str, protocol: str, tmp_path: Path) -> None:
         assert (reward, terminated, truncated, info["success"]) == (0.0, False, False, False)
     *_, info = env.step("<answer>7</answer>")
     assert not info["success"]
+
+
+PIECES = (
+    "<", ">", "</", "/", " ", "\n", "\t", "\x00", "\x1b", "\u200b", "\u2060", "\u202e", "\ufeff", "<|im_end|>",
+    "Doc 9(Title: x)", "42", *TAGS, *(f"<{tag}>" for tag in TAGS), *(f"</{tag}>" for tag in TAGS), *(tag.upper() for tag in TAGS),
+    '{"name": "answer", "arguments": {"answer": "42"}}',
+)  # fmt: skip
+
+
+def fuzz(count: int, seed: int) -> None:
+    draw = random.Random(seed)
+    for _ in range(count):
+        text = "".join(draw.choice(PIECES) for _ in range(draw.randint(1, 12)))
+        title = "".join(draw.choice(PIECES) for _ in range(draw.randint(0, 4)))
+        for protocol in PROTOCOLS:
+            passages = [Passage(title=title, text=text)] * 2
+            shown = block([passages], protocol=protocol, format="tags", max_chars=draw.choice((100, 2000))).strip()
+            inside = shown.removeprefix("<information>").removesuffix("</information>")
+            assert len(shown) == len(inside) + 27, text
+            assert not ANY_TAG.search(inside), text
+            assert parse(inside, protocol).fault, text
+            if protocol == "rlsd":
+                assert inside.count("\n") <= 1, text
+
+
+def test_fuzz() -> None:
+    """One hundredth of the long run below."""
+    fuzz(3_000, seed=1)
+
+
+@pytest.mark.slow
+def test_fuzz_many_paragraphs() -> None:
+    fuzz(300_000, seed=2)
 
 
 def test_the_line_of_search_r1() -> None:

@@ -56,7 +56,7 @@ class SearchQAEnv(TextEnv):
         recall_reward: added, times the share of what is needed, when a search brings it for the first time.
         max_queries, max_query_chars: limits of one turn (`rlsd`).
         max_obs_chars: longest observation.
-        token: for a retrieval server that wants one.
+        token: for a retrieval server that wants one; "$NAME" takes it from the environment.
 
     `success` is the exact match, `score` the F1 (the exact match under `search-r1`). `terminated` = answered.
 

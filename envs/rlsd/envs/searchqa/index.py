@@ -151,7 +151,8 @@ def open_index(folder: str | Path, *, encoder: Encoder | None = None, verify: bo
                 " and give the address as corpus, or pass corpus=rlsd.agents.encoder.open_dense(folder)"
             )
         rankers.append(DenseRanker(np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False), encoder))
-    return LocalRetriever(rankers[0] if len(rankers) == 1 else Fused(rankers), store)
+    ranker = rankers[0] if len(rankers) == 1 else Fused(rankers)
+    return LocalRetriever(ranker, store, blocking=manifest.kind != "bm25")
 
 
 def _begin(folder: Path, state: dict[str, Any]) -> None:

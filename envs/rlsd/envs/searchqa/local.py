@@ -75,15 +75,16 @@ def fuse(rankings: Sequence[Sequence[tuple[int, float]]], k: int) -> list[tuple[
 class LocalRetriever:
     """A ranker with the passages it ranks.
 
+    Args:
+        blocking: set it where ranking takes long (an encoder), so that no event loop has to wait for it.
+
     Example:
         >>> passages = [Passage(title="Tavo", text="Tavo was a pupil of Bela.")]
         >>> ask(LocalRetriever(Bm25Ranker.of(passages), passages), ["Tavo teacher"], 3)
     """
 
-    blocking = False
-
-    def __init__(self, ranker: Ranker, passages: Passages) -> None:
-        self.ranker, self.passages = ranker, passages
+    def __init__(self, ranker: Ranker, passages: Passages, *, blocking: bool = False) -> None:
+        self.ranker, self.passages, self.blocking = ranker, passages, blocking
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         return self.search_now(queries, k)

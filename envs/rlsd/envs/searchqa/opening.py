@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from rlsd.envs.errors import DataError
+from rlsd.envs.errors import DataError, EnvError
 from rlsd.envs.searchqa.corpora import read_corpus
 from rlsd.envs.searchqa.http import HttpRetriever
 from rlsd.envs.searchqa.local import Bm25Ranker, LocalRetriever, NoRetriever
@@ -19,8 +20,11 @@ Corpus = str | Path | Retriever | None
 def open_corpus(corpus: Corpus, token: str | None = None) -> Retriever:
     """A retriever from an address, a folder made by `rlsd index build`, a corpus file, or "none".
 
+    Args:
+        token: for a server; "$NAME" is the value of an environment variable, so that no config holds the secret.
+
     Raises:
-        EnvError: none of these.
+        EnvError: no address, or a variable that is not set.
         DataError: a file or index that is missing or damaged.
     """
     if corpus is None or isinstance(corpus, Retriever):
@@ -29,13 +33,22 @@ def open_corpus(corpus: Corpus, token: str | None = None) -> Retriever:
     if text == "none":
         return NoRetriever()
     if "://" in text:
-        return _server(text, token)
+        return _server(text, _revealed(token))
     path = Path(text).expanduser()
     if path.is_dir():
         return _folder(str(path), changed(path))
     if path.is_file():
         return open_file(str(path), changed(path))
     raise DataError(f"there is no corpus {text!r}; give a file, a folder made by `rlsd index build`, or http://…")
+
+
+def _revealed(token: str | None) -> str | None:
+    if token is None or not token.startswith("$"):
+        return token
+    found = os.environ.get(token[1:])
+    if not found:
+        raise EnvError(f"token is {token!r}, but the environment variable {token[1:]} is not set")
+    return found
 
 
 @lru_cache(maxsize=16)

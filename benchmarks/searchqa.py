@@ -124,7 +124,9 @@ async def load(url: str, queries: Sequence[str], agents: int, seconds: float) ->
         async def agent(number: int) -> None:
             nonlocal failed
             turn = number
-            while (began := time.perf_counter()) < end:
+            began = 0.0
+            while began < end:
+                began = time.perf_counter()
                 query = queries[turn % len(queries)]
                 reply = await client.post("/retrieve", json={"queries": [query], "topk": 3, "return_scores": True})
                 taken.append(time.perf_counter() - began)

@@ -87,7 +87,8 @@ def test_episodes_go_on(text: str, protocol: str, tmp_path: Path) -> None:
 
 PIECES = (
     "<", ">", "</", "/", " ", "\n", "\t", "\x00", "\x1b", "\u200b", "\u2060", "\u202e", "\ufeff", "<|im_end|>",
-    "Doc 9(Title: x)", "42", *TAGS, *(f"<{tag}>" for tag in TAGS), *(f"</{tag}>" for tag in TAGS), *(tag.upper() for tag in TAGS),
+    "Doc 9(Title: x)", "42", *TAGS, *(tag.upper() for tag in TAGS),
+    *(f"<{tag}>" for tag in TAGS), *(f"</{tag}>" for tag in TAGS),
     '{"name": "answer", "arguments": {"answer": "42"}}',
 )  # fmt: skip
 

@@ -42,6 +42,8 @@ class Info(TypedDict, total=False):
     """Graded outcome in [0, 1]."""
     feedback: str
     """What the world shows everyone about the last action, beyond the observation; often empty."""
+    parts: dict[str, float]
+    """What the score consists of, each in [0, 1]; only once the episode is over, where a world grades in parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

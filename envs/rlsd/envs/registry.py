@@ -24,4 +24,113 @@ GROUP = "rlsd.envs"
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
     "rlsd/Keys-v0": "rlsd.envs.keys:KeysEnv",
+    "rlsd/SearchQA-v0": "rlsd.envs.searchqa.env:SearchQAEnv",
     "rlsd/WebShop-v0": "rlsd.envs.webshop.env:WebShopEnv",
+}
+
+
+def register(env_id: str, entry_point: str | Callable[..., TextEnv], **kwargs: Any) -> None:
+    """Make `gymnasium.make(env_id)` open the class; `kwargs` become its default arguments.
+
+    No wrapper is put around it: a TextEnv truncates itself and is checked by `check_env`. An id that exists
+    is replaced.
+    """
+    registry.pop(env_id, None)
+    _gym_register(env_id, entry_point=entry_point, kwargs=kwargs, order_enforce=False, disable_env_checker=True)
+
+
+def register_shipped() -> None:
+    """Register the environments of this package; nothing heavy is imported."""
+    for env_id, entry_point in _SHIPPED.items():
+        if env_id not in registry:
+            register(env_id, entry_point)
+
+
+def known() -> list[str]:
+    """Ids that `make` opens: the registered ones that are text environments of ours, and advertised ones."""
+    ours = {i for i in registry if i.startswith("rlsd/")} | set(_SHIPPED)
+    return sorted(ours | set(_advertised()))
+
+
+def make(env_id: str, **kwargs: Any) -> TextEnv:
+    """Open an environment.
+
+    Args:
+        env_id: a registered id ("rlsd/Keys-v0"), "module:Class" or "path/to/file.py:Class".
+        kwargs: the environment's own arguments.
+
+    Raises:
+        EnvError: an unknown id (names the closest), a class that cannot be imported, an advertised
+            environment that is broken (names the entry), or something that is not a TextEnv.
+    """
+    if env_id in registry:
+        return _bare(env_id, gymnasium.make(env_id, disable_env_checker=True, **kwargs))
+    advertised = _advertised().get(env_id)
+    if advertised is not None:
+        try:
+            factory = advertised.load()
+        except Exception as error:  # any fault of a foreign package is reported by its name
+            raise EnvError(
+                f"the environment {env_id!r}, advertised as {advertised.value!r}, cannot be loaded: "
+                f"{type(error).__name__}: {error}. Mend or uninstall the package that brings it."
+            ) from error
+        return _bare(env_id, _call(env_id, factory, kwargs))
+    if ":" in env_id:
+        return _bare(env_id, _call(env_id, _find_class(env_id), kwargs))
+    raise EnvError(f"unknown environment {env_id!r}{closest(env_id, known())}")
+
+
+def _advertised() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _find_class(name: str) -> Any:
+    where, _, attribute = name.rpartition(":")
+    try:
+        module = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    except Exception as error:
+        raise EnvError(f"{name!r}: {where} cannot be imported: {type(error).__name__}: {error}") from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        classes = [n for n, v in vars(module).items() if isinstance(v, type)]
+        raise EnvError(f"{where} has no class {attribute!r}{closest(attribute, classes)}") from None
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    spec = importlib.util.spec_from_file_location(f"_rlsd_env_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _call(name: str, factory: Any, kwargs: dict[str, Any]) -> Any:
+    if not callable(factory):
+        raise EnvError(f"{name!r} is a {type(factory).__name__}, expected a TextEnv class or a function that makes one")
+    try:
+        return factory(**kwargs)
+    except RlsdError:
+        raise
+    except TypeError as error:
+        raise EnvError(f"{name!r} cannot be opened with {sorted(kwargs)}: {error}") from error
+
+
+def _bare(name: str, env: Any) -> TextEnv:
+    inner = getattr(env, "unwrapped", env)
+    if not isinstance(inner, TextEnv):
+        raise EnvError(
+            f"{name!r} made a {type(inner).__name__}, expected an rlsd.envs.TextEnv; derive your class "
+            "from it (reset, step and tasks are all it needs)"
+        )
+    layer = env
+    while layer is not inner:
+        if isinstance(layer, gymnasium.wrappers.TimeLimit):
+            raise EnvError(
+                f"{name!r} is registered with max_episode_steps; a TextEnv truncates itself, register without"
+            )
+        layer = layer.env
+    return inner

@@ -9,6 +9,7 @@ from rlsd.envs.errors import RlsdError
 from rlsd.envs.registry import known, make
 from rlsd.envs.searchqa.sets import SETS
 from rlsd.envs.searchqa.world.presets import PRESETS as ENCYCLOPEDIAS
+from rlsd.envs.webshop.library import SPLITS as WEBSHOP_SPLITS
 from rlsd.harness.contexts import CONTEXTS
 
 VARIANTS: dict[str, list[dict[str, str]]] = {
@@ -19,6 +20,9 @@ VARIANTS: dict[str, list[dict[str, str]]] = {
     "rlsd/SearchQA-v0": [
         *({"questions": name, "split": split} for name in ENCYCLOPEDIAS for split in ("train", "valid", "test")),
         *({"questions": name, "split": "all", "corpus": "none"} for name in SETS),
+    ],
+    "rlsd/WebShop-v0": [
+        {"catalogue": name, "split": split} for name in ("gen-tiny", "gen-default", "real") for split in WEBSHOP_SPLITS
     ],
 }
 """Arguments that name a data set, where an environment has several."""
@@ -31,7 +35,7 @@ def env_rows(*, hashes: bool = True) -> list[list[str]]:
     rows = [["environment", "data", "split", "tasks", "panel hash"]]
     for env_id in known():
         for kwargs in VARIANTS.get(env_id, [{"split": s} for s in ("train", "test")]):
-            data = kwargs.get("games") or kwargs.get("questions", "")
+            data = next((value for name, value in kwargs.items() if name != "split"), "")
             rows.append([env_id, data, kwargs["split"], *_panel(env_id, kwargs, hashes)])
     return rows
 

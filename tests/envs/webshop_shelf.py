@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rlsd.envs.errors import DataError
 from rlsd.envs.webshop.catalogue import MemoryCatalogue
+from rlsd.envs.webshop.library import SPLITS, open_shop
 from rlsd.envs.webshop.products import Product, products_of
 
 
@@ -66,3 +68,14 @@ def write_files(folder: Path, *, human: bool = False) -> Path:
     if human:
         (folder / "items_human_ins.json").write_text(json.dumps(HUMAN))
     return path
+
+
+def split_with_goals(path: Path) -> str:
+    """A split in which the few goals of this shelf are."""
+    for split in SPLITS:
+        try:
+            open_shop(path).shelf(split)
+        except DataError:
+            continue
+        return split
+    raise AssertionError("the shelf has goals")

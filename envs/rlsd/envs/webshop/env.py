@@ -205,6 +205,32 @@ class WebShopEnv(TextEnv):
         self._open_session()
         return self._goal
 
+    @property
+    def session(self) -> Session:
+        """The customer's state: search, product, chosen options."""
+        return self._open_session()
+
+    @property
+    def bought(self) -> Score | None:
+        """The purchase against the goal; None until there is one. Privileged, as the goal is."""
+        self._open_session()
+        return self._bought
+
+    @property
+    def steps_left(self) -> int:
+        """Steps until the episode is truncated."""
+        self._open_session()
+        return max(0, self._max_steps - self._steps)
+
+    def instruction(self, task_id: str) -> str:
+        """What a task asks for.
+
+        Raises:
+            TaskError: an unknown task.
+        """
+        self.content(task_id)
+        return self._shelf.goals[task_id].instruction
+
     def close(self) -> None:
         """Forget the episode; the environment can be reset again."""
         self._session = None

@@ -98,6 +98,22 @@ class Session:
         """The one whose page is open, else None."""
         return None if self.position is None else self._catalogue.product(self.position)
 
+    def shown(self) -> list[tuple[str, Product, bool]]:
+        """The products of the open results page: label to click, product, seen before; none on other pages."""
+        if self.page.name != "results":
+            return []
+        return [(label, self._catalogue.product(at), at in self.seen) for label, at in self._links.items()]
+
+    def option_groups(self) -> list[tuple[str, list[tuple[str, bool]]]]:
+        """Of the open product: option name, and its labels to click with whether each is chosen."""
+        product = self.product
+        if product is None:
+            return []
+        return [
+            (name, [(self.label(value, "option"), self.options.get(name) == value) for value in values])
+            for name, values in product.options.items()
+        ]
+
     def page_of(self, position: int) -> int:
         """The results page that a hit is on, from 1."""
         return self.hits.index(position) // WINDOW + 1

@@ -71,6 +71,30 @@ def serve_search(
     )
 
 
+@serve.command("shop")
+def serve_shop(
+    catalogue: Annotated[str, typer.Argument(help="gen-default, gen-tiny, real, a file or a folder.")] = "gen-default",
+    split: Annotated[str, typer.Option(help="Whose goals are offered.")] = "valid",
+    max_steps: Annotated[int, typer.Option(help="Steps an order may take.")] = 50,
+    record: Annotated[
+        Path, typer.Option(help="Every session goes here, one trajectory a line; .gz compresses.")
+    ] = Path("runs/shop/sessions.jsonl"),
+    host: HostOption = LOOPBACK,
+    port: PortOption = 8080,
+    token: TokenOption = None,
+    timeout_s: TimeoutOption = 30.0,
+) -> None:
+    """Serve WebShop as web pages: play a goal in a browser and see the reward with its parts."""
+    from rlsd.harness.serve.guard import check_bind
+    from rlsd.harness.serve.shop import shop_app
+
+    check_bind(host, token)  # before anything slow
+    limits = Limits(request_s=timeout_s)
+    kwargs = {"catalogue": catalogue, "split": split, "max_steps": max_steps}
+    app = shop_app(kwargs, record=record, limits=limits)
+    launch(app, what=f"the shop {catalogue}", host=host, port=port, token=token, limits=limits)
+
+
 @index.command("build")
 def index_build(
     corpus: Annotated[str, typer.Argument(help="JSON lines (id, contents or title, text), or gen-default/test.")],

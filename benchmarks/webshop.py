@@ -1,0 +1,174 @@
+"""Speed and memory of WebShop, on generated shops; the comparison with the original is in `webshop_parity.py`.
+
+    python benchmarks/webshop.py                                    1,000 products, 256 environments
+    python benchmarks/webshop.py --stored 1000000 --folder FOLDER   also a stored catalogue, built in one pass
+
+Every part runs in a process of its own, so that its memory is its own. The last line printed is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MIB = 1024 * 1024
+
+
+def resident() -> float:
+    """MiB of memory that belongs to this process alone: mapped files are the page cache's."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def walk(env: Any, steps: int, seed: int) -> int:
+    """Random clicks and searches, as a policy might send them; returns the episodes begun."""
+    draw = random.Random(seed)
+    words = "black large wireless shoes organic tea cotton women's gluten free easy clean non slip".split()
+    _, info = env.reset(seed=seed)
+    begun = 1
+    for _ in range(steps):
+        actions = info["admissible_actions"]
+        action = draw.choice(actions) if actions else "search[x]"
+        if action.startswith("search") or draw.random() < 0.15:
+            action = f"search[{' '.join(draw.sample(words, 3))}]"
+        _, _, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
+            _, info = env.reset()
+            begun += 1
+    return begun
+
+
+def small(steps: int) -> dict[str, Any]:
+    """A 1,000-product shop: load, one environment, 256 environments."""
+    import rlsd.envs
+
+    rlsd.envs.make("rlsd/Keys-v0").close()
+    before = resident()
+    began = time.perf_counter()
+    first = rlsd.envs.make("rlsd/WebShop-v0", catalogue="gen-1000")
+    first.reset(seed=0)
+    first.step("search[shoes]")
+    load_s = time.perf_counter() - began
+    began = time.perf_counter()
+    walk(first, steps, 1)
+    single = steps / (time.perf_counter() - began)
+    oracle_steps = 0
+    began = time.perf_counter()
+    for task in first.tasks()[:50]:
+        first.reset(options={"task": task.task_id})
+        ended = False
+        while not ended:
+            first.hindsight()
+            *_, terminated, truncated, _ = first.step(first.expert("oracle") or "")
+            ended = terminated or truncated
+            oracle_steps += 1
+    with_hindsight = oracle_steps / (time.perf_counter() - began)
+    many = [rlsd.envs.make("rlsd/WebShop-v0", catalogue="gen-1000") for _ in range(256)]
+    for i, env in enumerate(many):
+        walk(env, 12, i)
+    return {
+        "load_1000_s": load_s, "steps_per_s": single, "steps_per_s_with_hindsight_and_oracle": with_hindsight,
+        "memory_256_environments_mib": resident(), "memory_of_the_shop_mib": resident() - before,
+    }  # fmt: skip
+
+
+def build(count: int, folder: str) -> dict[str, Any]:
+    """Store a generated catalogue in one pass; watch memory and disk."""
+    from rlsd.envs.webshop.generator import generate
+    from rlsd.envs.webshop.store import build_catalogue
+
+    peak, stop = {"memory": 0.0, "disk": 0.0}, threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.5):
+            peak["memory"] = max(peak["memory"], resident())
+            peak["disk"] = max(peak["disk"], disk(folder))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    began = time.perf_counter()
+    build_catalogue(f"gen-{count}", generate(f"gen-{count}"), Path(folder))
+    seconds = time.perf_counter() - began
+    stop.set()
+    watcher.join()
+    return {
+        "build_s": seconds, "build_peak_memory_mib": max(peak["memory"], resident()),
+        "build_peak_disk_mib": max(peak["disk"], disk(folder)), "stored_mib": disk(folder),
+    }  # fmt: skip
+
+
+def disk(folder: str) -> float:
+    total = 0
+    for path in Path(folder).rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except OSError:
+            continue  # a temporary file that has gone
+    return total / MIB
+
+
+def stored(folder: str, steps: int) -> dict[str, Any]:
+    """Open a stored catalogue and shop in it."""
+    from rlsd.envs.webshop.library import open_shop
+    from rlsd.envs.webshop.shop import Session
+
+    began = time.perf_counter()
+    shop = open_shop(folder)
+    catalogue = shop.catalogue
+    catalogue.index.search("shoes", 1)
+    open_s = time.perf_counter() - began
+    draw = random.Random(5)
+    queries = [catalogue.product(draw.randrange(len(catalogue))).title for _ in range(50)]
+    began = time.perf_counter()
+    for query in queries:
+        catalogue.index.search(query, 50)
+    query_ms = 1000 * (time.perf_counter() - began) / len(queries)
+    began = time.perf_counter()
+    session = Session(catalogue, "Find me shoes")
+    for i in range(steps):
+        choices = [f"click[{label}]" for label in session.page.clickables if label not in ("search", "buy now")]
+        searched = i % 6 == 0 or not choices
+        session.act(f"search[{draw.choice(queries)[:60]}]" if searched else draw.choice(choices))
+    return {
+        "open_s": open_s, "query_ms": query_ms, "steps_per_s": steps / (time.perf_counter() - began),
+        "memory_mib": resident(),
+    }  # fmt: skip
+
+
+def alone(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Run in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--stored", type=int, default=20_000, help="products of the stored catalogue")
+    parser.add_argument("--folder", help="keep it here; otherwise it is temporary")
+    arguments = parser.parse_args()
+    result = alone(small, arguments.steps)
+    print(f"1,000 products: {result}", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.folder or scratch
+        built = alone(build, arguments.stored, folder)
+        print(f"{arguments.stored} products: {built}", flush=True)
+        opened = alone(stored, folder, arguments.steps)
+    print(f"opened: {opened}")
+    large = {f"stored_{name}": round(value, 3) for name, value in {**built, **opened}.items()}
+    print(json.dumps({**{k: round(v, 3) for k, v in result.items()}, "stored_products": arguments.stored, **large}))
+
+
+if __name__ == "__main__":
+    main()

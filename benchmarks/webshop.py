@@ -34,7 +34,7 @@ def resident() -> float:
 def walk(env: Any, steps: int, seed: int) -> int:
     """Random clicks and searches, as a policy might send them; returns the episodes begun."""
     draw = random.Random(seed)
-    words = "black large wireless shoes organic tea cotton women's gluten free easy clean non slip".split()
+    words = ["black", "large", "wireless", "shoes", "organic", "tea", "cotton", "women's", "gluten", "free", "clean"]
     _, info = env.reset(seed=seed)
     begun = 1
     for _ in range(steps):

@@ -36,6 +36,12 @@ INSTRUCTIONS: dict[Style, str] = {
         "inside <tool_response> </tool_response>, and you may search again.\n"
         'To answer: {"name": "answer", "arguments": {"answer": "a name, a date, a number or a few words"}}.'
     ),
+    "shop": (
+        "You shop online for a customer. Find a product that fits the instruction in kind, attributes, options and "
+        "price, choose its options, and buy it; buying ends the task. Each turn, first reason inside <think> </think>, "
+        "then give exactly one action inside <action> </action>: search[words] to search the shop, or click[label] "
+        "with the label of a button, a product id or an option on the page, as in click[buy now]."
+    ),
 }
 """What stands before everything else, by the style of the responses; `compact` models are told nothing."""
 
@@ -86,7 +92,7 @@ class LastTurns:
                 for k in range(first, done)
             ]
         parts.append(f"Now (step {done + 1}): {history.observations[-1].strip()}")
-        if history.admissible is not None and self.style == "think":
+        if history.admissible is not None and self.style in ("think", "shop"):
             commands = "\n".join(c for c in history.admissible if c != "help")
             parts.append(f"Commands that work now:\n{commands}")
         return "\n".join(parts)

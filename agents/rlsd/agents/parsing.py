@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Style = Literal["think", "compact", "search", "tool"]
+Style = Literal["think", "compact", "search", "tool", "shop"]
 
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
@@ -68,6 +68,7 @@ PARSERS: dict[Style, Callable[[str], Parsed]] = {
     "compact": parse_compact,
     "search": parse_search,
     "tool": parse_search,
+    "shop": parse_think,
 }
 
 

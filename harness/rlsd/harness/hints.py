@@ -19,7 +19,7 @@ from rlsd.harness.types import Group, StopReason, Trajectory, Turn
 CUT = "…"
 """Stands where items were left out for length."""
 _NOTES = "\n\nNotes from looking back at this episode. Use them to judge; answer in your own words as before."
-PREFACE: dict[Style, str] = {"compact": "", "think": _NOTES, "search": _NOTES, "tool": _NOTES}
+PREFACE: dict[Style, str] = {"compact": "", "think": _NOTES, "search": _NOTES, "tool": _NOTES, "shop": _NOTES}
 
 
 class BudgetError(RlsdError):

@@ -48,7 +48,7 @@ def wrap_action(text: str, style: Style) -> str:
     """The response a policy of this style would have written for `text`."""
     if style == "compact":
         return text
-    if style == "think":
+    if style in ("think", "shop"):
         return f"<think>Next: {text}.</think><action>{text}</action>"
     done = "I know the answer." if text.startswith(("<answer>", '<tool_call>{"name": "answer"')) else "I have to look."
     return f"<think>{done}</think>{text}"  # an action of search QA brings its own tags

@@ -12,10 +12,10 @@ DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 # Benchmarks end with one JSON object. These take arguments, and data, the original engine or hours:
-LONG := benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py
+LONG := benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py
 BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: help quickstart test check bench test-slow test-vllm clean
+.PHONY: help quickstart test check bench test-slow test-vllm parity clean
 
 help:
 	@echo "make quickstart   train the tiny model with RLSD on generated games (FROM_SCRATCH=1: warm start too)"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench        the benchmarks that need no data"
 	@echo "make test-slow    long tests"
 	@echo "make test-vllm    tests against a vLLM server"
+	@echo "make parity       the native ALFWorld engine against the original, live (installs it: minutes, a compiler)"
 	@echo "make clean        remove .venv"
 
 $(BIN)/python:
@@ -58,6 +59,19 @@ test-slow: $(DEV)
 test-vllm: $(DEV)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm $(PYTEST_ARGS) || \
 		{ code=$$?; [ $$code -eq 5 ] && echo "no tests carry the vllm mark yet: nothing was tested" || exit $$code; }
+
+# The original engine compiles its planner while it installs. Published games are found as everywhere (ALFWORLD_DATA,
+# RLSD_DATA) or named: PARITY_ARGS="--games FOLDER --count 20". Without any, made games alone are played.
+ORIGINAL := $(VENV)/.installed-alfworld
+PARITY_ARGS ?=
+
+$(ORIGINAL): $(BASE)
+	@echo "installing the original ALFWorld engine"
+	@$(PIP) -e '.[alfworld]'
+	@touch $@
+
+parity: $(ORIGINAL)
+	@$(BIN)/python -W ignore benchmarks/alfworld_parity.py live $(PARITY_ARGS)
 
 check: $(DEV)
 	@$(BIN)/ruff check .

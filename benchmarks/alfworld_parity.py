@@ -1,12 +1,13 @@
-"""Play the same games side by side on the original ALFWorld engine and on ours, and count every difference.
+"""Prove the native ALFWorld engine equal to the original one: play live side by side, record, pack, count branches.
 
-Needs `pip install "rlsd[alfworld]"` (the original: textworld with its PDDL planner, and alfworld). Compared after
-every command: observation, admissible commands in their order, reward, done, won. Two episodes a game: the
-walkthrough followed by nonsense, then random commands mixed with nonsense.
+    python benchmarks/alfworld_parity.py live --games FOLDER --count 20       both engines, now (make parity)
+    python benchmarks/alfworld_parity.py record --games FOLDER --out RECORD   stopped at any time, goes on where it was
+    python benchmarks/alfworld_parity.py pack --out RECORD --into tests/data  the compressed set that the tests replay
+    python benchmarks/alfworld_parity.py replay --games FOLDER                the packed set against the native engine
 
-    python benchmarks/alfworld_parity.py --games FOLDER --count 20 --steps 25 --generated 6
-
-The last line printed is one JSON object; the exit code is 0 only without differences.
+`live` and `record` need `pip install "rlsd[alfworld]"` (the original: textworld with its PDDL planner, and alfworld).
+Compared after every command: observation, admissible commands in their order, reward, done, won, and whether the world
+understood the command. The last line printed is one JSON object; the exit code is 0 only without differences.
 """
 
 from __future__ import annotations
@@ -14,233 +15,184 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import re
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import gymnasium
+from parity.record import Played, chosen, corner_games, generated_games, lighten, published_games, record, record_game
 
-import rlsd.envs  # noqa: F401  (registers the environment)
-from rlsd.envs.alfworld.export import export_game
-from rlsd.envs.alfworld.generator import TASK_TYPES
-from rlsd.envs.alfworld.presets import PRESETS, preset_generated
+# From here on this file's folder would hide the package `alfworld` behind benchmarks/alfworld.py.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
-Shown = dict[str, Any]
+from rlsd.envs.alfworld.branches import BRANCHES, branches  # noqa: E402
+from rlsd.envs.alfworld.game import Game, load_game  # noqa: E402
+from rlsd.envs.alfworld.original import Original  # noqa: E402
+from rlsd.envs.alfworld.transcripts import (  # noqa: E402
+    Transcript,
+    differences,
+    read_transcripts,
+    transcript_from_json,
+    write_transcripts,
+)
+from rlsd.envs.alfworld.world import World  # noqa: E402
+from rlsd.envs.errors import RlsdError  # noqa: E402
+
+PACKED = {"published": "alfworld_published.jsonl.xz", "corners": "alfworld_corners.jsonl.xz"}
 
 
-class Original:
-    """The original engine, wired as alfworld's own text environment wires it, without batches and step limit."""
+class Tally:
+    """What was compared and where the engines parted."""
 
     def __init__(self) -> None:
-        import textworld
-        from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
-        from textworld.envs import PddlEnv
+        self.games, self.steps = Counter[str](), Counter[str]()
+        self.types, self.branches = Counter[str](), Counter[str]()
+        self.differences: list[dict[str, Any]] = []
 
-        self.env = AlfredDemangler(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)))
+    def add(self, transcript: Transcript, game: Game) -> None:
+        kind = transcript.game.partition("/")[0]
+        self.games[kind] += 1
+        self.steps[kind] += len(transcript.steps)
+        self.types[game.task_type] += 1
+        for found in differences(transcript, World(game)):
+            self.differences.append(found)
+            print(f"DIFFERENCE {json.dumps(found)}", file=sys.stderr, flush=True)
+        self.branches += branches(transcript, game)
 
-    def open(self, path: Path) -> None:
-        self.env.load(str(path))
-
-    def reset(self) -> Shown:
-        return self._shown(self.env.reset(), 0, False)
-
-    def step(self, command: str) -> Shown:
-        state, reward, done = self.env.step(command)
-        return self._shown(state, reward, done)
-
-    def _shown(self, state: Any, reward: float, done: bool) -> Shown:
+    def report(self) -> dict[str, Any]:
         return {
-            "observation": state.feedback,
-            "admissible": list(state["admissible_commands"]),
-            "reward": float(reward),
-            "done": bool(done),
-            "won": bool(state["won"]),
+            "games": sum(self.games.values()),
+            "steps": sum(self.steps.values()),
+            "differences": len(self.differences),
+            "games_by_source": dict(self.games),
+            "steps_by_source": dict(self.steps),
+            "games_by_type": dict(sorted(self.types.items())),
+            "branches": len(BRANCHES),
+            "branches_never_taken": [name for name in BRANCHES if not self.branches[name]],
+            "examples": self.differences[:5],
         }
 
 
-class Ours:
-    """Our engine behind its public door."""
-
-    def open(self, path: Path) -> None:
-        self.env = gymnasium.make("rlsd/ALFWorld-v0", games=str(path), max_steps=1_000_000)
-
-    def reset(self) -> Shown:
-        observation, info = self.env.reset(seed=0)
-        return self._shown(observation, 0.0, False, info)
-
-    def step(self, command: str) -> Shown:
-        observation, reward, terminated, _, info = self.env.step(command)
-        return self._shown(observation, float(reward), terminated, info)
-
-    def _shown(self, observation: str, reward: float, done: bool, info: Shown) -> Shown:
-        return {
-            "observation": observation,
-            "admissible": info["admissible_actions"],
-            "reward": reward,
-            "done": done,
-            "won": info["success"],
-        }
+def game_of(transcript: Transcript, folder: Path | None) -> Game | None:
+    """The native game of a transcript; None when its file is not here."""
+    if transcript.problem is not None:
+        return transcript.made_game()
+    if folder is None or not (folder / transcript.game).is_file():
+        return None
+    return load_game(folder / transcript.game)
 
 
-@dataclass(slots=True, kw_only=True)
-class Tally:
-    """What both sides took and where they parted."""
-
-    games: int = 0
-    steps: int = 0
-    resets: int = 0
-    differences: int = 0
-    examples: list[Shown] = field(default_factory=list)
-    task_types: set[str] = field(default_factory=set)
-    seconds: dict[str, dict[str, float]] = field(
-        default_factory=lambda: {side: {"open": 0.0, "reset": 0.0, "step": 0.0} for side in ("original", "ours")}
+def live(options: argparse.Namespace, folder: Path | None) -> dict[str, Any]:
+    """Both engines, game by game."""
+    engine, tally, seconds = Original(), Tally(), 0.0
+    names = chosen(folder, options.count, options.seed) if folder and options.count else []
+    played: Iterable[Played] = published_games(folder, names, options.seed) if folder else ()
+    played = chain(
+        played,
+        generated_games(options.generated, options.seed),
+        corner_games(folder, options.corners, options.seed),
     )
-
-    def both(self, original: Original, ours: Ours, what: str, *given: Any, note: Shown) -> tuple[Any, Any]:
-        """Call the same method on both, timed; compares what they show."""
-        results = []
-        for name, side in (("original", original), ("ours", ours)):
-            start = time.perf_counter()
-            results.append(getattr(side, what)(*given))
-            self.seconds[name][what] += time.perf_counter() - start
-        theirs, mine = results
-        for key in theirs or ():
-            if theirs[key] != mine[key]:
-                self.differences += 1
-                self.examples.append({**note, "key": key, "original": theirs[key], "ours": mine[key]})
-                print(f"DIFFERENCE {json.dumps(self.examples[-1])}", file=sys.stderr, flush=True)
-        return theirs, mine
-
-    def report(self) -> Shown:
-        def rate(side: str) -> float:
-            return self.steps / self.seconds[side]["step"]
-
-        first_reset = {side: s["open"] + s["reset"] for side, s in self.seconds.items()}
-        return {
-            "games": self.games,
-            "task_types": len(self.task_types),
-            "steps": self.steps,
-            "differences": self.differences,
-            "original_steps_per_s": round(rate("original"), 2),
-            "ours_steps_per_s": round(rate("ours"), 1),
-            "steps_ratio": round(rate("ours") / rate("original"), 1),
-            "original_open_s": round(self.seconds["original"]["open"] / self.games, 4),
-            "ours_open_s": round(self.seconds["ours"]["open"] / self.games, 4),
-            "original_reset_s": round(self.seconds["original"]["reset"] / self.resets, 4),
-            "ours_reset_s": round(self.seconds["ours"]["reset"] / self.resets, 4),
-            "open_and_reset_ratio": round(first_reset["original"] / first_reset["ours"], 1),
-            "examples": self.examples[:5],
-        }
+    for one in played:
+        start = time.perf_counter()
+        transcript = transcript_from_json(record_game(engine, one))
+        seconds += time.perf_counter() - start
+        game = game_of(transcript, folder)
+        assert game is not None
+        tally.add(transcript, game)
+        print(f"{transcript.game}: {len(tally.differences)} differences so far", file=sys.stderr, flush=True)
+    return {**tally.report(), "original_seconds": round(seconds, 1)}
 
 
-def play(path: Path, original: Original, ours: Ours, tally: Tally, *, steps: int, rng: random.Random) -> None:
-    """Two episodes of one game on both sides: walkthrough and nonsense; random commands and nonsense."""
-    walkthrough = json.loads(path.read_text())["walkthrough"] or []
-    note: Shown = {"game": str(path)}
-    tally.both(original, ours, "open", path, note=note)
-    for episode in ("walk", "random"):
-        shown, _ = tally.both(original, ours, "reset", note={**note, "command": None})
-        tally.resets += 1
-        walked = iter([*walkthrough, *nonsense(shown["admissible"], rng)])
-        for n in range(steps if episode == "random" else len(walkthrough) + 6):
-            if episode == "walk":
-                command = next(walked)
-            elif n % 8 == 7:
-                command = rng.choice(list(nonsense(shown["admissible"], rng)))
+def recorded(folder: Path, name: str) -> Iterator[Transcript]:
+    """Every game once, of all files of that kind in a record."""
+    done: set[str] = set()
+    for path in sorted(folder.glob(f"{name}*.jsonl")):
+        for transcript in read_transcripts(path):
+            if transcript.game not in done:
+                done.add(transcript.game)
+                yield transcript
+
+
+def pack(options: argparse.Namespace) -> dict[str, Any]:
+    options.into.mkdir(parents=True, exist_ok=True)
+    sizes = {
+        file: write_transcripts(options.into / file, sorted(recorded(options.out, name), key=lambda t: t.game))
+        for name, file in PACKED.items()
+    }
+    return {"bytes": sizes}
+
+
+def replay(options: argparse.Namespace, folder: Path | None) -> dict[str, Any]:
+    tally, absent = Tally(), 0
+    for file in PACKED.values():
+        for transcript in read_transcripts(options.into / file):
+            game = game_of(transcript, folder)
+            if game is None:
+                absent += 1
             else:
-                command = by_verb(shown["admissible"], rng)
-            shown, _ = tally.both(original, ours, "step", command, note={**note, "command": command})
-            tally.steps += 1
-        if episode == "walk" and not shown["won"]:
-            print(f"note: {path} is not won after its walkthrough and nonsense", file=sys.stderr)
-    tally.games += 1
-
-
-def by_verb(admissible: list[str], rng: random.Random) -> str:
-    """A random verb, then a random command of it: plain random choice would mostly walk."""
-    verbs = sorted({c.split()[0] for c in admissible})
-    verb = rng.choice(verbs)
-    return rng.choice([c for c in admissible if c.split()[0] == verb])
-
-
-def nonsense(admissible: list[str], rng: random.Random) -> Iterator[str]:
-    """Commands that are odd, half right or wrong."""
-    some = rng.choice(admissible)
-    thing = re.sub(r"\d+$", "99", some)
-    odd = [
-        f"  {some}\n",
-        some.upper() if some.upper() != some else "LOOK",
-        some.replace(" ", "  ") + " now",
-        thing + "9",
-        "go to nowhere 1",
-        "take unicorn 1 from countertop 1",
-        "go to",
-        "",
-        "examine",
-        "put mug 1 in shelf 1",
-        "move  to",
-        "heat apple 1 with fridge 1",
-        "use desklamp",
-        "slice with knife 1",
-        "\t",
-        "look around",
-    ]
-    rng.shuffle(odd)
-    yield from odd
-
-
-def pick(folder: Path, count: int, rng: random.Random) -> list[Path]:
-    """`count` game files of a folder, all task types by turns."""
-    by_type: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*.tw-pddl")):
-        if "movable" in str(path) or "Sliced" in str(path):
-            continue
-        kind = next((t for t in TASK_TYPES if t in str(path)), "unknown")
-        by_type.setdefault(kind, []).append(path)
-    for paths in by_type.values():
-        rng.shuffle(paths)
-    chosen: list[Path] = []
-    while len(chosen) < count and any(by_type.values()):
-        chosen += [paths.pop() for paths in by_type.values() if paths]
-    return chosen[:count]
+                tally.add(transcript, game)
+    width = max(map(len, BRANCHES))
+    for name in BRANCHES:
+        print(f"{name:{width}} {tally.branches[name]:6d}")
+    return {**tally.report(), "skipped_for_want_of_the_game_file": absent}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--games", type=Path, default=os.environ.get("ALFWORLD_DATA"), help="folder of *.tw-pddl")
-    parser.add_argument("--count", type=int, default=20, help="how many of them")
-    parser.add_argument("--steps", type=int, default=25, help="random commands a game")
-    parser.add_argument("--generated", type=int, default=6, help="generated games, presets and task types by turns")
+    parser.add_argument("what", nargs="?", default="live", choices=("live", "record", "pack", "replay"))
+    parser.add_argument("--games", type=Path, default=None, help="folder that holds train/, valid_seen/, …")
+    parser.add_argument("--count", type=int, default=None, help="published games (20 live, 340 recorded)")
+    parser.add_argument("--corners", type=int, default=None, help="odd worlds (8 live, 90 recorded)")
+    parser.add_argument("--generated", type=int, default=6, help="generated games, live")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/alfworld_parity"), help="folder of the raw record")
+    parser.add_argument("--into", type=Path, default=Path(__file__).parent.parent / "tests/data")
+    parser.add_argument("--part", default="0/1", help="record every N-th game from K on, K/N: for several processes")
+    parser.add_argument("--plain", action="store_true", help="record without sparing the original repeated work")
     options = parser.parse_args()
-    if options.count and (options.games is None or not Path(options.games).is_dir()):
-        parser.error("--games FOLDER (or ALFWORLD_DATA) must hold the games; --count 0 plays generated ones alone")
-    rng = random.Random(options.seed)
+    if options.count is None:
+        options.count = 20 if options.what == "live" else 340
+    if options.corners is None:
+        options.corners = 8 if options.what == "live" else 90
+    folder = data_folder(options.games)
     try:
-        original = Original()
-    except ImportError as error:
-        parser.error(f'the original engine is not installed ({error}); run pip install "rlsd[alfworld]"')
-    ours, tally = Ours(), Tally()
-    with tempfile.TemporaryDirectory() as folder:
-        games = pick(Path(options.games), options.count, rng) if options.count else []
-        kinds = [next((t for t in TASK_TYPES if t in str(path)), "unknown") for path in games]
-        names = list(PRESETS)
-        for n in range(options.generated):
-            made = preset_generated(names[n % len(names)], "test", options.seed * 6 + n)
-            games.append(export_game(made, Path(folder) / f"generated-{n}" / "game.tw-pddl"))
-            kinds.append(made.task_type)
-        for n, path in enumerate(games):
-            play(path, original, ours, tally, steps=options.steps, rng=rng)
-            tally.task_types.add(kinds[n])
-            print(f"{n + 1}/{len(games)} {path}: {tally.differences} differences so far", file=sys.stderr, flush=True)
-    print(json.dumps(tally.report()))
-    return 0 if tally.differences == 0 and tally.games else 1
+        if options.what == "pack":
+            print(json.dumps(pack(options)))
+            return 0
+        if options.what == "record":
+            print(json.dumps(run_record(options, folder)))
+            return 0
+        report = live(options, folder) if options.what == "live" else replay(options, folder)
+    except RlsdError as error:
+        parser.error(str(error))
+    print(json.dumps(report))
+    return 0 if not report["differences"] and report["games"] else 1
+
+
+def data_folder(given: Path | None) -> Path | None:
+    """Where the published games lie unpacked: as given, else by ALFWORLD_DATA or RLSD_DATA; None: nowhere."""
+    bases = [given] if given else [Path(os.environ[n]) for n in ("ALFWORLD_DATA", "RLSD_DATA") if os.environ.get(n)]
+    found = [f for b in bases for f in (b, b / "json_2.1.1", b / "alfworld/json_2.1.1") if (f / "valid_seen").is_dir()]
+    if given and not found:
+        raise SystemExit(f"--games {given}: no valid_seen/ in it; name the folder that holds train/, valid_seen/, …")
+    return found[0] if found else None
+
+
+def run_record(options: argparse.Namespace, folder: Path | None) -> dict[str, Any]:
+    if not options.plain:
+        lighten()
+    part, of = (int(n) for n in options.part.split("/"))
+    suffix = "" if of == 1 else f"-{part}"
+    if part == 0:
+        record(corner_games(folder, options.corners, options.seed), options.out / "corners.jsonl")
+    if folder is not None:
+        names = chosen(folder, options.count, options.seed)[part::of]
+        record(published_games(folder, names, options.seed), options.out / f"published{suffix}.jsonl")
+    lines = {path.name: len(path.read_text().splitlines()) for path in sorted(options.out.glob("*.jsonl"))}
+    return {"recorded": lines, "published_games_found": folder is not None}
 
 
 if __name__ == "__main__":

@@ -1,23 +1,42 @@
-"""Step-for-step equality with recordings of the original engine; needs the data named by RLSD_DATA."""
+"""Step-for-step equality with recordings of the original engine.
+
+The corner cases carry their worlds; the published games need their files, from RLSD_DATA or ALFWORLD_DATA.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import lzma
 import os
+import subprocess
+import sys
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import gymnasium
 import pytest
 
+import rlsd.envs  # noqa: F401  (registers the environment)
 from rlsd.envs.alfworld import oracle
+from rlsd.envs.alfworld.branches import BRANCHES, branches
 from rlsd.envs.alfworld.game import Game, game_from_json, load_game
+from rlsd.envs.alfworld.transcripts import (
+    Transcript,
+    differences,
+    read_transcripts,
+    transcript_from_json,
+    write_transcripts,
+)
 from rlsd.envs.alfworld.world import World
+from rlsd.envs.errors import DataError
 
 ROOT = Path(os.environ.get("RLSD_DATA", "no-such-folder")) / "alfworld"
 GOLDEN = ROOT / "golden_traces.jsonl.xz"
+RECORDED = Path(__file__).parents[1] / "data"
+CORNERS, PUBLISHED = RECORDED / "alfworld_corners.jsonl.xz", RECORDED / "alfworld_published.jsonl.xz"
 ARCHIVES = ("games_train_valid_seen.tar.xz", "games_valid_unseen_valid_train.tar.xz")
 
 needs_golden = pytest.mark.skipif(
@@ -47,31 +66,126 @@ def packed_games(wanted: set[str] | None) -> Iterator[tuple[str, Game]]:
                     break
 
 
-def differences(game: Game, trace: dict[str, Any]) -> list[str]:
-    world = World(game)
-    found = []
-    if (world.reset(), world.admissible(), world.won) != (trace["obs"], trace["adm"], trace["won"]):
-        found.append("reset")
-    for command, observation, admissible, reward, done, won in trace["steps"]:
-        got = (world.step(command), world.admissible(), world.won, float(world.won))
-        if got != (observation, admissible, won, float(reward)) or done != won:
-            found.append(command)
-        assert world.understood == (observation != "Nothing happens.")
-    return found
-
-
 @needs_golden
 def test_recorded_traces() -> None:
     with lzma.open(GOLDEN, "rt") as file:
         traces = [json.loads(line) for line in file]
-    steps = sum(len(trace["steps"]) for trace in traces)
-    assert (len(traces), steps) == (50, 2250)
-    by_file = {trace["f"]: trace for trace in traces}
+    keys = {"f": "game", "obs": "observation", "adm": "admissible"}
+    transcripts = {t["f"]: transcript_from_json({keys.get(k, k): v for k, v in t.items()}) for t in traces}
+    assert (len(traces), sum(len(t["steps"]) for t in traces)) == (50, 2250)
     done = 0
-    for name, game in packed_games(set(by_file)):
-        assert differences(game, by_file[name]) == [], name
+    for name, game in packed_games(set(transcripts)):
+        assert list(differences(transcripts[name], World(game))) == []
         done += 1
-    assert done == len(by_file)
+    assert done == len(transcripts)
+
+
+@pytest.fixture(scope="module")
+def corners() -> list[Transcript]:
+    return list(read_transcripts(CORNERS))
+
+
+def test_corner_cases(corners: list[Transcript]) -> None:
+    assert len(corners) >= 90
+    assert sum(len(t.steps) for t in corners) >= 3000
+    for transcript in corners:
+        assert list(differences(transcript, World(transcript.made_game()))) == []
+
+
+def test_the_corner_cases_go_through_every_rule_and_branch(corners: list[Transcript]) -> None:
+    counts: Counter[str] = Counter()
+    for transcript in corners:
+        counts += branches(transcript, transcript.made_game())
+    assert set(counts) <= set(BRANCHES)
+    assert [name for name in BRANCHES if not counts[name]] == []
+
+
+def test_the_environment_shows_what_the_engine_shows(corners: list[Transcript], tmp_path: Path) -> None:
+    for transcript in corners[::9]:
+        file = tmp_path / "game.json"
+        file.write_text(json.dumps({"pddl_problem": transcript.problem, "task": transcript.task}))
+        env = gymnasium.make("rlsd/ALFWorld-v0", games=file, max_steps=1000)
+        observation, info = env.reset(seed=0)
+        assert (observation, info["admissible_actions"]) == (transcript.observation, transcript.admissible)
+        for step in transcript.steps:
+            observation, reward, terminated, _, info = env.step(step.command)
+            shown = (observation, info["admissible_actions"], reward, terminated, info["success"])
+            assert shown == step[1:]
+
+
+def test_a_difference_is_found(corners: list[Transcript]) -> None:
+    good = corners[0]
+    n = next(n for n, step in enumerate(good.steps) if step.observation != "Nothing happens.")
+    for change in (
+        {"observation": "You see more."},
+        {"admissible": good.steps[n].admissible[::-1]},
+        {"reward": 0.5},
+        {"done": not good.steps[n].done},
+        {"won": not good.steps[n].won},
+    ):
+        steps = (*good.steps[:n], good.steps[n]._replace(**change), *good.steps[n + 1 :])
+        found = list(differences(dataclasses.replace(good, steps=steps), World(good.made_game())))
+        assert [(f["step"], f["command"], f["what"]) for f in found] == [(n, good.steps[n].command, *change)]
+    refused = good.steps[n]._replace(observation="Nothing happens.")
+    found = differences(dataclasses.replace(good, steps=(*good.steps[:n], refused)), World(good.made_game()))
+    assert [f["what"] for f in found] == ["observation", "understood"]
+
+
+def test_transcripts_survive_the_packing(corners: list[Transcript], tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl.xz"
+    assert write_transcripts(file, corners[:5]) == file.stat().st_size
+    assert list(read_transcripts(file)) == corners[:5]
+    file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"some\.jsonl\.xz: cannot be read as transcripts"):
+        list(read_transcripts(file))
+    with pytest.raises(DataError, match="has no problem"):
+        dataclasses.replace(corners[0], problem=None).made_game()
+
+
+def unpacked(name: str) -> Path | None:
+    """A published game's file in a data folder named by the environment."""
+    named = (ROOT, *(Path(os.environ[n]) for n in ("RLSD_DATA", "ALFWORLD_DATA") if os.environ.get(n)))
+    return next((f for base in named for f in (base / "json_2.1.1" / name, base / name) if f.is_file()), None)
+
+
+def test_published_games_that_are_unpacked_here() -> None:
+    done = 0
+    for transcript in read_transcripts(PUBLISHED):
+        path = unpacked(transcript.game)
+        if path is not None:
+            assert list(differences(transcript, World(load_game(path)))) == []
+            done += 1
+    if not done:
+        pytest.skip("published games: neither RLSD_DATA nor ALFWORLD_DATA names a folder with json_2.1.1/")
+
+
+@needs_golden
+@pytest.mark.slow
+def test_published_games() -> None:
+    transcripts = {t.game: t for t in read_transcripts(PUBLISHED)}
+    assert len(transcripts) >= 89
+    kinds = {(name.split("/")[0], name.split("/")[1].split("-")[0]) for name in transcripts}
+    assert len(kinds) == 4 * 6
+    done = 0
+    for name, game in packed_games(set(transcripts)):
+        transcript = transcripts[name]
+        assert list(differences(transcript, World(game))) == []
+        walked = iter(step.command for step in transcript.steps)
+        assert all(command in walked for command in game.walkthrough)
+        done += 1
+    assert done == len(transcripts)
+
+
+def test_replay_from_the_command_line() -> None:
+    script = Path(__file__).parents[2] / "benchmarks/alfworld_parity.py"
+    environment = {k: v for k, v in os.environ.items() if k not in ("RLSD_DATA", "ALFWORLD_DATA")}
+    ran = subprocess.run(
+        [sys.executable, str(script), "replay"], capture_output=True, text=True, env=environment, check=True
+    )
+    report = json.loads(ran.stdout.splitlines()[-1])
+    assert (report["differences"], report["branches_never_taken"]) == (0, [])
+    assert report["games_by_source"] == {"corner": report["games"]}
+    assert report["skipped_for_want_of_the_game_file"] > 0
 
 
 def check_expert(name: str, game: Game) -> None:

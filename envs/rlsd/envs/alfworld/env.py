@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlsd.envs.alfworld.explorer import Explorer, Order
 from rlsd.envs.alfworld.hindsight import Witness
@@ -13,6 +13,9 @@ from rlsd.envs.alfworld.text import NOTHING_HAPPENS
 from rlsd.envs.alfworld.world import World
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
 from rlsd.envs.errors import EnvError, closest
+
+if TYPE_CHECKING:
+    from rlsd.envs.alfworld.original import Original, Shown
 
 BACKENDS = ("native", "textworld")
 _ARGUMENTS = ("games", "split", "max_steps", "backend", "expert_seed", "expert_order")
@@ -28,7 +31,9 @@ class ALFWorldEnv(TextEnv):
         split: train, valid_seen, valid_unseen or valid_train for the published games; train, valid or test
             for presets.
         max_steps: the episode is truncated after so many steps.
-        backend: "native", this package's engine.
+        backend: "native", this package's engine; "textworld", the original one (packages of the extra
+            `rlsd[alfworld]`; seconds a reset, a tenth of a second a step): what is shown comes from it alone, and
+            a native world steps beside it for hindsight and the oracle, which know nothing once the two part.
         expert_seed: None lets the explorer search where such things usually are; a number, in an order drawn
             with it.
         expert_order: "listed", "random" or "likely", to choose the explorer's order outright.
@@ -36,7 +41,7 @@ class ALFWorldEnv(TextEnv):
     Reward is 1 at every step after which the goal holds, else 0; `terminated` = the goal holds.
 
     Raises:
-        EnvError: an unknown argument, backend, preset or split.
+        EnvError: an unknown argument, backend, preset or split; or the original engine is not installed.
         DataError: games that are missing or damaged (a damaged one when it is opened by `reset`).
 
     Example:
@@ -46,7 +51,7 @@ class ALFWorldEnv(TextEnv):
         >>> observation, reward, terminated, truncated, info = env.step(info["admissible_actions"][0])
     """
 
-    blocking = False
+    blocking: bool = False
 
     def __init__(
         self,
@@ -62,12 +67,6 @@ class ALFWorldEnv(TextEnv):
     ) -> None:
         for name in unknown:
             raise EnvError(f"rlsd/ALFWorld-v0 takes no argument {name!r}{closest(name, _ARGUMENTS)}")
-        if backend == "textworld":
-            raise EnvError(
-                "backend='textworld' (the original engine) is not built in; install it with "
-                "`pip install 'rlsd[alfworld]'` and use its own interface, or keep backend='native', "
-                "which plays the same games with the same texts"
-            )
         if backend not in BACKENDS:
             raise EnvError(f"unknown backend {backend!r}{closest(str(backend), BACKENDS)}")
         if not isinstance(max_steps, int) or max_steps < 1:
@@ -80,6 +79,13 @@ class ALFWorldEnv(TextEnv):
         Explorer(seed=expert_seed, order=self._explorer_order)  # an unknown order fails now
         self._task: Task | None = None
         self._world: World | None = None
+        self._shown: Shown | None = None
+        self._parted = False
+        self._original: Original | None = None
+        if backend == "textworld":
+            from rlsd.envs.alfworld.original import Original
+
+            self._original, self.blocking = Original(), True
 
     def tasks(self) -> Sequence[Task]:
         return self._library.tasks
@@ -100,6 +106,11 @@ class ALFWorldEnv(TextEnv):
         self._task, self._steps = task, 0
         self._witness = Witness(self._world)
         observation = self._world.reset()
+        if self._original is not None:
+            from rlsd.envs.alfworld.export import task_data
+
+            self._original.open(task_data(task.task_id, self._world.game.source))
+            observation = self._compare(self._original.reset(), observation, afresh=True)
         self._history: list[tuple[str | None, str]] = [(None, observation)]
         self._explorer: Explorer | None = None
         return observation, self._info(True)
@@ -111,32 +122,38 @@ class ALFWorldEnv(TextEnv):
         if isinstance(action, str):
             observation = self._witness.step(action)
             valid = world.understood
+            if self._original is not None:
+                observation = self._compare(self._original.step(action), observation)
+                valid = observation != NOTHING_HAPPENS
         else:
             observation, valid = NOTHING_HAPPENS, False
         self._history.append((action, observation))
-        won = world.won
         info = self._info(valid)
-        return observation, float(won), won, self._steps >= self._max_steps and not won, info
+        won = info["success"]
+        return observation, info["score"], won, self._steps >= self._max_steps and not won, info
 
     def hindsight(self) -> Hindsight:
         self._open_world()
-        return self._witness.hindsight()
+        return Hindsight() if self._parted else self._witness.hindsight()
 
     def expert(self, kind: str) -> str | None:
         """The next command of "oracle" (whole state; shortest plan) or "explorer" (observations alone).
 
-        Returns "look" where there is nothing left to do: the goal holds or is out of reach.
+        Returns "look" where there is nothing left to do: the goal holds or is out of reach; None from the oracle
+        when the native world beside another backend has parted from it.
 
         Raises:
             EnvError: another kind.
         """
         world = self._open_world()
         if kind == "oracle":
+            if self._parted:
+                return None
             route = self._witness.plan()
             return route[0] if route else "look"
         if kind != "explorer":
             raise EnvError(f"unknown expert {kind!r}{closest(kind, ('explorer', 'oracle'))}")
-        if world.won:
+        if self._now()[1]:
             return "look"
         if self._explorer is None:
             self._explorer = Explorer(seed=self._explorer_seed, order=self._explorer_order)
@@ -145,11 +162,25 @@ class ALFWorldEnv(TextEnv):
         for command, observation in self._history[self._watched :]:
             self._explorer.watch(command, observation)
         self._watched = len(self._history)
-        return self._explorer.choose(world.admissible())
+        return self._explorer.choose(self._now()[0])
 
     def close(self) -> None:
         """Forget the episode; the environment can be reset again."""
-        self._world = self._task = None
+        self._world = self._task = self._shown = None
+
+    def _now(self) -> tuple[list[str], bool]:
+        """Admissible commands and whether the goal holds, from the engine that is played."""
+        if self._shown is not None:
+            return self._shown.admissible.copy(), self._shown.won
+        world = self._open_world()
+        return world.admissible(), world.won
+
+    def _compare(self, shown: Shown, observation: str, *, afresh: bool = False) -> str:
+        """Take what the original shows; notes when the native world beside it shows something else."""
+        world = self._open_world()
+        equal = (shown.observation, shown.admissible, shown.won) == (observation, world.admissible(), world.won)
+        self._shown, self._parted = shown, not equal or (self._parted and not afresh)
+        return shown.observation
 
     def _open_world(self) -> World:
         if self._world is None:
@@ -159,12 +190,12 @@ class ALFWorldEnv(TextEnv):
     def _info(self, valid: bool) -> dict[str, Any]:
         world, task = self._open_world(), self._task
         assert task is not None
-        won = world.won
+        admissible, won = self._now()
         info: Info = {
             "task_id": task.task_id,
             "task_type": task.task_type if task.task_type != "unknown" else world.game.task_type,
             "goal": world.game.task,
-            "admissible_actions": world.admissible(),
+            "admissible_actions": admissible,
             "valid_action": valid,
             "success": won,
             "score": float(won),

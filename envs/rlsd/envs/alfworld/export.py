@@ -6,6 +6,7 @@ import json
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rlsd.envs.alfworld.generator import GeneratedGame
 from rlsd.envs.alfworld.presets import preset_generated
@@ -22,16 +23,36 @@ def export_game(game: GeneratedGame, path: str | Path) -> Path:
     Raises:
         DataError: `alfworld` is not installed, or its data files are not as expected.
     """
-    domain, grammar = original_rules()
-    data = {
-        "pddl_domain": domain,
-        "grammar": grammar.replace(_PLACEHOLDER, game.task.removesuffix(".")),
-        **game.to_json(),
-    }
+    data = completed(game.to_json())
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data), encoding="utf-8")
     return path
+
+
+def completed(data: dict[str, Any]) -> dict[str, Any]:
+    """A generated game's JSON with domain and grammar added; a published game's as it is.
+
+    Raises:
+        DataError: they are needed and `alfworld` is not installed, or its data files are not as expected.
+    """
+    if "pddl_domain" in data and "grammar" in data:
+        return data
+    domain, grammar = original_rules()
+    grammar = grammar.replace(_PLACEHOLDER, data["task"].removesuffix("."))
+    return {"pddl_domain": domain, "grammar": grammar, **data}
+
+
+def task_data(task_id: str, source: str) -> dict[str, Any]:
+    """What the original engine loads for a task: the game file `source`, or the generated game of that id.
+
+    Raises:
+        TaskError: neither a file nor a generated game's id.
+        DataError: a generated game, and `alfworld` is not installed.
+    """
+    if Path(source).is_file():
+        return completed(json.loads(Path(source).read_bytes()))
+    return completed(_generated(task_id).to_json())
 
 
 def export_task(task_id: str, path: str | Path) -> Path:
@@ -41,11 +62,15 @@ def export_task(task_id: str, path: str | Path) -> Path:
         TaskError: an id that names no generated game.
         DataError: `alfworld` is not installed.
     """
+    return export_game(_generated(task_id), path)
+
+
+def _generated(task_id: str) -> GeneratedGame:
     name, _, rest = task_id.partition("/")
     split, _, index = rest.partition("/")
     if not index.isdigit():
         raise TaskError(f"{task_id!r} names no generated game; expected preset/split/number, e.g. gen-easy/test/17")
-    return export_game(preset_generated(name, split, int(index)), path)
+    return preset_generated(name, split, int(index))
 
 
 @lru_cache(maxsize=1)

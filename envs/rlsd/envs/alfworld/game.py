@@ -68,6 +68,8 @@ class Game:
     opened: frozenset[int]
     inside: tuple[tuple[int, ...], ...]
     """Receptacles each object is in at first (normally one)."""
+    contents: tuple[tuple[int, ...], ...]
+    """Objects in each receptacle at first."""
     lies_at: tuple[tuple[int, ...], ...]
     """Locations each object is recorded at at first (normally one)."""
     states: tuple[tuple[str, frozenset[int]], ...]
@@ -210,6 +212,11 @@ def _compile(facts: Facts, goal: Goal, source: str) -> dict[str, Any]:
                 found[o_of[o]].append(index[b])
         return tuple(tuple(sorted(f)) for f in found)
 
+    inside = related("inreceptacle", r_of)
+    contents: list[list[int]] = [[] for _ in receptacle_ids]
+    for o, holders in enumerate(inside):
+        for r in holders:
+            contents[r].append(o)
     objects = tuple(names[o] for o in object_ids)
     receptacles = tuple(names[r] for r in receptacle_ids)
     object_types = tuple(object_type.get(o, "") for o in object_ids)
@@ -251,7 +258,8 @@ def _compile(facts: Facts, goal: Goal, source: str) -> dict[str, Any]:
         "start": spots[agent[0][1]],
         "held": holding[0] if holding else -1,
         "opened": some("opened", r_of),
-        "inside": related("inreceptacle", r_of),
+        "inside": inside,
+        "contents": tuple(map(tuple, contents)),
         "lies_at": related("objectatlocation", spots),
         "states": (
             *((word, some(predicate, o_of)) for word, predicate in start_states),

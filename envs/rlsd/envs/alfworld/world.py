@@ -30,6 +30,7 @@ class World:
     __slots__ = (
         "_admissible",
         "_left",
+        "_won",
         "clean",
         "contents",
         "cool",
@@ -53,18 +54,15 @@ class World:
         """Back to the start; returns the first observation."""
         game = self.game
         self.place, self.held = game.start, game.held
-        self.opened: set[int] = set(game.opened)
-        self.inside: list[tuple[int, ...]] = list(game.inside)
-        self.lies_at: list[tuple[int, ...]] = list(game.lies_at)
-        self.contents: list[list[int]] = [[] for _ in game.receptacles]
-        for o, receptacles in enumerate(game.inside):
-            for r in receptacles:
-                self.contents[r].append(o)
-        states = {word: set(objects) for word, objects in game.states}
+        # Every value is immutable and replaced when it changes, so that a copy of the world is a few assignments.
+        self.opened = game.opened
+        self.inside, self.lies_at, self.contents = game.inside, game.lies_at, game.contents
+        states = dict(game.states)
         self.clean, self.hot, self.cool = states["clean"], states["hot"], states["cool"]
         self.sliced, self.lit = states["sliced"], states["lit"]
-        self._left: set[tuple[int, int]] = set()  # (object, receptacle) taken out and not put back
-        self._admissible: list[str] | None = None
+        self._left: frozenset[tuple[int, int]] = frozenset()  # (object, receptacle) taken out and not put back
+        self._admissible: list[str] | None = None  # both are worked out when asked for, until something changes
+        self._won: bool | None = None
         self.understood = True
         if game.at_place[self.place]:
             view = self._look()
@@ -77,17 +75,16 @@ class World:
         """An independent world in the same state (the game is shared)."""
         twin = World.__new__(World)
         twin.game, twin.place, twin.held = self.game, self.place, self.held
-        twin.opened, twin.inside, twin.lies_at = self.opened.copy(), self.inside.copy(), self.lies_at.copy()
-        twin.contents = [c.copy() for c in self.contents]
-        twin.clean, twin.hot, twin.cool = self.clean.copy(), self.hot.copy(), self.cool.copy()
-        twin.sliced, twin.lit, twin._left = self.sliced.copy(), self.lit.copy(), self._left.copy()
-        twin._admissible, twin.understood = self._admissible, self.understood
+        twin.opened, twin.inside, twin.lies_at, twin.contents = self.opened, self.inside, self.lies_at, self.contents
+        twin.clean, twin.hot, twin.cool = self.clean, self.hot, self.cool
+        twin.sliced, twin.lit, twin._left = self.sliced, self.lit, self._left
+        twin._admissible, twin._won, twin.understood = self._admissible, self._won, self.understood
         return twin
 
     def key(self) -> tuple[object, ...]:
         """Hashable value, equal for equal states of one game."""
-        sets = (self.opened, self.clean, self.hot, self.cool, self.sliced, self.lit, self._left)
-        return (self.place, self.held, tuple(self.inside), tuple(self.lies_at), *map(frozenset, sets))
+        states = (self.opened, self.clean, self.hot, self.cool, self.sliced, self.lit, self._left)
+        return (self.place, self.held, self.inside, self.lies_at, *states)
 
     def reachable(self, r: int) -> bool:
         """The receptacle's inside can be seen and touched from here."""
@@ -107,7 +104,10 @@ class World:
         if act is not None:
             answer = act(self, rest)
         self.understood = answer is not None
-        return NOTHING_HAPPENS if answer is None else answer
+        if answer is None:
+            return NOTHING_HAPPENS
+        self._won = None
+        return answer
 
     def _here(self, name: str) -> int:
         """The receptacle of that name at the agent's location, or -1."""
@@ -126,7 +126,7 @@ class World:
         r = self._here(name)
         if r < 0 or r not in self.game.openable or r in self.opened:
             return None
-        self.opened.add(r)
+        self.opened |= {r}
         self._admissible = None
         return f"You open the {name}. {self._view(r)}"
 
@@ -134,7 +134,7 @@ class World:
         r = self._here(name)
         if r < 0 or r not in self.game.openable or r not in self.opened:
             return None
-        self.opened.discard(r)
+        self.opened -= {r}
         self._admissible = None
         return f"You close the {name}."
 
@@ -145,11 +145,11 @@ class World:
             return None
         if o not in self.contents[r]:
             return None
-        self.contents[r].remove(o)
-        self.inside[o] = tuple(x for x in self.inside[o] if x != r)
-        self.lies_at[o] = tuple(x for x in self.lies_at[o] if x != self.place)
+        self.contents = _replaced(self.contents, r, _without(self.contents[r], o))
+        self.inside = _replaced(self.inside, o, _without(self.inside[o], r))
+        self.lies_at = _replaced(self.lies_at, o, _without(self.lies_at[o], self.place))
         self.held, self._admissible = o, None
-        self._left.add((o, r))
+        self._left |= {(o, r)}
         return f"You pick up the {thing} from the {name}."
 
     def _move(self, rest: str) -> str | None:
@@ -158,20 +158,19 @@ class World:
         if o < 0 or o != self.held or r < 0 or not self.reachable(r) or r not in self.game.fits[o]:
             return None
         if r not in self.inside[o]:
-            self.inside[o] = tuple(sorted((*self.inside[o], r)))
-            self.contents[r].append(o)
-            self.contents[r].sort()
+            self.inside = _replaced(self.inside, o, tuple(sorted((*self.inside[o], r))))
+            self.contents = _replaced(self.contents, r, tuple(sorted((*self.contents[r], o))))
         if self.place not in self.lies_at[o]:
-            self.lies_at[o] = (*self.lies_at[o], self.place)
+            self.lies_at = _replaced(self.lies_at, o, (*self.lies_at[o], self.place))
         self.held, self._admissible = -1, None
-        self._left.discard((o, r))
+        self._left -= {(o, r)}
         return f"You move the {thing} to the {name}."
 
     def _use(self, thing: str) -> str | None:
         o = self.game.object_index.get(thing, -1)
         if o not in self.game.toggleable or not any(self.game.places[r] == self.place for r in self.inside[o]):
             return None
-        self.lit.add(o)
+        self.lit |= {o}
         return f"You turn on the {thing}."
 
     def _with(self, rest: str, able: frozenset[int], appliances: frozenset[int]) -> tuple[int, str, str] | None:
@@ -185,23 +184,23 @@ class World:
         found = self._with(rest, self.game.cleanable, self.game.sinks)
         if found is None:
             return None
-        self.clean.add(found[0])
+        self.clean |= {found[0]}
         return f"You clean the {found[1]} using the {found[2]}."
 
     def _heat(self, rest: str) -> str | None:
         found = self._with(rest, self.game.heatable, self.game.microwaves)
         if found is None:
             return None
-        self.hot.add(found[0])
-        self.cool.discard(found[0])
+        self.hot |= {found[0]}
+        self.cool -= {found[0]}
         return f"You heat the {found[1]} using the {found[2]}."
 
     def _cool(self, rest: str) -> str | None:
         found = self._with(rest, self.game.coolable, self.game.fridges)
         if found is None:
             return None
-        self.cool.add(found[0])
-        self.hot.discard(found[0])
+        self.cool |= {found[0]}
+        self.hot -= {found[0]}
         return f"You cool the {found[1]} using the {found[2]}."
 
     def _slice(self, rest: str) -> str | None:
@@ -211,7 +210,7 @@ class World:
             return None
         if self.place not in self.lies_at[o]:
             return None
-        self.sliced.add(o)
+        self.sliced |= {o}
         return f"You sliced the {thing} with the {tool}."
 
     # --- seeing ---------------------------------------------------------------------------------------------
@@ -300,6 +299,11 @@ class World:
     @property
     def won(self) -> bool:
         """The goal holds now."""
+        if self._won is None:
+            self._won = self._goal_holds()
+        return self._won
+
+    def _goal_holds(self) -> bool:
         game, goal = self.game, self.game.goal
         if goal.kind == "look":
             if self.held not in game.goal_objects or not self.has_states(self.held):
@@ -316,7 +320,18 @@ class World:
 
     def has_states(self, o: int) -> bool:
         """The object is all of clean, hot, cool, sliced that the goal asks for."""
-        return all(o in getattr(self, word) for word in self.game.goal.states)
+        for word in self.game.goal.states:  # noqa: SIM110 (asked for at every step; a generator costs more than the rest)
+            if o not in getattr(self, word):
+                return False
+        return True
+
+
+def _without(some: tuple[int, ...], gone: int) -> tuple[int, ...]:
+    return tuple(x for x in some if x != gone)
+
+
+def _replaced(rows: tuple[tuple[int, ...], ...], n: int, row: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    return (*rows[:n], row, *rows[n + 1 :])
 
 
 _VERBS = {

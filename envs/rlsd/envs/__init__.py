@@ -5,7 +5,7 @@ Importing this package registers every shipped id with Gymnasium.
 
 from rlsd.envs.check import Finding, check_env
 from rlsd.envs.core import AnyText, Hindsight, Info, Panel, Task, TextEnv
-from rlsd.envs.errors import DataError, EnvError, RlsdError, TaskError
+from rlsd.envs.errors import DataError, EnvError, GameFileError, RlsdError, TaskError
 from rlsd.envs.registry import known, make, register, register_shipped
 
 register_shipped()
@@ -15,6 +15,7 @@ __all__ = [
     "DataError",
     "EnvError",
     "Finding",
+    "GameFileError",
     "Hindsight",
     "Info",
     "Panel",

@@ -18,6 +18,10 @@ class DataError(RlsdError):
     """A data file that is missing, damaged or not what its name says."""
 
 
+class GameFileError(DataError):
+    """A game file that is damaged, incomplete or not of the six known families; the rest of the folder may be fine."""
+
+
 class EnvError(RlsdError):
     """An environment id that cannot be opened, or an environment that breaks the contract."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,23 @@ if TYPE_CHECKING:
 
 BACKENDS = ("native", "textworld")
 _ARGUMENTS = ("games", "split", "max_steps", "backend", "expert_seed", "expert_order")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedEpisode:
+    """An episode at one moment, independent of what is played afterwards; made and read by `ALFWorldEnv`."""
+
+    task: Task
+    steps: int
+    witness: Witness
+    """With the world it watches."""
+    history: tuple[tuple[str | None, str], ...]
+    """(command, observation); the first command is None."""
+    explorer: Explorer | None
+    watched: int
+    """How much of the history the explorer has read."""
+    valid: bool
+    """The last command was understood."""
 
 
 class ALFWorldEnv(TextEnv):
@@ -113,6 +132,7 @@ class ALFWorldEnv(TextEnv):
             observation = self._compare(self._original.reset(), observation, afresh=True)
         self._history: list[tuple[str | None, str]] = [(None, observation)]
         self._explorer: Explorer | None = None
+        self._watched = 0
         return observation, self._info(True)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -158,11 +178,46 @@ class ALFWorldEnv(TextEnv):
         if self._explorer is None:
             self._explorer = Explorer(seed=self._explorer_seed, order=self._explorer_order)
             self._explorer.reset(self._history[0][1], world.game.task)
-            self._watched = 0
         for command, observation in self._history[self._watched :]:
             self._explorer.watch(command, observation)
         self._watched = len(self._history)
         return self._explorer.choose(self._now()[0])
+
+    def save(self) -> SavedEpisode:
+        """The episode as it stands, for `restore`; the generator that picks tasks is not part of it.
+
+        Raises:
+            EnvError: no episode is open, or the original engine plays, which cannot go back.
+        """
+        self._open_world()
+        assert self._task is not None
+        if self._original is not None:
+            raise EnvError('the original engine cannot go back to a saved moment; use backend="native"')
+        return SavedEpisode(
+            task=self._task,
+            steps=self._steps,
+            witness=self._witness.copy(),
+            history=tuple(self._history),
+            explorer=copy.deepcopy(self._explorer),
+            watched=self._watched,
+            valid=self._valid,
+        )
+
+    def restore(self, saved: SavedEpisode) -> tuple[str, dict[str, Any]]:
+        """Go back to a saved moment, as often as wanted; steps, hindsight and experts go on exactly as they did.
+
+        Returns the last observation of that moment and its `info`, which says of the last command what `step` said.
+
+        Raises:
+            EnvError: something that `save` did not return.
+        """
+        if not isinstance(saved, SavedEpisode):
+            raise EnvError(f"restore() takes what save() returned, got a {type(saved).__name__}")
+        self._task, self._steps, self._witness = saved.task, saved.steps, saved.witness.copy()
+        self._world = self._witness.world
+        self._history, self._watched = list(saved.history), saved.watched
+        self._explorer = copy.deepcopy(saved.explorer)
+        return self._history[-1][1], self._info(saved.valid)
 
     def close(self) -> None:
         """Forget the episode; the environment can be reset again."""
@@ -190,6 +245,7 @@ class ALFWorldEnv(TextEnv):
     def _info(self, valid: bool) -> dict[str, Any]:
         world, task = self._open_world(), self._task
         assert task is not None
+        self._valid = valid
         admissible, won = self._now()
         info: Info = {
             "task_id": task.task_id,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsd.envs.alfworld.pddl import Facts, Goal, read_facts, read_goal, split_problem
-from rlsd.envs.errors import DataError
+from rlsd.envs.errors import GameFileError
 
 _TASK_RULE = re.compile(r"Your task is to: ((?:[^\"\\]|\\.)*)\"")
 _PREFIX = "Your task is to: "
@@ -101,7 +101,7 @@ class Game:
             source: what to call the game in errors.
 
         Raises:
-            DataError: truncated or malformed, or a goal outside the six families.
+            GameFileError: truncated or malformed, or a goal outside the six families.
         """
         init, goal_text = split_problem(problem, source)
         goal = read_goal(goal_text, source)
@@ -120,17 +120,17 @@ def load_game(path: str | Path) -> Game:
     """Read a published `game.tw-pddl`, or a generated game (same JSON with "task" in the grammar's stead).
 
     Raises:
-        DataError: missing, not JSON, truncated or malformed; names the file and the mend.
+        GameFileError: missing, not JSON, truncated or malformed; names the file and the mend.
     """
     source = str(path)
     try:
         data: Any = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{source}: no such game file; check the path, or {MEND}") from None
+        raise GameFileError(f"{source}: no such game file; check the path, or {MEND}") from None
     except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror}); check the path and its rights") from None
+        raise GameFileError(f"{source}: cannot be read ({error.strerror}); check the path and its rights") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{source}: not a JSON game file, perhaps truncated ({error}); {MEND}") from None
+        raise GameFileError(f"{source}: not a JSON game file, perhaps truncated ({error}); {MEND}") from None
     return game_from_json(data, source)
 
 
@@ -138,19 +138,23 @@ def game_from_json(data: Any, source: str) -> Game:
     """A game from the decoded JSON of a game file.
 
     Raises:
-        DataError: a key is missing or has the wrong kind of value.
+        GameFileError: a key is missing or has the wrong kind of value.
     """
     if not isinstance(data, dict) or not isinstance(data.get("pddl_problem"), str):
-        raise DataError(f'{source}: a game file is a JSON object with a text under "pddl_problem"; {MEND}')
+        raise GameFileError(f'{source}: a game file is a JSON object with a text under "pddl_problem"; {MEND}')
     task = data.get("task")
     if task is None:
         match = _TASK_RULE.search(data["grammar"]) if isinstance(data.get("grammar"), str) else None
         if match is None:
-            raise DataError(f'{source}: no task sentence: neither "task" nor a "task" rule in "grammar"; {MEND}')
+            raise GameFileError(f'{source}: no task sentence: neither "task" nor a "task" rule in "grammar"; {MEND}')
         task = match.group(1)
-    walkthrough = data.get("walkthrough") or ()
-    if not isinstance(task, str) or not all(isinstance(step, str) for step in walkthrough):
-        raise DataError(f'{source}: "task" must be a text and "walkthrough" a list of texts; {MEND}')
+    walkthrough = data.get("walkthrough") or []
+    if (
+        not isinstance(task, str)
+        or not isinstance(walkthrough, list)
+        or not all(isinstance(x, str) for x in walkthrough)
+    ):
+        raise GameFileError(f'{source}: "task" must be a text and "walkthrough" a list of texts; {MEND}')
     task_type = data.get("task_type")
     return Game.parse(
         data["pddl_problem"],
@@ -187,11 +191,13 @@ def _compile(facts: Facts, goal: Goal, source: str) -> dict[str, Any]:
     place_of: dict[str, str] = {}
     for r, where in facts.get("receptacleatlocation", ()):
         if place_of.setdefault(r, where) != where:
-            raise DataError(f"{source}: receptacle {r} stands at two locations; give it one")
+            raise GameFileError(f"{source}: receptacle {r} stands at two locations; give it one")
     agent = facts.get("atlocation", ())
     if len(agent) != 1 or not place_of or not object_type:
         found = f"{len(agent)} agent locations, {len(place_of)} receptacles, {len(object_type)} objects"
-        raise DataError(f"{source}: the initial facts are incomplete ({found}; one, some and some expected); {MEND}")
+        raise GameFileError(
+            f"{source}: the initial facts are incomplete ({found}; one, some and some expected); {MEND}"
+        )
     loose = [o for name in ("inreceptacle", "objectatlocation") for o, _ in facts.get(name, ())]
     object_ids = sorted({*object_type, *loose})
     receptacle_ids = sorted({*receptacle_type, *place_of})

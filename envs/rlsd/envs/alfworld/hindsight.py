@@ -30,6 +30,19 @@ class Witness:
         self._plan_before: tuple[str, ...] | None = None
         self._fresh = self._fresh_before = False
 
+    @property
+    def world(self) -> World:
+        """The watched world."""
+        return self._world
+
+    def copy(self) -> Witness:
+        """An independent witness of an independent copy of the world, at the same moment."""
+        twin = Witness(self._world.copy())
+        twin._before = self._before  # never stepped, so it can be shared
+        twin._plan, twin._plan_before = self._plan, self._plan_before
+        twin._fresh, twin._fresh_before = self._fresh, self._fresh_before
+        return twin
+
     def step(self, command: str) -> str:
         """Do a command in the watched world; returns its observation."""
         self._before = self._world.copy()

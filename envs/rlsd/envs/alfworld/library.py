@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rlsd.envs.alfworld.game import Game, load_game
 from rlsd.envs.core import Task
-from rlsd.envs.errors import DataError, EnvError, TaskError, closest
+from rlsd.envs.errors import DataError, EnvError, GameFileError, TaskError, closest
 
 ENV_ID = "rlsd/ALFWorld-v0"
 PRESETS = ("gen-tiny", "gen-easy", "gen-default", "gen-hard")
@@ -41,7 +41,7 @@ class Library:
 
         Raises:
             TaskError: no such task.
-            DataError: its file is damaged or gone.
+            GameFileError: its file is damaged or gone.
         """
         task = self.index.get(task_id)
         if task is None:
@@ -190,7 +190,7 @@ def _task_type(name: str, path: str) -> str:
             return head
     try:
         return _read(path).task_type
-    except DataError:
+    except GameFileError:
         return "unknown"
 
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from rlsd.envs.errors import DataError
+from rlsd.envs.errors import GameFileError
 
 _FACT = re.compile(r"\(([a-z]+) ([^\s()]+)(?: ([^\s()]+))?\)")
 _GOAL_ATOM = re.compile(r"\(\s*([a-z]+)((?:\s+[?\w]+)+)\s*\)")
@@ -60,7 +60,7 @@ def split_problem(problem: str, source: str) -> tuple[str, str]:
     """The text of the `:init` section and of the `:goal` section, lower-cased, white space made plain.
 
     Raises:
-        DataError: one of the sections is missing, as in a truncated file.
+        GameFileError: one of the sections is missing, as in a truncated file.
     """
     text = problem.lower()
     if ";" in text:
@@ -68,7 +68,7 @@ def split_problem(problem: str, source: str) -> tuple[str, str]:
     init, goal = text.find("(:init"), text.rfind("(:goal")
     if init < 0 or goal < init:
         missing = "(:init" if init < 0 else "(:goal"
-        raise DataError(
+        raise GameFileError(
             f"{source}: the PDDL problem has no {missing} …) section; the file looks truncated, fetch it anew"
         )
     return text[init + 6 : goal], text[goal:]
@@ -93,7 +93,7 @@ def read_goal(text: str, source: str) -> Goal:
     """The typed goal in a `:goal` section.
 
     Raises:
-        DataError: a goal outside the known families (names the predicates found), or a truncated one.
+        GameFileError: a goal outside the known families (names the predicates found), or a truncated one.
     """
     atoms = [(name, tuple(args.split())) for name, args in _GOAL_ATOM.findall(text)]
     names = {name for name, _ in atoms}
@@ -124,7 +124,7 @@ def read_goal(text: str, source: str) -> Goal:
                 properties=properties,
                 count=count,
             )
-    raise DataError(
+    raise GameFileError(
         f"{source}: the goal is truncated or not one of the six ALFWorld families (place an object, two "
         "of them, cleaned, heated, cooled; look at one under a lamp); its predicates: "
         f"{', '.join(sorted(names)) or 'none'}"

@@ -102,7 +102,7 @@ class Canary(Plain):
         spell: put into every observation, command and piece of hindsight.
     """
 
-    DISTANCE = 121212.0
+    DISTANCE, DISTANCE_BEFORE = 121212.0, 211211.0
 
     def __init__(self, *, spell: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -111,7 +111,8 @@ class Canary(Plain):
     @staticmethod
     def word(field: str, step: int) -> str:
         """The canary of a field at a step, of letters that a small vocabulary holds."""
-        return f"{Canary.DISTANCE:g}" if field == "distance" else f"qx{field[:4]}{'aeiouslt'[step]}xq"
+        numbers = {"distance": Canary.DISTANCE, "distance_before": Canary.DISTANCE_BEFORE}
+        return f"{numbers[field]:g}" if field in numbers else f"qx{field[:4]}{'aeiouslt'[step]}xq"
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         observation, info = super().reset(seed=seed, options=options)
@@ -137,7 +138,9 @@ class Canary(Plain):
             whereabouts=(say("whereabouts"),),
             lost=(say("lost"),),
             feedback=say("feedback"),
+            changed=(say("changed"),),
             distance=self.DISTANCE,
+            distance_before=self.DISTANCE_BEFORE,
         )
 
 

@@ -216,9 +216,33 @@ def test_hindsight_follows_the_episode(kitchen: Game) -> None:
     witness.step("cool mug 1 with fridge 1")
     cooled = witness.hindsight()
     assert cooled.lost == ("no longer true: some mug is hot",)
+    assert cooled.changed == ("mug 1 is no longer hot", "mug 1 is now cool")
+    assert (cooled.distance_before, cooled.distance) == (2, 4)
     assert "farther from the goal" in cooled.feedback
     witness.step("nonsense")
     assert witness.hindsight().feedback.startswith("The command was refused: no nearer to the goal")
+
+
+def test_every_change_is_told_and_nothing_else(tiny: SimpleNamespace) -> None:
+    """Along random walks: refused and idle commands change nothing, any other exactly what the state shows."""
+    told = set()
+    for seed in range(40):
+        world, draw = World(tiny.random_game(seed)), random.Random(seed)
+        witness = Witness(world)
+        assert witness.hindsight().changed == ()
+        assert witness.hindsight().distance_before is None
+        for _ in range(25):
+            command = draw.choice([*world.admissible(), "nonsense"])
+            before, distance = world.key(), witness.hindsight().distance
+            witness.step(command)
+            known = witness.hindsight()
+            assert known.distance_before == distance
+            assert bool(known.changed) == (before[:2] != world.key()[:2] or before[4:-1] != world.key()[4:-1]), command
+            assert not known.changed or known.feedback.lower().startswith(known.changed[0].lower())
+            assert command.split()[0] not in (*IDLE, "nonsense") or not known.changed
+            told |= {fact.partition(" is ")[2].split(" ")[0] for fact in known.changed if " is " in fact}
+            told |= {"go" for fact in known.changed if fact.startswith("you are now at ")}
+    assert told >= {"now", "no", "go"}
 
 
 def test_missing_is_empty_exactly_when_won(tiny: SimpleNamespace) -> None:

@@ -28,6 +28,7 @@ def hindsight(task: int, sibling: int, step: int) -> Hindsight:
         whereabouts=(f"where {tag}",),
         distance=float(10 * task + step),
         feedback=f"feedback {tag}",
+        changed=(f"changed {tag} a", f"changed {tag} b"),
     )
 
 
@@ -115,6 +116,7 @@ def test_scopes_go_to_their_own_slots() -> None:
         ("whereabouts", "where 0.0.1"),
         ("distance", "1"),
         ("feedback", "said 0.0.1\nfeedback 0.0.2"),
+        ("changed", "changed 0.0.2 a\nchanged 0.0.2 b"),
         ("next_observation", "next 0.0.1"),
         ("successful_sibling", "do 0.1.0\ndo 0.1.1"),
     ],

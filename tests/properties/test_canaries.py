@@ -26,7 +26,9 @@ from tests.tokenizers import FAMILIES
 
 FIELDS = [f.name for f in fields(Hindsight)]
 STEPS = range(4)
-CARRIED = {c: c for c in ("answer", "demonstration", "plan", "missing", "whereabouts", "distance", "feedback")}
+CARRIED = {
+    c: c for c in ("answer", "demonstration", "plan", "missing", "whereabouts", "distance", "feedback", "changed")
+}
 """Context → the field it shows."""
 WORDS = {field: {Canary.word(field, step) for step in STEPS} for field in FIELDS}
 
@@ -128,7 +130,7 @@ def test_canaries_reach_the_teacher_by_the_contexts_that_carry_them(
         for row in rows:
             assert played.found(row.ids) == {field}, context
     everything = teacher_rows(played.trajectories, played.insertions(*CARRIED))
-    assert {f for row in everything for f in played.found(row.ids)} == set(FIELDS) - {"lost"}
+    assert {f for row in everything for f in played.found(row.ids)} == set(FIELDS) - {"lost", "distance_before"}
 
 
 @families
@@ -192,7 +194,13 @@ def test_shipped_worlds_put_nothing_else_into_info(env_id: str) -> None:
             hindsight = env.hindsight()
             assert hindsight != Hindsight()
             told = json.dumps({k: v for k, v in info.items() if k not in ("admissible_actions", "goal")})
-            for text in (*hindsight.missing, *hindsight.whereabouts, hindsight.feedback, *hindsight.lost):
+            for text in (
+                *hindsight.missing,
+                *hindsight.whereabouts,
+                hindsight.feedback,
+                *hindsight.lost,
+                *hindsight.changed,
+            ):
                 assert not text or text not in told
             *_, info = env.step((info["admissible_actions"] or ["look"])[0])
     env.close()

@@ -22,6 +22,7 @@ CONTEXTS = (
     "demonstration",
     "successful_sibling",
     "feedback",
+    "changed",
     "next_observation",
     "plan",
     "missing",

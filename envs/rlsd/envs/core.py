@@ -69,6 +69,9 @@ class Task:
         return cls(**data)
 
 
+_STEPS = ("distance", "distance_before")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hindsight:
     """What only the teacher may read, about the state the episode is in *now*.
@@ -89,6 +92,10 @@ class Hindsight:
     """Where the things are that the goal speaks of."""
     distance: float | None = None
     """Expert steps from here to the goal; 0 when it holds, None when unknown, inf when out of reach."""
+    distance_before: float | None = None
+    """`distance` before the last action; None at the start of an episode and when unknown."""
+    changed: tuple[str, ...] = ()
+    """What the last action changed in the world, one fact each; empty when nothing changed."""
     lost: tuple[str, ...] = ()
     """What the last action undid or put out of reach."""
     feedback: str = ""
@@ -101,15 +108,15 @@ class Hindsight:
             value = getattr(self, f.name)
             if value != f.default:
                 out[f.name] = list(value) if isinstance(value, tuple) else value
-        if self.distance is not None and math.isinf(self.distance):
-            out["distance"] = "inf"  # JSON has no infinity
+        for name in _STEPS:
+            if name in out and math.isinf(out[name]):
+                out[name] = "inf"  # JSON has no infinity
         return out
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Hindsight:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        if values.get("distance") is not None:
-            values["distance"] = float(values["distance"])
+        values.update({name: float(values[name]) for name in _STEPS if values.get(name) is not None})
         return cls(**values)
 
 

@@ -96,6 +96,7 @@ class KeysEnv(TextEnv):
         self._room, self._held, self._done, self._steps = self._layout.start, False, False, 0
         self._visited = {self._room}
         self._before: tuple[int, int] | None = None
+        self._changed: tuple[str, ...] = ()
         return f"You want to {_GOAL} {self._view()}", self._info(True)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -103,19 +104,19 @@ class KeysEnv(TextEnv):
         left = self._left()
         self._steps += 1
         valid = isinstance(action, str) and action.strip() in self._admissible()
-        observation = "Nothing happens."
+        observation, self._changed = "Nothing happens.", ()
         if valid:
             match action.strip().split():
                 case ["go", direction]:
                     self._room += 1 if direction == "right" else -1
                     self._visited.add(self._room)
-                    observation = self._view()
+                    observation, self._changed = self._view(), (f"you are now in room {self._room}",)
                 case ["take", "key"]:
                     self._held = True
-                    observation = "You take the key."
+                    observation, self._changed = "You take the key.", ("the key is now in your hand",)
                 case ["open", "door"]:
                     self._done = True
-                    observation = "The door opens."
+                    observation, self._changed = "The door opens.", ("the door is now open",)
         assert 1 <= self._room <= self._rooms, layout
         self._before = (left, self._left())
         reward = float(self._done) - self._step_cost
@@ -136,6 +137,8 @@ class KeysEnv(TextEnv):
                 f"you are in room {self._room}",
             ),
             distance=float(self._left()),
+            distance_before=None if self._before is None else float(self._before[0]),
+            changed=self._changed,
             feedback=self._feedback(),
         )
 

@@ -124,6 +124,10 @@ def _feedback(g: Glimpse) -> Section | None:
     return Section(title="feedback", items=said) if said else None
 
 
+def _changed(g: Glimpse) -> Section | None:
+    return Section(title="changed", items=g.after.changed) if g.after.changed else None
+
+
 def _next_observation(g: Glimpse) -> Section | None:
     return Section(title="what happened next", items=(g.next_observation,)) if g.next_observation else None
 
@@ -162,6 +166,7 @@ CONTEXTS: dict[str, Context] = {
             build=_sibling,
         ),
         Context(name="feedback", scope="turn", reads="what the action changed", build=_feedback),
+        Context(name="changed", scope="turn", reads="each fact the action changed", build=_changed),
         Context(name="next_observation", scope="turn", reads="what the world said next", build=_next_observation),
         Context(name="plan", scope="turn", reads="an expert's actions from here", build=_plan),
         Context(name="missing", scope="turn", reads="goal facts that do not hold yet", build=_missing),

@@ -68,11 +68,13 @@ class Witness:
     def hindsight(self) -> Hindsight:
         """Everything about the present state; `feedback` and `lost` speak of the last command."""
         world, route = self._world, self.plan()
-        feedback, lost = "", ()
+        feedback, lost, changed, before = "", (), (), None
         if self._before is not None:
             if not self._fresh_before:
                 self._plan_before, self._fresh_before = plan(self._before), True
-            feedback = _feedback(self._before, world, self._plan_before, route)
+            before = _steps(self._plan_before)
+            changed = changes(self._before, world)
+            feedback = _feedback(changed, world, before, _steps(route))
             lost = _lost(self._before, world, self._plan_before, route)
         return Hindsight(
             demonstration=world.game.walkthrough,
@@ -80,6 +82,8 @@ class Witness:
             missing=tuple(fact.text for fact in goal_facts(world) if not fact.holds),
             whereabouts=whereabouts(world),
             distance=_steps(route),
+            distance_before=before,
+            changed=changed,
             lost=lost,
             feedback=feedback,
         )
@@ -147,12 +151,9 @@ def _steps(route: tuple[str, ...] | None) -> float:
     return math.inf if route is None else float(len(route))
 
 
-def _feedback(before: World, now: World, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> str:
-    if not now.understood:
-        change = "The command was refused"
-    else:
-        change = _change(before, now)
-    was, left = _steps(old), _steps(new)
+def _feedback(changed: tuple[str, ...], now: World, was: float, left: float) -> str:
+    change = ", ".join(changed) or ("Nothing changed" if now.understood else "The command was refused")
+    change = change.replace("you are", "You are", 1) if change.startswith("you are") else change
     if left == 0:
         return f"{change}: the goal holds."
     if math.isinf(left):
@@ -165,21 +166,25 @@ def _feedback(before: World, now: World, old: tuple[str, ...] | None, new: tuple
     return f"{change}: {trend} the goal ({count})."
 
 
-def _change(before: World, now: World) -> str:
-    """What is different, in a few words without a full stop."""
-    game = now.game
-    if now.held != before.held:
-        o = now.held if now.held >= 0 else before.held
-        return f"{game.objects[o]} is now {_where(now, o)}"
-    for r in now.opened ^ before.opened:
-        return f"{game.receptacles[r]} is now {'open' if r in now.opened else 'closed'}"
+def changes(before: World, now: World) -> tuple[str, ...]:
+    """What differs between two states of one game, one fact each, the thing that was handled first.
+
+    Example: ("mug 1 is now hot", "mug 1 is no longer cool")
+    """
+    game, found = now.game, list[str]()
+    moved = {o for o in (before.held, now.held) if o >= 0 and before.held != now.held}
+    found += [f"{game.objects[o]} is now {_where(now, o)}" for o in sorted(moved)]
+    for r in sorted(now.opened ^ before.opened):
+        found.append(f"{game.receptacles[r]} is now {'open' if r in now.opened else 'closed'}")
     for word in (*_STATES, "lit"):
-        for o in getattr(now, word) - getattr(before, word):
-            return f"{game.objects[o]} is now {'turned on' if word == 'lit' else word}"
+        shown = "turned on" if word == "lit" else word
+        had, has = getattr(before, word), getattr(now, word)
+        found += [f"{game.objects[o]} is now {shown}" for o in sorted(has - had)]
+        found += [f"{game.objects[o]} is no longer {shown}" for o in sorted(had - has)]
     if now.place != before.place:
         here = " and ".join(game.receptacles[r] for r in game.at_place[now.place])
-        return f"You are now at {here}"
-    return "Nothing changed"
+        found.append(f"you are now at {here}")
+    return tuple(found)
 
 
 def _lost(before: World, now: World, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -212,6 +212,19 @@ class TextEnv(gymnasium.Env[str, str]):
             if task.task_id == wanted:
                 return task
         raise TaskError(f"unknown task {wanted!r}{closest(str(wanted), (t.task_id for t in tasks))}")
+
+
+@runtime_checkable
+class Rewindable(Protocol):
+    """An environment that can go back to an earlier moment of an episode, exactly. Optional: no rule asks for it."""
+
+    def save(self) -> Any:
+        """The episode as it stands; what is played afterwards leaves it alone."""
+        ...
+
+    def restore(self, saved: Any) -> tuple[str, dict[str, Any]]:
+        """Go on from a saved moment; returns its last observation and `info`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

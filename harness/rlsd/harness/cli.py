@@ -232,7 +232,7 @@ def play(
     seed: Annotated[int, typer.Option()] = 0,
     arg: Annotated[list[str] | None, typer.Option(help="Environment argument: --arg games=gen-tiny")] = None,
 ) -> None:
-    """Play an environment yourself. `?` lists commands, `hint` shows the hindsight, `quit` ends."""
+    """Play an environment yourself. TAB completes, `?` lists commands, `hint` shows the hindsight, `undo`, `quit`."""
     from rlsd.envs.registry import make
     from rlsd.harness.evaluating import env_arguments
     from rlsd.harness.play import play as run_play

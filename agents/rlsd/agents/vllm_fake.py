@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from rlsd.agents.models import load_policy
 
@@ -90,9 +91,9 @@ class FakeVLLM:
     def load_folder(self, folder: str) -> None:
         if self.wrong.keep_weights:
             return
-        fresh = load_policy(folder).model
+        fresh = load_file(Path(folder) / "model.safetensors")
         with self.lock:
-            self.policy.model.load_state_dict(fresh.state_dict())
+            self.policy.model.load_state_dict(fresh)
 
     def load_adapter(self, name: str, folder: str) -> None:
         from peft import PeftModel

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
+from safetensors.torch import save_file
 
-from rlsd.agents.models import Policy, save_policy
+from rlsd.agents.models import Policy
 from rlsd.agents.vllm_client import SamplerError, ServerMismatch, ServerReply, StalePolicy, VLLMServer
 
 ADAPTER = "rlsd-policy"
@@ -56,7 +57,7 @@ class PolicyWeights:
         if adapter:
             self.policy.model.save_pretrained(folder)
         else:
-            save_policy(self.policy, folder)
+            write_full(self.policy.model, folder)
 
     @torch.inference_mode()
     def logps(self, ids: Sequence[int]) -> list[float]:
@@ -65,6 +66,20 @@ class PolicyWeights:
         given = torch.tensor([list(ids)], device=next(model.parameters()).device)
         logp = torch.log_softmax(model(input_ids=given).logits[0, :-1].float(), dim=-1)
         return logp.gather(-1, given[0, 1:, None]).squeeze(-1).tolist()
+
+
+def write_full(model: Any, folder: Path) -> None:
+    """Every weight under its own name, the output embedding too where it is tied to the input's: vLLM's CPU build keeps
+    a packed copy of it, which a reload renews only if it finds the name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seen: set[int] = set()
+    weights: dict[str, torch.Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        shared = tensor.data_ptr() in seen
+        seen.add(tensor.data_ptr())
+        weights[name] = tensor.detach().clone() if shared else tensor.detach().contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    model.config.save_pretrained(folder)
 
 
 @dataclass(slots=True)
@@ -104,7 +119,7 @@ class WeightSync:
         kind: Literal["folder", "lora"],
         folder: Path | None = None,
         context: int = 2048,
-        gap_stop: float = 0.5,
+        gap_stop: float = 0.2,
     ) -> None:
         self.servers = tuple(servers)
         self.source = source
@@ -274,6 +289,11 @@ class WeightSync:
                 raise StalePolicy(
                     f"{server.url} took version {self.version}, but its log-probs are nearer to the version before "
                     f"({_mean(theirs, held.ours):.2g} nats away) than to this one ({gap:.2g})"
+                )
+            if gap > 0.1 * _mean(ours, held.ours) + 4 * _mean(held.theirs, held.ours) + NOISE:
+                raise StalePolicy(
+                    f"{server.url} took version {self.version} in part: its log-probs are {gap:.2g} nats from the "
+                    f"learner's, with the version before it was {_mean(held.theirs, held.ours):.2g}"
                 )
         if not gap <= self.gap_stop:
             raise ServerMismatch(

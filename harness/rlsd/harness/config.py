@@ -118,7 +118,7 @@ class SamplerConfig(Block):
     """Episodes an iteration at least whose log-probs are compared with the learner's."""
     gap_warn: float = Field(default=0.05, gt=0)
     """Mean difference in nats a token between sampler and learner that is warned of."""
-    gap_stop: float = Field(default=0.5, gt=0)
+    gap_stop: float = Field(default=0.2, gt=0)
     """And the one that stops the run."""
 
 

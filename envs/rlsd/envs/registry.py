@@ -56,13 +56,18 @@ def make(env_id: str, **kwargs: Any) -> TextEnv:
     """Open an environment.
 
     Args:
-        env_id: a registered id ("rlsd/Keys-v0"), "module:Class" or "path/to/file.py:Class".
+        env_id: a registered id ("rlsd/Keys-v0"), "module:Class", "path/to/file.py:Class", or the address of
+            `rlsd serve env` ("http://127.0.0.1:8017").
         kwargs: the environment's own arguments.
 
     Raises:
         EnvError: an unknown id (names the closest), a class that cannot be imported, an advertised
             environment that is broken (names the entry), or something that is not a TextEnv.
     """
+    if env_id.startswith(("http://", "https://")):
+        from rlsd.envs.remote.http import HttpEnv
+
+        return _call(env_id, lambda **given: HttpEnv(env_id, **given), kwargs)
     if env_id in registry:
         return _bare(env_id, gymnasium.make(env_id, disable_env_checker=True, **kwargs))
     advertised = _advertised().get(env_id)

@@ -18,6 +18,7 @@ from rlsd.agents.seeding import derive, generator
 from rlsd.algorithms import needs_reference
 from rlsd.envs.core import Task, TextEnv
 from rlsd.envs.registry import make
+from rlsd.envs.remote.processes import shared_pool
 from rlsd.harness.batch import epochs
 from rlsd.harness.config import AgentConfig, ConfigError, RunConfig, TinyConfig
 from rlsd.harness.contexts import find_context
@@ -72,6 +73,9 @@ def env_maker(config: RunConfig, split: str) -> Callable[[], TextEnv]:
     env = config.env
     name = {"train": env.train_split, "valid": env.valid_split, "test": env.test_split}[split]
     kwargs = env.kwargs if split == "train" or env.eval_kwargs is None else env.eval_kwargs
+    if env.workers:
+        pool = shared_pool(env.workers)
+        return lambda: pool.open(env.id, split=name, **kwargs)
     return lambda: make(env.id, split=name, **kwargs)
 
 

@@ -29,11 +29,6 @@ def launch(app: App, *, what: str, host: str = LOOPBACK, port: int, token: str |
     listener.run()
 
 
-@serve.callback()
-def _serve() -> None:
-    """Keeps `serve` a group while it has one command."""
-
-
 @index.callback()
 def _index() -> None:
     """Keeps `index` a group while it has one command."""
@@ -116,3 +111,43 @@ def index_build(
     manifest = build(corpus, folder, kind=kind, encoder=settings, quiet=quiet)
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     print(f"{folder}: {manifest.kind} index of {manifest.documents:,} paragraphs, {size / 2**20:,.1f} MiB")
+
+
+@serve.command("env")
+def serve_env(
+    spec: Annotated[str, typer.Argument(help="An id, module:Class or path/to/file.py:Class.")],
+    arg: Annotated[list[str] | None, typer.Option(help="Environment argument: --arg games=gen-tiny")] = None,
+    workers: Annotated[int, typer.Option(help="Processes the environments run in; 0: this one.")] = 0,
+    host: HostOption = LOOPBACK,
+    port: PortOption = 8017,
+    token: TokenOption = None,
+    max_sessions: Annotated[int, typer.Option(help="Environments that may be open at once.")] = 1024,
+    step_timeout_s: Annotated[float, typer.Option(help="Longest time of one call.")] = 60.0,
+) -> None:
+    """Any environment over HTTP. Clients use the address as the environment's id."""
+    from rlsd.harness.evaluating import env_arguments
+    from rlsd.harness.serve.env import env_app, opener
+
+    limits = Limits(max_sessions=max_sessions, request_s=step_timeout_s)
+    app = env_app(opener(spec, env_arguments(tuple(arg or ())), workers=workers), limits)
+    launch(app, what=spec, host=host, port=port, token=token, limits=limits)
+
+
+@serve.command("policy")
+def serve_policy(
+    folder: Annotated[Path, typer.Argument(help="A transformers model folder.")],
+    host: HostOption = LOOPBACK,
+    port: PortOption = 8000,
+    lora: Annotated[bool, typer.Option(help="Take LoRA adapters (model.lora).")] = False,
+    python: Annotated[str | None, typer.Option(help="The Python that has vLLM; default: this one.")] = None,
+    show: Annotated[bool, typer.Option(help="Print the command and do nothing.")] = False,
+    more: Annotated[list[str] | None, typer.Argument(help="Further options of vLLM, after --.")] = None,
+) -> None:
+    """A vLLM server for `sampler.kind: vllm`, with the routes that training needs."""
+    from rlsd.harness.serve.policy import policy_command, run_policy
+
+    command = policy_command(folder, host=host, port=port, lora=lora, python=python, more=tuple(more or ()))
+    if show:
+        print(command.shown())
+    else:
+        run_policy(command)

@@ -77,6 +77,10 @@ class Sessions(Generic[T]):
         if found is not None:
             self._on_end(found[1])
 
+    def forget(self, name: str) -> None:
+        """Take a session out without ending its value: the caller has given it up."""
+        self._table.pop(name, None)
+
     def sweep(self) -> None:
         """End what has been idle for too long; the table is in order of last use."""
         oldest = self._clock() - self._limits.session_idle_s

@@ -1,0 +1,105 @@
+"""The client of `rlsd serve env`: an environment behind HTTP.
+
+Every call carries a number, and the server answers a number it has seen with the reply it gave, so a call may be sent
+again after a broken connection without being carried out twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+import time
+from typing import Any
+
+from rlsd.envs.errors import EnvError
+from rlsd.envs.remote.wire import RemoteEnv, dumps, value
+
+TOKEN_VARIABLE = "RLSD_TOKEN"
+TRIES = 4
+"""How often a call is sent before the environment counts as lost."""
+BACK_OFF_S = 0.1
+BUSY = (429, 502, 503)
+"""Answers after which the same call may be sent again."""
+
+
+class HttpEnv(RemoteEnv):
+    """An environment that `rlsd serve env` offers at `url`; the server chooses which, the client the split.
+
+    Args:
+        url: as in "http://127.0.0.1:8017".
+        split: as the served environment names it; None: its default.
+        token: the server's secret; default: the variable RLSD_TOKEN.
+        timeout_s: seconds one answer may take.
+
+    Raises:
+        EnvError: nobody answers, the token is wrong, or the server has no room.
+    """
+
+    def __init__(
+        self, url: str, *, split: str | None = None, token: str | None = None, timeout_s: float = 60.0
+    ) -> None:
+        super().__init__(_HttpTransport(url.rstrip("/"), split, token or os.environ.get(TOKEN_VARIABLE), timeout_s))
+
+
+class _HttpTransport:
+    def __init__(self, url: str, split: str | None, token: str | None, timeout_s: float) -> None:
+        import httpx  # not needed to import rlsd.envs
+
+        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+        self.url = url
+        self._client = httpx.Client(
+            headers=headers, timeout=timeout_s, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+        self._numbers = itertools.count()
+        try:
+            opened = self._post("/sessions", {} if split is None else {"split": split})
+            self._session = str(value(opened, url)["session"])
+        except BaseException:
+            self._client.close()
+            raise
+
+    def ask(self, op: str, given: dict[str, Any]) -> Any:
+        call = {"number": next(self._numbers), "op": op, "given": given}
+        return value(self._post(f"/sessions/{self._session}", call), self.url)
+
+    def close(self) -> None:
+        import httpx
+
+        with contextlib.suppress(httpx.HTTPError):  # the server ends idle sessions by itself
+            self._client.delete(f"{self.url}/sessions/{self._session}", timeout=5.0)
+        self._client.close()
+
+    def abandon(self) -> None:
+        threading.Thread(target=self.close, daemon=True).start()
+
+    def _post(self, path: str, body: Any) -> Any:
+        import httpx
+
+        told = ""
+        for attempt in range(TRIES):
+            if attempt:
+                time.sleep(BACK_OFF_S * 2 ** (attempt - 1))
+            try:
+                reply = self._client.post(self.url + path, content=dumps(body))
+            except httpx.HTTPError as error:
+                told = f"{type(error).__name__}: {error}"
+                continue
+            if reply.status_code in BUSY:
+                told = f"status {reply.status_code}"
+                continue
+            return self._read(reply)
+        raise EnvError(f"{self.url}{path} gave no answer ({told}, tried {TRIES} times); is `rlsd serve env` running?")
+
+    def _read(self, reply: Any) -> Any:
+        try:
+            found = reply.json()
+        except ValueError:
+            found = None
+        if reply.status_code == 200:
+            return found
+        told = found.get("error") if isinstance(found, dict) else None
+        if isinstance(told, dict):
+            return found
+        raise EnvError(f"{self.url} answered {reply.status_code}: {told or reply.text[:200]}")

@@ -1,0 +1,134 @@
+"""What travels between an environment elsewhere and its stand-in here: plain JSON, errors by name.
+
+call   {"op": "step", "given": {"action": "go to desk 1"}}
+reply  {"ok": ["You arrive at desk 1.", 0.0, false, false, {…}]}  or  {"error": {"kind": "TaskError", "message": "…"}}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rlsd.envs.core import Hindsight, Task, TextEnv
+from rlsd.envs.errors import DataError, EnvError, RlsdError, TaskError
+
+ERRORS: dict[str, type[RlsdError]] = {e.__name__: e for e in (RlsdError, TaskError, DataError, EnvError)}
+"""Errors that arrive as what they were; any other becomes an `EnvError` that names it."""
+
+
+class Transport(Protocol):
+    """Carries calls to one environment elsewhere."""
+
+    def ask(self, op: str, given: dict[str, Any]) -> Any:
+        """The value of `op`; raises what the environment raised, or EnvError when it cannot be reached."""
+        ...
+
+    def close(self) -> None:
+        """Let the environment go."""
+        ...
+
+    def abandon(self) -> None:
+        """Let it go without waiting: it hangs."""
+        ...
+
+
+def answer(env: TextEnv, op: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The reply to one call; never raises for what the environment does."""
+    try:
+        if op not in _OPS:
+            raise EnvError(f"unknown operation {op!r}; expected one of {', '.join(_OPS)}")
+        return {"ok": _OPS[op](env, given)}
+    except Exception as error:  # whatever an environment does is told to the caller
+        return failure(error)
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    kind = next((name for name, e in ERRORS.items() if type(error) is e), None)
+    message = str(error) if kind else f"{type(error).__name__}: {error}"
+    return {"error": {"kind": kind or "EnvError", "message": message}}
+
+
+def value(reply: Any, source: str) -> Any:
+    """What a reply holds.
+
+    Raises:
+        RlsdError: the error it holds, of its own type; EnvError for something that is no reply of `source`.
+    """
+    if isinstance(reply, dict) and "ok" in reply:
+        return reply["ok"]
+    if isinstance(reply, dict) and isinstance(reply.get("error"), dict):
+        told = reply["error"]
+        raise ERRORS.get(str(told.get("kind")), EnvError)(str(told.get("message")))
+    raise EnvError(f"{source} gave no usable reply: {str(reply)[:200]!r}")
+
+
+def dumps(data: Any) -> str:
+    """JSON on one line; NumPy's scalars become plain numbers."""
+    return json.dumps(data, default=_plain)
+
+
+def _plain(found: Any) -> Any:
+    if hasattr(found, "item"):
+        return found.item()
+    raise TypeError(f"a {type(found).__name__} cannot travel as JSON; environments give text, numbers and lists")
+
+
+_OPS: dict[str, Callable[[TextEnv, dict[str, Any]], Any]] = {
+    "about": lambda env, given: {"max_chars": getattr(env.action_space, "max_chars", 8192)},
+    "tasks": lambda env, given: [task.to_json() for task in env.tasks()],
+    "content": lambda env, given: env.content(given["task_id"]),
+    "reset": lambda env, given: list(env.reset(seed=given.get("seed"), options=given.get("options"))),
+    "step": lambda env, given: list(env.step(given["action"])),
+    "hindsight": lambda env, given: env.hindsight().to_json(),
+    "expert": lambda env, given: env.expert(given["kind"]),
+}
+
+
+class RemoteEnv(TextEnv):
+    """An environment elsewhere. Every method is one call; what is privileged travels in a call of its own."""
+
+    blocking = True
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport: Transport | None = transport
+        super().__init__(max_chars=int(self._ask("about")["max_chars"]))
+        self._tasks: tuple[Task, ...] | None = None
+
+    def tasks(self) -> tuple[Task, ...]:
+        if self._tasks is None:
+            self._tasks = tuple(Task.from_json(task) for task in self._ask("tasks"))
+        return self._tasks
+
+    def content(self, task_id: str) -> str:
+        return self._ask("content", task_id=task_id)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        observation, info = self._ask("reset", seed=seed, options=options)
+        return observation, info
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self._ask("step", action=action)
+        return observation, float(reward), bool(terminated), bool(truncated), info
+
+    def hindsight(self) -> Hindsight:
+        return Hindsight.from_json(self._ask("hindsight"))
+
+    def expert(self, kind: str) -> str | None:
+        return self._ask("expert", kind=kind)
+
+    def close(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def abandon(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abandon()
+
+    def _ask(self, op: str, **given: Any) -> Any:
+        if self._transport is None:
+            raise EnvError("the environment is closed")
+        return self._transport.ask(op, given)

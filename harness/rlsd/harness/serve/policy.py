@@ -1,0 +1,76 @@
+"""`rlsd serve policy`: starts vLLM so that training can use it. vLLM is not imported, so it may live elsewhere.
+
+Started as a module because the command `vllm serve` looks for a distribution of that name, which its CPU build is not.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlsd.harness.serve.guard import ServeError, check_bind
+
+MODULE = "vllm.entrypoints.openai.api_server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command line and the variables it needs."""
+
+    words: tuple[str, ...]
+    variables: dict[str, str]
+
+    def shown(self) -> str:
+        """As typed in a shell."""
+        return " ".join([*(f"{k}={v}" for k, v in self.variables.items()), shlex.join(self.words)])
+
+
+def policy_command(
+    folder: Path, *, host: str, port: int, lora: bool = False, python: str | None = None, more: tuple[str, ...] = ()
+) -> Command:
+    """How to serve `folder` with vLLM.
+
+    The server's log-probs must be those of the distribution it draws from, and no sampling default of the model's own
+    may stand; new weights come over routes that vLLM offers in its development mode alone.
+
+    Raises:
+        ServeError: no model folder, or an address beyond this machine without vLLM's `--api-key`.
+    """
+    if not (folder / "config.json").is_file():
+        raise ServeError(f"{folder} holds no config.json: give a transformers model folder (`rlsd export` writes one)")
+    if not any(word.startswith("--api-key") for word in more):
+        check_bind(host, None)
+    words = [python or sys.executable, "-m", MODULE, "--model", str(folder), "--host", host, "--port", str(port)]
+    words += ["--logprobs-mode", "processed_logprobs", "--generation-config", "vllm"]
+    variables = {"VLLM_SERVER_DEV_MODE": "1"}
+    if lora:
+        words += ["--enable-lora", "--max-lora-rank", "64"]
+        variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    return Command(words=(*words, *more), variables=variables)
+
+
+def run_policy(command: Command) -> None:
+    """Run the server until it ends or is interrupted.
+
+    Raises:
+        ServeError: its Python has no vLLM, or it ended with an error.
+    """
+    python = command.words[0]
+    try:
+        found = subprocess.run(
+            [python, "-c", "import importlib.util as u; raise SystemExit(u.find_spec('vllm') is None)"], check=False
+        )
+    except OSError as error:
+        raise ServeError(f"cannot run {python}: {error.strerror}") from error
+    if found.returncode:
+        raise ServeError(f"{python} has no vLLM; install it there or name another with --python")
+    try:
+        code = subprocess.run(command.words, env={**os.environ, **command.variables}, check=False).returncode
+    except KeyboardInterrupt:
+        return
+    if code:
+        raise ServeError(f"the server ended with exit code {code}; its log above says why")

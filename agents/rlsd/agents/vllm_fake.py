@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import select
+import sys
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,7 +77,9 @@ class FakeVLLM:
         self._thread.start()
 
     def stop(self) -> None:
-        """Go away, as a killed server does: nobody answers at the port any more."""
+        """Go away, as a killed server does: nobody answers at the port any more. A second time does nothing."""
+        if not self._thread.is_alive():
+            return
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -137,6 +140,11 @@ class FakeVLLM:
 class _Server(ThreadingHTTPServer):
     fake: FakeVLLM
     request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hung up is no news; anything else is."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -29,10 +29,13 @@ class Played:
         tasks: int = 2,
         siblings: int = 2,
         new: int = 8,
+        temperature: float = 1.0,
     ) -> None:
         self.policy: Policy = tiny_policy(FAMILIES[family](), layers=2, dim=32, heads=2, context=4096, seed=3)
         self.format = ChatFormat(self.policy.tokenizer, sorted(self.policy.eos_ids))
-        self.sampler = HFSampler(self.policy.model, eos_ids=self.policy.eos_ids, seed=5, context=4096)
+        self.sampler = HFSampler(
+            self.policy.model, eos_ids=self.policy.eos_ids, seed=5, context=4096, temperature=temperature
+        )
         kind: Any = style
         self.agent = PolicyAgent(
             format=self.format,

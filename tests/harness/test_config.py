@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ from pydantic import BaseModel
 
 from rlsd.algorithms import METHODS
 from rlsd.envs.registry import known
-from rlsd.harness.config import ConfigError, LearnerConfig, RunConfig, load_config, parse_config
+from rlsd.harness.config import ConfigError, LearnerConfig, RunConfig, SamplerConfig, load_config, parse_config
 from rlsd.harness.contexts import CONTEXTS
 from rlsd.harness.setup import context_names
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "configs").rglob("*.yaml"))
+LAUNCH = sorted((ROOT / "configs" / "launch").iterdir())
+FILES = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p not in LAUNCH)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT / "configs")))
@@ -29,6 +32,54 @@ def test_every_file_in_configs_loads(path: Path) -> None:
     assert text.startswith("# "), "says what it is for"
     again = parse_config(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json"))))
     assert again == config, "what a run directory keeps reads back as the same config"
+
+
+@pytest.mark.parametrize("path", [p for p in LAUNCH if p.suffix == ".yaml"], ids=lambda p: p.name)
+@pytest.mark.parametrize("below", ["quickstart.yaml", "alfworld/rlsd_smollm2.yaml"])
+def test_every_launch_block_fits_over_a_config(path: Path, below: str, tmp_path: Path) -> None:
+    """It changes the machine, not the experiment; the rest of the config stays as it was."""
+    alone = load_config(ROOT / "configs" / below)
+    blocks = yaml.safe_load(path.read_text())
+    assert set(blocks) <= {"learner", "sampler", "rollout"}
+    learned = {"lr", "epochs", "minibatches", "temperature", "tasks", "siblings"}
+    assert not learned & {key for block in blocks.values() for key in block}
+    if "urls" not in SamplerConfig.model_fields:  # a version without the vLLM sampler
+        blocks.pop("sampler", None)
+        path = tmp_path / "learner.yaml"
+        path.write_text("# the rest\n" + yaml.safe_dump(blocks))
+    config = load_config(ROOT / "configs" / below, blocks=[path])
+    for name, block in blocks.items():
+        assert block.items() <= getattr(config, name).model_dump(mode="json").items()
+    same = set(RunConfig.model_fields) - set(blocks)
+    assert all(getattr(config, name) == getattr(alone, name) for name in same)
+    assert path.read_text().startswith("# ")
+
+
+def test_every_launch_command_names_what_exists() -> None:
+    """Commands in the comments and the Slurm script: files, options, and as many processes as the block expects."""
+    for path in LAUNCH:
+        text = path.read_text()
+        for name in re.findall(r"configs/[\w/.]+\.yaml", text):
+            assert (ROOT / name).is_file(), f"{path.name} names {name}"
+        if path.suffix == ".yaml" and (learner := yaml.safe_load(text).get("learner", {})).get("processes"):
+            each = int((re.findall(r"torchrun .*--nproc_per_node[ =](\d+)", text) or ["1"])[0])
+            nodes = int((re.findall(r"--nnodes[ =](\d+)", text) or ["1"])[0])
+            assert each * nodes == learner["processes"]
+    script = ROOT / "configs" / "launch" / "slurm.sbatch"
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+
+
+def test_a_block_laid_over_a_config_changes_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("model: {path: m}\nlearner: {lr: 0.5, epochs: 2}\n")
+    (tmp_path / "b.yaml").write_text("learner: {epochs: 3}\nsampler: {dispatch: eager}\n")
+    config = load_config(tmp_path / "a.yaml", ["learner.minibatches=4"], [tmp_path / "b.yaml"])
+    assert (config.learner.lr, config.learner.epochs, config.learner.minibatches) == (0.5, 3, 4)
+    assert config.sampler.dispatch == "eager"
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(tmp_path / "a.yaml", blocks=[tmp_path / "c.yaml"])
+    (tmp_path / "b.yaml").write_text("lerner: {epochs: 3}\n")
+    with pytest.raises(ConfigError, match="unknown config key 'lerner'"):
+        load_config(tmp_path / "a.yaml", blocks=[tmp_path / "b.yaml"])
 
 
 def test_there_are_configs() -> None:

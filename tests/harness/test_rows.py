@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rlsd.harness.batch import token_count
+from rlsd.harness.forward import packed, places
 from rlsd.harness.hints import Hinter, HintSettings
 from rlsd.harness.rows import Insertion, runs, student_rows, teacher_rows
 from tests.tokenizers import FAMILIES
@@ -73,10 +74,8 @@ def test_merged_and_unmerged_rows_give_equal_loss_and_gradient(family: str) -> N
         played.policy.model.zero_grad()
         loss = 0.0
         for batch in played.learner.micro_batches(student_rows(played.trajectories, merge=merge)):
-            flat, hidden, targets = played.learner._sampled(played.policy.model, batch)
-            logits = played.policy.model.get_output_embeddings()(hidden)
-            logp = torch.log_softmax(logits, -1).gather(-1, targets[:, None]).squeeze(-1)
-            part = (weights[flat] * logp).sum()
+            logp, _ = played.learner.tokens(packed, batch)
+            part = (weights[places(batch)[2]] * logp).sum()
             part.backward()
             loss += float(part.detach())
         found.append((loss, torch.cat([p.grad.flatten() for p in played.policy.model.parameters()])))
@@ -91,7 +90,7 @@ def test_packed_teacher_rows_equal_one_row_a_turn(family: str, contexts: tuple[s
     played = Played(family)
     total = token_count(played.trajectories)
     insertions = hinter(played, *contexts).build(played.groups).insertions
-    packed, _ = played.learner.logprobs(teacher_rows(played.trajectories, insertions), total)
+    found, _ = played.learner.logprobs(teacher_rows(played.trajectories, insertions), total)
     flat = 0
     for n, trajectory in enumerate(played.trajectories):
         for k, turn in enumerate(trajectory.turns):
@@ -103,7 +102,7 @@ def test_packed_teacher_rows_equal_one_row_a_turn(family: str, contexts: tuple[s
             whole = torch.tensor([[*ids, *response]])
             logits = played.policy.model(input_ids=whole).logits[0, len(ids) - 1 : -1].float()
             want = torch.log_softmax(logits, -1).gather(-1, torch.tensor(response)[:, None]).squeeze(-1)
-            torch.testing.assert_close(packed[flat : flat + len(response)], want.detach(), atol=2e-5, rtol=0)
+            torch.testing.assert_close(found[flat : flat + len(response)], want.detach(), atol=2e-5, rtol=0)
             flat += len(response)
 
 

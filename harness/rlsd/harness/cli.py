@@ -47,19 +47,24 @@ def main(arguments: list[str] | None = None) -> None:
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file, or a run directory to go on with.")],
     run: Annotated[Path | None, typer.Option("--run", help="Run directory; default runs/<config name>.")] = None,
+    with_: Annotated[
+        list[Path] | None, typer.Option("--with", help="Lay a file of blocks over the config: configs/launch/…")
+    ] = None,
     set_: SetOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")] = False,
 ) -> None:
-    """Train; the same command on the same run directory resumes."""
+    """Train; the same command on the same run directory resumes. Several processes: see configs/launch."""
     from rlsd.harness.config import load_config
     from rlsd.harness.progress import Progress
     from rlsd.harness.train import train as run_training
 
     if config.is_dir():
         run, config = run or config, config / "config.yaml"
-    settings = load_config(config, set_)
+    settings = load_config(config, set_, with_ or ())
     folder = run or Path("runs") / config.stem
     result = run_training(settings, folder, progress=Progress(quiet=quiet, total=settings.iterations))
+    if os.environ.get("RANK", "0") != "0":
+        return
     if result:
         low, high = result["interval"]
         out.print(

@@ -7,7 +7,7 @@ import importlib
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,7 +67,8 @@ class ModelConfig(Block):
     tiny: TinyConfig | None = None
     lora: LoraConfig | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """`flash_attention_2` takes no mask: hindsight branches become rows of their own, `learner.packing` is free."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
@@ -184,6 +185,37 @@ class LearnerConfig(Block):
     """Padded columns computed at once."""
     merge_rows: bool = True
     """One row for turns whose prompts extend each other; off: one row a turn (same loss, slower)."""
+    share: bool = True
+    """Score siblings' common beginnings once, and hindsight on the keys and values of the acting view; off: every
+    view is a row of its own (same log-probs, slower)."""
+    packing: bool = False
+    """Rows end to end instead of padded. Saves with `flash_attention_2`; elsewhere a mask keeps them apart."""
+    processes: int | None = Field(default=None, ge=1)
+    """How many processes must have found each other at start; None: as many as torchrun started."""
+    wrapper: Literal["auto", "none", "ddp", "fsdp2"] = "auto"
+    """`auto`: `ddp` with several processes, else `none`. `fsdp2` shards weights, gradients and moments."""
+    precision: Literal["model", "bfloat16"] = "model"
+    """`bfloat16`: weights stay as loaded (float32, say), matrix products run in bfloat16."""
+    gradient_checkpointing: bool = False
+    """Keep no activations inside layers; recompute them backwards."""
+    cpu_offload: bool = False
+    """`fsdp2` only: weights, gradients and moments live in CPU memory."""
+    liger: bool = False
+    """CUDA only: liger-kernel's fused norm, rotary embedding and SwiGLU."""
+    timeout_s: float = Field(default=3600.0, gt=0)
+    """Seconds a process waits for the others before it gives up."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> LearnerConfig:
+        if self.cpu_offload and self.wrapper != "fsdp2":
+            raise ValueError(f"learner.cpu_offload needs learner.wrapper: fsdp2, given {self.wrapper!r}")
+        if self.liger and self.device != "cuda":
+            raise ValueError("learner.liger needs learner.device: cuda (its kernels do not run on a CPU)")
+        return self
+
+    def alone(self) -> LearnerConfig:
+        """For one process: evaluation and export of a run that several trained."""
+        return self.model_copy(update={"processes": None, "wrapper": "auto", "cpu_offload": False})
 
     def lr_at(self, update: int) -> float:
         """Learning rate of optimizer step number `update`, counted from 0."""
@@ -253,12 +285,24 @@ class RunConfig(Block):
         return self
 
 
-def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
-    """Read a YAML file, apply `a.b=c` overrides, check everything.
+def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Sequence[str | Path] = ()) -> RunConfig:
+    """Read a YAML file, lay `blocks` over it, apply `a.b=c` overrides, check everything.
+
+    Args:
+        blocks: files that hold some blocks only (`configs/launch/`): the same experiment on another machine.
 
     Raises:
         ConfigError: an unreadable file, an unknown key (with the closest name), a value that does not fit.
     """
+    data = _read(path)
+    for block in blocks:
+        data = _laid_over(data, _read(block))
+    for override in overrides or []:
+        _override(data, override)
+    return parse_config(data)
+
+
+def _read(path: str | Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError) as error:
@@ -268,9 +312,16 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no settings (expected a mapping, got {type(data).__name__})")
-    for override in overrides or []:
-        _override(data, override)
-    return parse_config(data)
+    return data
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`below` with the values of `above`, block by block."""
+    out = dict(below)
+    for key, value in above.items():
+        held = out.get(key)
+        out[key] = _laid_over(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+    return out
 
 
 def parse_config(data: dict[str, Any]) -> RunConfig:

@@ -11,6 +11,7 @@ from typing import Any
 from rlsd.agents.core import Agent
 from rlsd.envs.core import Panel, Task, TextEnv
 from rlsd.harness import faults
+from rlsd.harness.ranks import Ranks
 from rlsd.harness.rollout import Rollout, RolloutSettings
 from rlsd.harness.stats import wilson
 from rlsd.harness.types import StopReason, Trajectory
@@ -80,6 +81,7 @@ def evaluate(
     episodes: int | None = None,
     panel: tuple[Panel, list[Task]] | None = None,
     on_episode: Callable[[Trajectory], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> EvalResult:
     """Play every task of the panel once.
 
@@ -87,7 +89,9 @@ def evaluate(
         stream: names the random numbers, so that evaluations do not disturb training.
         episodes: the first tasks only; default: the whole panel.
         panel: a panel made earlier (hashing thousands of tasks takes a while).
+        ranks: processes that share the tasks; each gets the whole result.
     """
+    ranks = ranks or Ranks()
     if panel is None:
         env = make_env()
         panel = panel_of(env, episodes)
@@ -100,7 +104,9 @@ def evaluate(
 
     rollout = Rollout(make_env, agent, settings, on_episode=watch)
     try:
-        groups = rollout.groups(panel[1], 1, stream=stream, iteration=0)
+        numbers = ranks.share(len(panel[1]))
+        mine = [panel[1][i] for i in numbers]
+        groups = ranks.interleaved(rollout.groups(mine, 1, stream=stream, iteration=0, numbers=numbers))
     finally:
         rollout.close()
     return EvalResult(panel=panel[0], trajectories=tuple(t for g in groups for t in (*g.trajectories, *g.failed)))

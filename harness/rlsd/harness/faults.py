@@ -2,6 +2,7 @@
 
 `RLSD_KILL_AT=mid-update:3` kills the process (SIGKILL, no clean-up) the third time it comes by `mid-update`. The tests
 use this to show that a killed and resumed run equals an uninterrupted one; without the variable nothing happens.
+`mid-update:3@1` kills the process of rank 1 alone.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ def armed(name: str) -> bool:
     spec = os.environ.get(VARIABLE)
     if not spec:
         return False
+    spec, _, rank = spec.partition("@")
     wanted, _, count = spec.partition(":")
-    if wanted != name:
+    if wanted != name or (rank and rank != os.environ.get("RANK", "0")):
         return False
     _seen[name] += 1
     return _seen[name] == int(count or 1)

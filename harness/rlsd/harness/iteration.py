@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlsd.agents.models import split_head
 from rlsd.agents.seeding import generator
 from rlsd.algorithms import (
     Credit,
@@ -59,15 +59,16 @@ class Played:
     timing: dict[str, float]
 
 
-@dataclass(slots=True)
 class _Clock:
-    """Seconds by stage."""
+    """Seconds by stage, of `now`."""
 
-    timing: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.perf_counter)
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.timing: dict[str, float] = {}
+        self._now = now
+        self._last = now()
 
     def lap(self, name: str) -> None:
-        now = time.perf_counter()
+        now = self._now()
         self.timing[name] = self.timing.get(name, 0.0) + now - self._last
         self._last = now
 
@@ -78,10 +79,19 @@ class Iteration:
     Args:
         parts: model, environment, algorithm settings.
         reward: a user's own reward, or None.
+        now: what stages are timed with; benchmarks on a shared machine count processor time.
     """
 
-    def __init__(self, parts: Parts, *, reward: RewardFn | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        reward: RewardFn | None,
+        progress: Progress,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.parts = parts
+        self.now = now
         self.config = parts.config
         self.progress = progress
         self.supervised = self.config.algorithm.name == "sft"
@@ -108,12 +118,13 @@ class Iteration:
     # ------------------------------------------------------------------ reinforcement
 
     def _reinforced(self, step: int) -> Outcome:
-        parts, algorithm, clock = self.parts, self.config.algorithm, _Clock()
+        parts, algorithm, clock = self.parts, self.config.algorithm, _Clock(self.now)
+        ranks, fed = parts.learner.ranks, parts.learner.forwarded.copy()
         if parts.sampler.version < 0:
             parts.sampler.refresh(parts.learner.updates)
         self._versions.give(parts.sampler.version)
         played = self._roll_out(step)
-        groups = played.groups
+        groups = ranks.interleaved(played.groups)
         trajectories = flatten(groups)
         if not token_count(trajectories):
             raise ConfigError(
@@ -133,15 +144,18 @@ class Iteration:
         clock.lap("update_s")
         self._ahead.wait()
         clock.lap("wait_s")
+        parts.learner.publish()
         parts.sampler.refresh(parts.learner.updates)
         clock.lap("refresh_s")
+        decoded = sum(ranks.gather(played.decoded_tokens))
         metrics = {
             **episode_metrics(groups),
             **_update_metrics(stats),
             "tokens": len(batch.turn),
-            "decoded_tokens": played.decoded_tokens,
-            "wasted_tokens": played.decoded_tokens - len(batch.turn),
+            "decoded_tokens": decoded,
+            "wasted_tokens": decoded - len(batch.turn),
             "staleness": staleness,
+            "forwarded_tokens": _sums(ranks.gather(parts.learner.forwarded - fed)),
             "nll": float(-batch.sampler_logp.mean()),
             "sampler_gap": scored.gap.largest,
             "sampler_gap_mean": scored.gap.mean,
@@ -165,13 +179,13 @@ class Iteration:
         loss_config, learner = self.config.algorithm.loss, self.parts.learner
         weights = token_weights(batch, loss_config.aggregation, constant_tokens=loss_config.constant_tokens)
         with self.parts.teacher.weights() as model:
-            _, teacher_head = split_head(model)
+            teacher_head = learner.frozen_head(model) if teacher_hidden is not None else None
 
         def loss_fn(part: TokenSlice, scale: float) -> Tensor:
             flat, device = part.flat, part.logp.device
             hinted = batch.hinted[flat].to(device)
             apart = None
-            if teacher_hidden is not None:
+            if teacher_hidden is not None and teacher_head is not None:
                 distill = loss_config.distill
                 apart = torch.zeros_like(part.logp)
                 apart[hinted] = chunked_divergence(
@@ -201,11 +215,13 @@ class Iteration:
 
         settings, stats = self.config.learner, []
         useful = student_rows(trajectories, merge=settings.merge_rows, skip=scored.idle)
+        owner = batch.token_trajectory
+        foreign = {i for i, row in enumerate(useful) if int(owner[row.places[0].flat]) in scored.foreign}
         for epoch in range(settings.epochs if useful else 0):
             order = generator(self.config.seed, "minibatches", step, epoch).permutation(len(useful))
             count = min(settings.minibatches, len(useful))
             for part in range(count):
-                chosen = [useful[int(i)] for i in sorted(order[part::count])]
+                chosen = [useful[int(i)] for i in sorted(order[part::count]) if int(i) not in foreign]
                 stats.append(learner.update(chosen, lambda s, scale=float(count): loss_fn(s, scale)))
                 self.parts.teacher.after_update(learner.updates)
         return stats
@@ -213,25 +229,27 @@ class Iteration:
     # ------------------------------------------------------------------ supervision
 
     def _supervised(self, step: int) -> Outcome:
-        parts, clock = self.parts, _Clock()
+        parts, clock = self.parts, _Clock(self.now)
         if self._steps is None:
             context = context_of(self.config.agent, parts.policy)
             maker = SftMaker(self.config, parts.tasks, parts.agent, parts.hinter, context=context)
             self._steps = sft_steps(maker, step, self.config.iterations)
         made = next(self._steps)
         clock.lap("episodes_s")
-        weights, losses = made.batch.weights, torch.zeros(2)
+        weights, ranks = made.batch.weights, parts.learner.ranks
+        losses = torch.zeros_like(weights)
 
         def loss_fn(part: TokenSlice) -> Tensor:
             per_token = -part.logp * weights[part.flat].to(part.logp.device)
-            hinted = (part.flat >= made.own_tokens).to(part.logp.device)
-            losses[0] += float(per_token[~hinted].sum().detach())
-            losses[1] += float(per_token[hinted].sum().detach())
+            losses[part.flat] = per_token.detach().float().cpu()
             faults.point("mid-update")
             return per_token.sum()
 
         rows = made.batch.rows
-        stats = [parts.learner.update(rows, loss_fn)] if rows else []
+        mine = ranks.balanced([len(r.ids) for r in rows])
+        stats = [parts.learner.update([r for i, r in enumerate(rows) if i in mine], loss_fn)] if rows else []
+        losses = ranks.sum(losses)
+        parts.learner.publish()
         if parts.sampler.live:  # others get the weights when they are asked to play
             parts.sampler.refresh(parts.learner.updates)
         clock.lap("update_s")
@@ -240,16 +258,16 @@ class Iteration:
             **made.metrics,
             **_update_metrics(stats),
             "tokens": len(weights),
-            "loss_student": float(losses[0]) / max(1e-12, 1.0 - share),
-            "loss_teacher": float(losses[1]) / share if share else 0.0,
+            "loss_student": float(losses[: made.own_tokens].sum()) / max(1e-12, 1.0 - share),
+            "loss_teacher": float(losses[made.own_tokens :].sum()) / share if share else 0.0,
         }
         return Outcome(metrics=metrics, timing=clock.timing)
 
     # ------------------------------------------------------------------ shared
 
     def _roll_out(self, step: int) -> Played:
-        """This iteration's episodes; with `rollout.ahead` they were played during the last update."""
-        count = self.config.rollout.tasks * self.config.rollout.siblings
+        """This process's share of the episodes; with `rollout.ahead` they were played during the last update."""
+        count = len(self.parts.learner.ranks.share(self.config.rollout.tasks)) * self.config.rollout.siblings
         with self.progress.bar(f"step {step + 1}: episodes", count) as advance:
             self._advance = advance
             try:
@@ -258,10 +276,15 @@ class Iteration:
                 self._advance = lambda: None  # a rollout ahead shows no bar
 
     def _play(self, step: int) -> Played:
-        sampler = self.parts.sampler
+        sampler, tasks = self.parts.sampler, self.parts.tasks_of(step)
+        numbers = self.parts.learner.ranks.share(len(tasks))
         decoded, busy = sampler.decoded_tokens, sampler.busy_s
         groups = self.rollout.groups(
-            self.parts.tasks_of(step), self.config.rollout.siblings, stream="train", iteration=step
+            [tasks[i] for i in numbers],
+            self.config.rollout.siblings,
+            stream="train",
+            iteration=step,
+            numbers=numbers,
         )
         usage, busy = self.rollout.usage, sampler.busy_s - busy
         timing = {
@@ -292,6 +315,13 @@ def _update_metrics(stats: Sequence[UpdateStats]) -> dict[str, Any]:
         "trained_tokens": sum(s.tokens for s in stats),
         "padded_tokens": sum(s.padded_tokens for s in stats),
     }
+
+
+def _sums(counts: Sequence[Counter[str]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for found in counts:
+        total.update(found)
+    return dict(sorted(total.items()))
 
 
 def _by_trajectory(turn_credit: Tensor, trajectories: Sequence[Trajectory]) -> list[list[float]]:

@@ -1,25 +1,55 @@
 """The learner: owns the weights, gives log-probs of rows, takes optimizer steps. Knows no algorithm.
 
 Hidden states are gathered at sampled tokens before the output embedding, so no [T, V] tensor exists: not for
-observation tokens, and for sampled ones only a chunk at a time.
+observation tokens, and for sampled ones only a chunk at a time. With several processes each one brings its own rows;
+losses and gradients add up over all.
 """
 
 from __future__ import annotations
 
+import copy
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.nn.parallel import DistributedDataParallel
 
-from rlsd.agents.models import Policy, split_head
-from rlsd.algorithms.logprobs import chunked_logprobs
+from rlsd.agents.models import Policy
+from rlsd.envs.errors import RlsdError
+from rlsd.harness import wrapping
 from rlsd.harness.config import ConfigError, LearnerConfig
-from rlsd.harness.rows import Row
+from rlsd.harness.forward import (
+    Head,
+    Prefixes,
+    TokenModel,
+    beginnings,
+    forwarded,
+    joined,
+    packed,
+    places,
+    plain,
+    prefix_pass,
+    shared,
+)
+from rlsd.harness.ranks import Ranks, lost_peer, open_ranks
+from rlsd.harness.rows import Place, Row
 
-Head = Callable[[Tensor], Tensor]
+BLANK = Row(ids=(0, 0), places=(Place(column=1, flat=0, count=1),))
+"""A row that counts for nothing: what a process computes while only the others have rows left."""
+
+
+class LossError(RlsdError):
+    """A loss or gradient that is no number; no step was taken."""
+
+
+class MemoryFull(RlsdError):
+    """Rows that do not fit into memory, even split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,57 +67,79 @@ class TokenSlice:
 
 
 LossFn = Callable[[TokenSlice], Tensor]
-"""Scalar loss of a slice; already divided by the global normaliser, so that slices add up."""
+"""Scalar loss of a slice; already divided by the global normaliser, so that slices and processes add up. Called again
+for the same tokens if memory ran out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateStats:
+    """Of all processes together."""
+
     loss: float
     grad_norm: float
     tokens: int
     """Tokens with a gradient."""
     padded_tokens: int
     """Columns computed, padding included."""
+    splits: int = 0
+    """Micro-batches that ran out of memory and were split."""
 
 
 class Learner:
     """Log-probs and updates for one policy.
 
     Args:
-        policy: the model to train; moved to `settings.device`.
-        settings: optimizer, precision, micro-batch size.
+        policy: the model to train. With FSDP2 a sharded copy is trained, and `publish` writes its weights back.
+        settings: optimizer, precision, micro-batch size, wrapper.
         temperature: the sampler's; log-probs are of logits / temperature.
+        ranks: the run's processes; joined here if not given.
+
+    Raises:
+        ConfigError: the wrapper or device cannot be had.
+        RanksError: fewer processes than expected, or another wrapper than asked for.
     """
 
-    def __init__(self, policy: Policy, settings: LearnerConfig, *, temperature: float) -> None:
+    def __init__(
+        self, policy: Policy, settings: LearnerConfig, *, temperature: float, ranks: Ranks | None = None
+    ) -> None:
         self.settings = settings
         self.temperature = temperature
-        self.accelerator = Accelerator(cpu=settings.device == "cpu")
-        if self.accelerator.num_processes != 1:
-            raise ConfigError(
-                f"started with {self.accelerator.num_processes} processes; this version trains in one. "
-                "Start `rlsd train` without torchrun or accelerate launch."
-            )
-        if settings.device == "cuda" and self.accelerator.device.type != "cuda":
+        self.ranks = ranks or open_ranks(settings.device, processes=settings.processes, timeout_s=settings.timeout_s)
+        if settings.device == "cuda" and self.ranks.device.type != "cuda":
             raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; set learner.device=cpu")
         self.policy = policy
-        weights = [p for p in policy.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
+        self.wrapper = wrapping.wrapper_of(settings, self.ranks)
+        if settings.liger:
+            wrapping.with_liger(policy.model)
+        self.model = copy.deepcopy(policy.model) if self.wrapper == "fsdp2" else policy.model
+        """Whose parameters are trained."""
+        self._recomputed = wrapping.recompute(self.model) if settings.gradient_checkpointing else []
+        self.masks = wrapping.takes_masks(self.model)
+        self._sharded: dict[int, TokenModel] = {}
+        self.tokens = self._token_model(self.model)
+        self.wrapped = wrapping.wrap(self.tokens, self.wrapper, settings, self.ranks)
+        self._sharded[id(self.model)] = self.tokens
+        weights = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
             weights, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, eps=1e-8
         )
-        self.model, self.optimizer = self.accelerator.prepare(policy.model, optimizer)
         self.updates = 0
         """Optimizer steps taken."""
+        self.forwarded: Counter[str] = Counter()
+        """Tokens fed to a model since construction, by kind, padding apart; of this process."""
 
     @property
     def device(self) -> torch.device:
-        return self.accelerator.device
+        return self.ranks.device
 
     def micro_batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Rows of like length together, at most `micro_tokens` padded columns each; a longer row goes alone."""
         batch: list[Row] = []
-        for row in sorted(rows, key=lambda r: -len(r.ids)):
-            width = len(batch[0].ids) if batch else len(row.ids)
+        for row in sorted(rows, key=lambda r: (-r.trunk, -len(r.ids))):
+            if row.branches and not self.masks:  # pieces end to end: kernels without masks tell them by position
+                yield [row]
+                continue
+            width = max(len(r.ids) for r in [*batch, row])
             if batch and width * (len(batch) + 1) > self.settings.micro_tokens:
                 yield batch
                 batch = []
@@ -95,55 +147,216 @@ class Learner:
         if batch:
             yield batch
 
+    def replica(self) -> Any:
+        """A frozen copy of the policy for a teacher or reference, spread over processes as the policy is."""
+        twin = copy.deepcopy(self.policy.model).eval().requires_grad_(False)
+        if self.wrapper == "fsdp2":
+            tokens = self._token_model(twin)
+            wrapping.shard(tokens, self.settings, self.ranks)
+            self._sharded[id(twin)] = tokens
+        return twin
+
+    # ------------------------------------------------------------------ log-probs
+
     @torch.no_grad()
     def logprobs(
-        self, rows: Sequence[Row], total: int, *, model: Any = None, keep_hidden: bool = False
+        self,
+        rows: Sequence[Row],
+        total: int,
+        *,
+        model: Any = None,
+        keep_hidden: bool = False,
+        kinds: tuple[str, str] = ("student", "teacher"),
     ) -> tuple[Tensor, Tensor | None]:
         """Log-probs of all sampled tokens of `rows`, in eval mode.
+
+        Args:
+            kinds: what trunks and branches are counted as in `forwarded`.
 
         Returns:
             (M,) float32 on CPU, NaN for tokens no row holds; with `keep_hidden` also the (M, D) hidden states.
         """
-        model = self.model if model is None else model
+        tokens = self.tokens if model is None else self._token_model(model)
         out = torch.full((total,), float("nan"))
-        kept: Tensor | None = None
-        model.eval()
-        for batch in self.micro_batches(rows):
-            flat, hidden, targets = self._sampled(model, batch)
-            _, head = split_head(model)
-            logp, _ = chunked_logprobs(hidden, head, targets, temperature=self.temperature)
-            out[flat] = logp.float().cpu()
+        kept: list[tuple[Tensor, Tensor]] = []
+        tokens.eval()
+        rows = rows if self.masks else plain(rows)
+        share = self.settings.share and self.masks and self.wrapper != "fsdp2"  # shards: as many passes on every rank
+        prefixes = self._prefixes(tokens, rows) if share else None
+        for kind, count in zip(kinds, forwarded(rows, prefixes, share=share)):
+            self.forwarded[kind] += count
+        for batch in self._in_step(list(self.micro_batches(rows))):
+            logp, hidden = tokens(shared, batch, prefixes) if share else tokens(packed, batch)
+            if batch[0] is BLANK:
+                continue
+            flat = places(batch)[2]
+            out[flat] = logp.cpu()
             if keep_hidden:
-                if kept is None:
-                    kept = hidden.new_zeros(total, hidden.shape[-1])
-                kept[flat.to(hidden.device)] = hidden
-        return out, kept
+                kept.append((flat.to(hidden.device), hidden))
+        if isinstance(tokens, FSDPModule):
+            tokens.reshard()  # or the next forward pass would read the weights from before the update
+        if not kept:
+            return out, None
+        whole = kept[0][1].new_zeros(total, kept[0][1].shape[-1])
+        for flat, hidden in kept:
+            whole[flat] = hidden
+        return out, whole
+
+    def frozen_head(self, model: Any) -> Head:
+        """Output embedding of a teacher as it is now, usable outside its forward pass; no gradient flows into it."""
+        tokens = self._token_model(model)
+        if not isinstance(tokens, FSDPModule):
+            return tokens.head
+        embedding = model.get_output_embeddings()
+        weight = wrapping.whole(embedding.weight).detach()
+        bias = None if embedding.bias is None else wrapping.whole(embedding.bias).detach()
+        return lambda hidden: torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias)
+
+    def _prefixes(self, tokens: TokenModel, rows: Sequence[Row]) -> Prefixes | None:
+        found = beginnings(rows)
+        if not found:
+            return None
+        lengths = {family: len(ids) for family, ids in found.items()}
+        self.forwarded["prefix"] += sum(lengths.values())
+        return Prefixes(cache=tokens(prefix_pass, found), index={f: i for i, f in enumerate(found)}, lengths=lengths)
+
+    def _token_model(self, model: Any) -> TokenModel:
+        """The model as this learner calls it."""
+        if id(model) in self._sharded:
+            return self._sharded[id(model)]
+        low = wrapping.LOW if self.settings.precision == "bfloat16" and self.wrapper != "fsdp2" else None
+        return TokenModel(model, temperature=self.temperature, autocast=low, masks=self.masks)
+
+    def _in_step(self, batches: list[list[Row]]) -> list[list[Row]]:
+        """As many micro-batches as the process with the most, where a forward pass needs all processes."""
+        if self.wrapper != "fsdp2":
+            return batches
+        return batches + [[BLANK]] * (self.ranks.most(len(batches)) - len(batches))
+
+    # ------------------------------------------------------------------ update
 
     def update(self, rows: Sequence[Row], loss_fn: LossFn) -> UpdateStats:
-        """One optimizer step on the summed loss of all micro-batches."""
-        model = self.model
-        model.eval()  # dropout would make sampled and trained log-probs differ
-        self.optimizer.zero_grad(set_to_none=True)
-        total, tokens, padded = 0.0, 0, 0
-        for batch in self.micro_batches(rows):
-            flat, hidden, targets = self._sampled(model, batch)
-            _, head = split_head(model)
-            logp, _ = chunked_logprobs(hidden, head, targets, temperature=self.temperature)
-            loss = loss_fn(TokenSlice(flat=flat, logp=logp, hidden=hidden, head=head))
-            self.accelerator.backward(loss)
-            total += float(loss.detach())
-            tokens += len(flat)
-            padded += len(batch[0].ids) * len(batch)
-        norm = self.accelerator.clip_grad_norm_(model.parameters(), self.settings.grad_clip)
-        assert norm is not None
+        """One optimizer step on the summed loss of all micro-batches of all processes.
+
+        A micro-batch that does not fit into memory is split and the step's gradient computed anew, once.
+
+        Raises:
+            LossError: loss or gradient is NaN or infinite; the weights are as they were.
+            MemoryFull: the halves do not fit either.
+        """
+        rows = rows if self.masks else plain(rows)
+        if self.settings.packing:
+            rows = [*joined([r for r in rows if not r.branches], self.settings.micro_tokens), *_branched(rows)]
+        batches, splits = list(self.micro_batches(rows)), 0
+        while True:
+            try:
+                total = self._gradient(batches, loss_fn)
+                break
+            except _OutOfMemory as failed:
+                batches, splits = self._split(batches, failed, splits), splits + 1
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        with lost_peer():
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
+            norm = float(wrapping.whole(norm))
+        tokens = sum(p.count for r in rows for p in r.places)
+        padded = sum(max(len(r.ids) for r in b) * len(b) for b in batches)
+        loss, tokens, padded, splits = self._totals(total, tokens, padded, splits)
+        if not (math.isfinite(norm) and math.isfinite(loss)):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise LossError(
+                f"update {self.updates + 1}: loss {loss}, gradient norm {norm}; no step was taken and the last "
+                "checkpoint is sound. Lower learner.lr or learner.grad_clip, or look at the rewards"
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr_at(self.updates)
         self.optimizer.step()
         self.updates += 1
-        return UpdateStats(loss=total, grad_norm=float(norm), tokens=tokens, padded_tokens=padded)
+        return UpdateStats(loss=loss, grad_norm=norm, tokens=tokens, padded_tokens=padded, splits=splits)
+
+    def _gradient(self, batches: Sequence[list[Row]], loss_fn: LossFn) -> float:
+        """Gradient of the summed loss in `.grad`, of all processes; this process's loss."""
+        self.wrapped.eval()  # dropout would make sampled and trained log-probs differ
+        for layer in self._recomputed:
+            layer.training = True
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        ddp = self.wrapped if isinstance(self.wrapped, DistributedDataParallel) else None
+        for i, batch in enumerate(self._in_step(list(batches))):
+            with ddp.no_sync() if ddp else nullcontext():
+                try:
+                    total += self._backward(batch, loss_fn)
+                except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                    if not _out_of_memory(error):
+                        raise
+                    raise _OutOfMemory(i, str(error)) from error
+        if ddp:  # one exchange of all gradients, however many micro-batches each process had
+            self._backward([BLANK], loss_fn)
+        self.wrapped.eval()
+        return total
+
+    def _backward(self, batch: Sequence[Row], loss_fn: LossFn) -> float:
+        with lost_peer():
+            logp, hidden = self.wrapped(packed, batch)
+            if batch[0] is BLANK:
+                (0.0 * (logp.sum() + hidden.sum())).backward()
+                return 0.0
+            flat = places(batch)[2]
+            self.forwarded["update"] += sum(len(r.ids) for r in batch)
+            loss = loss_fn(TokenSlice(flat=flat, logp=logp, hidden=hidden, head=self.tokens.head))
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                self.optimizer.zero_grad(set_to_none=True)
+                worst = flat[~logp.detach().isfinite().cpu()][:1].tolist()
+                raise LossError(
+                    f"update {self.updates + 1}: the loss is {value}"
+                    + (f" (token {worst[0]} has no finite log-prob)" if worst else "")
+                    + "; no step was taken and the last checkpoint is sound. Lower learner.lr, or look at the rewards"
+                )
+            (loss * self.ranks.world).backward()  # DDP and FSDP2 average over processes
+        return value
+
+    def _split(self, batches: list[list[Row]], failed: _OutOfMemory, splits: int) -> list[list[Row]]:
+        """The micro-batches with the one that did not fit in two.
+
+        Raises:
+            MemoryFull: it was split before, or is a single row, or other processes would wait for this one.
+        """
+        batch = batches[failed.number]
+        widest = max(len(r.ids) for r in batch)
+        told = (
+            f"a micro-batch of {len(batch)} rows, the longest of {widest} tokens, does not fit into memory "
+            f"({failed.reason[:120]}); lower learner.micro_tokens (now {self.settings.micro_tokens}) or "
+            "agent.context, or set learner.gradient_checkpointing"
+        )
+        if splits or len(batch) == 1:
+            raise MemoryFull(told + (" (it was split once already)" if splits else "")) from failed
+        if self.wrapper == "fsdp2":
+            raise MemoryFull(told + " (with fsdp2 no process can retry alone)") from failed
+        half = len(batch) // 2
+        return [*batches[: failed.number], batch[:half], batch[half:], *batches[failed.number + 1 :]]
+
+    def _totals(self, loss: float, tokens: int, padded: int, splits: int) -> tuple[float, int, int, int]:
+        """Sums over processes."""
+        if self.ranks.world == 1:
+            return loss, tokens, padded, splits
+        found = self.ranks.sum(torch.tensor([loss, tokens, padded, splits], dtype=torch.float64)).tolist()
+        return found[0], int(found[1]), int(found[2]), int(found[3])
+
+    # ------------------------------------------------------------------ state
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Bring the plain policy (which samplers and exports read) up to date; every process must call."""
+        if self.wrapper != "fsdp2":
+            return
+        plain_weights = dict(self.policy.model.named_parameters())
+        for name, p in self.model.named_parameters():
+            plain_weights[name].copy_(wrapping.whole(p))
 
     def weights(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps: trained weights by name (an adapter's alone with LoRA)."""
+        """What a checkpoint keeps: trained weights by name (an adapter's alone with LoRA); sharded ones as they are."""
         return {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
 
     def optimizer_state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -159,77 +372,46 @@ class Learner:
                     tensors[f"{name}/{key}"] = value
         return tensors, counts
 
-    def load(self, weights: dict[str, Tensor], moments: dict[str, Tensor], counts: dict[str, float]) -> None:
-        """Restore what `weights` and `optimizer_state` gave.
+    def load(self, weights: Any, moments: Any, counts: dict[str, float]) -> None:
+        """Restore what `weights` and `optimizer_state` gave, on this or another number of processes.
+
+        Args:
+            weights: whole tensors by name (any mapping; each is read once).
+            moments: likewise, by `name/moment`.
 
         Raises:
             KeyError: a weight is missing.
             RuntimeError: a weight has another shape.
         """
-        with torch.no_grad():
-            for name, p in self.model.named_parameters():
-                if p.requires_grad:
-                    p.copy_(weights[name])
+        keys = {name: [k for k in moments if k.rpartition("/")[0] == name] for name in counts}
         for name, p in self.model.named_parameters():
+            if p.requires_grad:
+                wrapping.put(p, weights[name])
             if name not in counts:
                 continue
             held: dict[str, Any] = {"step": torch.tensor(counts[name])}
-            prefix = f"{name}/"
-            held |= {k.removeprefix(prefix): v.to(p.device) for k, v in moments.items() if k.startswith(prefix)}
+            for key in keys[name]:
+                held[key.rpartition("/")[2]] = moment = torch.zeros_like(p)
+                wrapping.put(moment, moments[key])
             self.optimizer.state[p] = held
-
-    def _sampled(self, model: Any, batch: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
-        """(m,) flat numbers on CPU, (m, D) predicting hidden states, (m,) target ids."""
-        ids, positions, mask = collate(batch)
-        device = next(model.parameters()).device
-        backbone, _ = split_head(model)
-        hidden = backbone(
-            input_ids=ids.to(device),
-            position_ids=positions.to(device),
-            attention_mask=None if mask is None else mask.to(device),
-            use_cache=False,
-        ).last_hidden_state
-        row_of, column, flat = places(batch)
-        picked = hidden[row_of.to(device), (column - 1).to(device)]
-        return flat, picked, ids[row_of, column].to(device)
+        self.publish()
 
 
-def collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Pad rows on the right.
+class _OutOfMemory(Exception):
+    """Micro-batch `number` did not fit."""
 
-    Returns:
-        (B, T) ids, (B, T) positions, and (B, 1, T, T) bool of what each column may see; None where plain causal
-        attention is right (padding stands behind everything, so no real token can see it).
-    """
-    width = max(len(r.ids) for r in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    positions = torch.arange(width).repeat(len(rows), 1)
-    for b, row in enumerate(rows):
-        ids[b, : len(row.ids)] = torch.tensor(row.ids)
-        if row.branches:
-            positions[b, : len(row.ids)] = torch.tensor(row.positions())
-    if not any(r.branches for r in rows):
-        return ids, positions, None
-    owner = torch.zeros(len(rows), width, dtype=torch.long)
-    fork = torch.zeros(len(rows), width, dtype=torch.long)
-    for b, row in enumerate(rows):
-        for i, branch in enumerate(row.branches, start=1):
-            owner[b, branch.start : branch.stop] = i
-            fork[b, branch.start : branch.stop] = branch.fork
-    columns = torch.arange(width)
-    same = (owner[:, :, None] == owner[:, None, :]) & (columns[None, :, None] >= columns[None, None, :])
-    trunk = (owner[:, None, :] == 0) & (columns[None, None, :] < fork[:, :, None])
-    return ids, positions, (same | trunk)[:, None]
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(reason)
+        self.number = number
+        self.reason = " ".join(reason.split())
 
 
-def places(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
-    """(m,) row, (m,) column and (m,) flat number of every sampled token of `rows`."""
-    row_of: list[int] = []
-    column: list[int] = []
-    flat: list[int] = []
-    for b, row in enumerate(rows):
-        for place in row.places:
-            row_of += [b] * place.count
-            column += range(place.column, place.column + place.count)
-            flat += range(place.flat, place.flat + place.count)
-    return torch.tensor(row_of), torch.tensor(column), torch.tensor(flat)
+def _out_of_memory(error: BaseException) -> bool:
+    """CUDA says so by type, the CPU allocator in words."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "allocate memory" in str(error) or "out of memory" in str(error).lower()
+
+
+def _branched(rows: Sequence[Row]) -> list[Row]:
+    return [r for r in rows if r.branches]

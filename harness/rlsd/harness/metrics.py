@@ -24,19 +24,22 @@ class MetricsLog:
     """Appends to `metrics.jsonl` of a run.
 
     Args:
-        folder: the run directory.
+        folder: the run directory; None writes nothing (all processes but the first).
         resume_step: records of later steps, and a last line cut in half, are dropped: they will be written again.
         tensorboard: also write event files under `tensorboard/`.
     """
 
-    def __init__(self, folder: Path, *, resume_step: int = -1, tensorboard: bool = False) -> None:
+    def __init__(self, folder: Path | None, *, resume_step: int = -1, tensorboard: bool = False) -> None:
+        self._file: Any = None
+        self._board: Any = None
+        if folder is None:
+            return
         self.path = folder / "metrics.jsonl"
         kept = [r for r in read_metrics(self.path) if r["step"] <= resume_step]
         fresh = self.path.with_suffix(".jsonl.partial")
         fresh.write_text("".join(json.dumps(r) + "\n" for r in kept))
         os.replace(fresh, self.path)
         self._file = self.path.open("a")
-        self._board: Any = None
         if tensorboard:
             from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -50,6 +53,8 @@ class MetricsLog:
             **_clean(values),
             "timing": _clean(timing or {}),
         }
+        if self._file is None:
+            return record
         line = json.dumps(record) + "\n"
         if faults.armed("mid-metrics-line"):
             self._push(line[: len(line) // 2])
@@ -62,7 +67,8 @@ class MetricsLog:
         return record
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

@@ -90,13 +90,25 @@ class Rollout:
         """Of the last call of `groups`."""
         self._boxes: list[BoxedEnv] = []
 
-    def groups(self, tasks: Sequence[Task], siblings: int, *, stream: str, iteration: int) -> list[Group]:
+    def groups(
+        self,
+        tasks: Sequence[Task],
+        siblings: int,
+        *,
+        stream: str,
+        iteration: int,
+        numbers: Sequence[int] | None = None,
+    ) -> list[Group]:
         """Play every task `siblings` times; groups in the order of `tasks`, siblings in theirs.
+
+        Args:
+            numbers: numbers of the groups among those of all processes; they seed the episodes. Default: 0, 1, …
 
         Raises:
             RolloutError: every single episode failed.
         """
-        plan = [(EpisodeKey(stream, iteration, g, s), task) for g, task in enumerate(tasks) for s in range(siblings)]
+        numbered = list(zip(range(len(tasks)) if numbers is None else numbers, tasks))
+        plan = [(EpisodeKey(stream, iteration, g, s), task) for g, task in numbered for s in range(siblings)]
         started = time.perf_counter()
         self.usage = Usage(slots=min(self.settings.slots, len(plan)))
         done = asyncio.run(self._play(plan))
@@ -106,7 +118,7 @@ class Rollout:
             first = f"{broken[0].boundary}: {broken[0].message}"
             raise RolloutError(f"all {len(done)} episodes failed in the environment, the first with {first}")
         out: list[Group] = []
-        for g, task in enumerate(tasks):
+        for g, task in numbered:
             mine = [t for t in done if t.key.group == g]
             good = tuple(t for t in mine if t.error is None)
             out.append(Group(task=task, trajectories=good, failed=tuple(t for t in mine if t.error is not None)))

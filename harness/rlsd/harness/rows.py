@@ -44,6 +44,13 @@ class Row:
     ids: tuple[int, ...]
     places: tuple[Place, ...]
     branches: tuple[Branch, ...] = ()
+    family: int = -1
+    """Rows of one task begin alike; a negative number stands for no family."""
+
+    @property
+    def trunk(self) -> int:
+        """Columns before the first branch."""
+        return self.branches[0].start if self.branches else len(self.ids)
 
     def positions(self) -> list[int]:
         """Position of each column."""
@@ -71,6 +78,37 @@ class Insertion:
     """Number of the target's first token in the flat batch."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Tokens whose log-probs are those of other tokens: same context, same ids."""
+
+    source: int
+    target: int
+    count: int
+
+
+def distinct(
+    trajectories: Sequence[Trajectory], insertions: Mapping[tuple[int, int], Insertion]
+) -> tuple[dict[tuple[int, int], Insertion], list[Copy]]:
+    """The insertions without those that repeat a sibling's: the same prompt, hindsight and response are read once.
+
+    Returns:
+        What is left, and copies between numbers of the batch's own tokens.
+    """
+    offsets = flat_offsets(trajectories)
+    first: dict[tuple[object, ...], int] = {}
+    kept: dict[tuple[int, int], Insertion] = {}
+    copies: list[Copy] = []
+    for (n, k), hint in insertions.items():
+        action, flat = _action(trajectories[n], k), offsets[n][k]
+        source = first.setdefault((_prompt(action), hint.episode, hint.turn, action.token_ids), flat)
+        if source == flat:
+            kept[n, k] = hint
+        else:
+            copies.append(Copy(source=source, target=flat, count=len(action.token_ids)))
+    return kept, copies
+
+
 def flat_offsets(trajectories: Sequence[Trajectory]) -> list[list[int]]:
     """Number of the first token of every turn in the flat batch, by trajectory and turn."""
     out: list[list[int]] = []
@@ -92,7 +130,7 @@ def student_rows(trajectories: Sequence[Trajectory], *, merge: bool = True, skip
             continue
         for part in runs(trajectory, merge=merge):
             ids, places = _merged([_action(trajectory, k) for k in part], [offsets[k] for k in part], ())
-            rows.append(Row(ids=tuple(ids), places=places))
+            rows.append(Row(ids=tuple(ids), places=places, family=trajectory.key.group))
     return rows
 
 
@@ -148,7 +186,9 @@ def joint_rows(
                     raise ValueError("episode hindsight cannot share a row with the student's view")
                 response = action.token_ids if hint.target is None else hint.target
                 branches.append(_branch(ids, scored, hint, _prompt(action), response, hint.target_flat, shift=0))
-            rows.append(Row(ids=tuple(ids), places=tuple(scored), branches=tuple(branches)))
+            rows.append(
+                Row(ids=tuple(ids), places=tuple(scored), branches=tuple(branches), family=trajectory.key.group)
+            )
     return rows
 
 
@@ -193,7 +233,7 @@ def _teacher_row(
         if hint.target is not None:
             response, flat = hint.target, hint.target_flat
         branches.append(_branch(ids, scored, hint, prompt, response, flat, shift=len(episode)))
-    return Row(ids=tuple(ids), places=tuple(scored), branches=tuple(branches))
+    return Row(ids=tuple(ids), places=tuple(scored), branches=tuple(branches), family=trajectory.key.group)
 
 
 def _branch(

@@ -31,6 +31,11 @@ MAY_CHANGE = (
     "save_rollouts_every",
     "tensorboard",
     "eval.every",
+    "learner.processes",
+    "learner.wrapper",
+    "learner.cpu_offload",
+    "learner.gradient_checkpointing",
+    "learner.timeout_s",
 )
 """Settings a resumed run may differ in; they do not change what is learned at a given step."""
 PACKAGES = ("rlsd", "torch", "transformers", "tokenizers", "accelerate", "gymnasium", "numpy", "peft")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,8 +11,19 @@ from torch import Tensor
 
 from rlsd.algorithms import TokenBatch, base_advantage, needs_divergence, needs_teacher
 from rlsd.harness.batch import flatten, token_batch, with_teacher
+from rlsd.harness.forward import plain
 from rlsd.harness.hints import Hints
-from rlsd.harness.rows import Insertion, flat_offsets, joint_rows, student_rows, teacher_rows
+from rlsd.harness.ranks import Ranks
+from rlsd.harness.rows import (
+    Copy,
+    Insertion,
+    distinct,
+    flat_offsets,
+    joint_rows,
+    runs,
+    student_rows,
+    teacher_rows,
+)
 from rlsd.harness.sampler_check import Gap, chosen
 from rlsd.harness.setup import Parts
 from rlsd.harness.types import Group, Trajectory
@@ -26,45 +38,45 @@ class Scored:
     idle: frozenset[int]
     """Trajectories without any gradient: base advantage 0 and no other loss term. Their `student_logp` is the
     sampler's, and no hindsight was read for them."""
+    foreign: frozenset[int]
+    """Trajectories that other processes train on."""
     gap: Gap
     """Sampler against learner, on the tokens the learner scored."""
     teacher_hidden: Tensor | None
-    """(M, D) for full-vocabulary divergences."""
+    """(M, D) for full-vocabulary divergences; zeros for trajectories of other processes."""
     reference_logp: Tensor | None
     """(M,) under the initial weights, where the loss has a KL term."""
 
 
 def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
-    """Student, teacher and reference log-probs of an iteration.
+    """Student, teacher and reference log-probs of an iteration, each trajectory's by the process it belongs to.
 
     A live teacher's branches ride on the student's rows, so hindsight costs its own tokens only.
     """
     config, learner = parts.config, parts.learner
-    algorithm, merge = config.algorithm, config.learner.merge_rows
+    algorithm, merge, ranks = config.algorithm, config.learner.merge_rows, learner.ranks
     trajectories = flatten(groups)
     batch = token_batch(groups)
-    idle = _idle(parts, batch, step)
-    skip = _unscored(parts, trajectories, idle, step)
+    idle, foreign = _idle(parts, batch, step), _foreign(ranks, trajectories, merge=merge)
+    skip = _unscored(parts, trajectories, idle, step) | foreign
     total = len(batch.turn)
-    hints = parts.hinter.build(groups, skip=idle) if needs_teacher(algorithm, step) else Hints()
+    hints = parts.hinter.build(groups, skip=idle | foreign) if needs_teacher(algorithm, step) else Hints()
     wants_hidden = needs_divergence(algorithm, step)
-    turn_only = all(not i.episode for i in hints.insertions.values())
     teacher_hidden = None
-    if hints.insertions and parts.teacher.kind == "live" and turn_only and not wants_hidden:
-        apart = _behind(trajectories, hints.insertions, total)
-        both, _ = learner.logprobs(joint_rows(trajectories, apart, merge=merge, skip=skip), 2 * total)
-        student, teacher = both[:total], both[total:]
+    if parts.teacher.kind == "live" and not wants_hidden and config.learner.share and _turn_only(ranks, hints):
+        student, teacher = _both(parts, trajectories, hints, total, skip)
     else:
         student, _ = learner.logprobs(student_rows(trajectories, merge=merge, skip=skip), total)
         teacher = torch.full_like(student, float("nan"))
-        if hints.insertions:
-            with parts.teacher.weights() as model:
-                rows = teacher_rows(trajectories, hints.insertions, merge=merge)
-                teacher, teacher_hidden = learner.logprobs(rows, total, model=model, keep_hidden=wants_hidden)
+        if any(ranks.gather(bool(hints.insertions))):
+            teacher, teacher_hidden = _apart(parts, trajectories, hints, total, wants_hidden)
     reference = None
     if parts.reference is not None:
         with parts.reference.weights() as model:
-            reference, _ = learner.logprobs(student_rows(trajectories, merge=merge), total, model=model)
+            rows = student_rows(trajectories, merge=merge, skip=foreign)
+            reference, _ = learner.logprobs(rows, total, model=model, kinds=("reference", "reference"))
+            reference = ranks.known(reference)
+    student, teacher = ranks.known(student), ranks.known(teacher)
     gap = Gap.of(batch.sampler_logp, student)
     if _reuses(parts, step):
         student = batch.sampler_logp
@@ -72,8 +84,9 @@ def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
     batch = with_teacher(replace(batch, student_logp=student), teacher)
     return Scored(
         batch=batch,
-        hints=hints,
+        hints=_told(ranks, hints),
         idle=frozenset(idle),
+        foreign=frozenset(foreign),
         gap=gap,
         teacher_hidden=teacher_hidden,
         reference_logp=reference,
@@ -93,6 +106,67 @@ def _unscored(parts: Parts, trajectories: Sequence[Trajectory], idle: set[int], 
         return set(range(len(trajectories))) - set(verified)
     missing = config.sampler.verify_episodes - (len(trajectories) - len(idle))
     return idle - set([n for n in verified if n in idle][: max(0, missing)])
+
+
+def _both(
+    parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int, skip: set[int]
+) -> tuple[Tensor, Tensor]:
+    """(M,) student's and (M,) live teacher's log-probs from shared rows; a view that siblings share is read once."""
+    kept, copies = distinct(trajectories, hints.insertions)
+    apart = _behind(trajectories, kept, total)
+    rows = joint_rows(trajectories, apart, merge=parts.config.learner.merge_rows, skip=skip)
+    both, _ = parts.learner.logprobs(rows, 2 * total)
+    return both[:total], _copied(both[total:], copies)
+
+
+def _apart(
+    parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int, wants_hidden: bool
+) -> tuple[Tensor, Tensor | None]:
+    """(M,) teacher's log-probs, and (M, D) hidden states if wanted, from rows of its own."""
+    share = parts.config.learner.share
+    kept, copies = distinct(trajectories, hints.insertions) if share and not wants_hidden else (hints.insertions, [])
+    rows = teacher_rows(trajectories, kept, merge=parts.config.learner.merge_rows)
+    with parts.teacher.weights() as model:
+        teacher, hidden = parts.learner.logprobs(
+            rows if share else plain(rows), total, model=model, keep_hidden=wants_hidden, kinds=("teacher", "teacher")
+        )
+    return _copied(teacher, copies), hidden
+
+
+def _copied(logp: Tensor, copies: Sequence[Copy]) -> Tensor:
+    """Fill in the tokens whose log-probs are those of others."""
+    for c in copies:
+        logp[c.target : c.target + c.count] = logp[c.source : c.source + c.count]
+    return logp
+
+
+def _turn_only(ranks: Ranks, hints: Hints) -> bool:
+    """There is hindsight, and none that stands in the trunk: on every process, so that all take the same way."""
+    found = ranks.gather((bool(hints.insertions), any(i.episode for i in hints.insertions.values())))
+    return any(some for some, _ in found) and not any(episode for _, episode in found)
+
+
+def _told(ranks: Ranks, hints: Hints) -> Hints:
+    """Counts and texts of all processes; the insertions stay those of this one."""
+    found = ranks.gather((hints.texts, hints.counts))
+    counts: Counter[str] = Counter()
+    for _, mine in found:
+        counts.update(mine)
+    texts = {place: text for mine, _ in found for place, text in mine.items()}
+    return Hints(insertions=hints.insertions, texts=texts, counts={k: counts[k] for k in hints.counts})
+
+
+def _foreign(ranks: Ranks, trajectories: Sequence[Trajectory], *, merge: bool) -> set[int]:
+    """Trajectories that other processes score and train on; about the same number of tokens for each process."""
+    if ranks.world == 1:
+        return set()
+    costs = [sum(len(_ids(t, part[-1])) for part in runs(t, merge=merge)) if t.turns else 0 for t in trajectories]
+    return set(range(len(trajectories))) - ranks.balanced(costs)
+
+
+def _ids(trajectory: Trajectory, turn: int) -> tuple[int, ...]:
+    action = trajectory.turns[turn].action
+    return (action.prompt.ids if action.prompt else ()) + action.token_ids
 
 
 def _idle(parts: Parts, batch: TokenBatch, step: int) -> set[int]:

@@ -24,6 +24,7 @@ from rlsd.harness.config import AgentConfig, ConfigError, RunConfig, TinyConfig
 from rlsd.harness.contexts import find_context
 from rlsd.harness.hints import Hinter, HintSettings
 from rlsd.harness.learner import Learner
+from rlsd.harness.ranks import Ranks
 from rlsd.harness.rollout import Rollout, RolloutSettings
 from rlsd.harness.sampling import context_of, make_training_sampler
 from rlsd.harness.teacher import Teacher
@@ -79,11 +80,12 @@ def env_maker(config: RunConfig, split: str) -> Callable[[], TextEnv]:
     return lambda: make(env.id, split=name, **kwargs)
 
 
-def build(config: RunConfig, *, model_path: str | None = None) -> Parts:
+def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | None = None) -> Parts:
     """All parts, ready for iteration 0.
 
     Args:
         model_path: load these weights instead of what `config.model` names (resume, evaluation of a run).
+        ranks: the processes that train together; None builds for this one alone, however the run was trained.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -100,7 +102,12 @@ def build(config: RunConfig, *, model_path: str | None = None) -> Parts:
     format = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
     context = context_of(config.agent, policy)
     hinter = make_hinter(config, format, context=context)
-    learner = Learner(policy, config.learner, temperature=config.sampler.temperature)
+    learner = Learner(
+        policy,
+        config.learner if ranks else config.learner.alone(),
+        temperature=config.sampler.temperature,
+        ranks=ranks,
+    )
     sampler = make_training_sampler(config, policy)
     teacher = config.algorithm.teacher
     return Parts(
@@ -109,8 +116,10 @@ def build(config: RunConfig, *, model_path: str | None = None) -> Parts:
         agent=make_agent(config.agent, format, sampler),
         sampler=sampler,
         learner=learner,
-        teacher=Teacher(policy.model, teacher.weights, tau=teacher.tau, every=teacher.every),
-        reference=Teacher(policy.model, "initial") if needs_reference(config.algorithm) else None,
+        teacher=Teacher(learner.model, teacher.weights, tau=teacher.tau, every=teacher.every, replica=learner.replica),
+        reference=(
+            Teacher(learner.model, "initial", replica=learner.replica) if needs_reference(config.algorithm) else None
+        ),
         hinter=hinter,
         tasks=tasks,
     )
@@ -148,7 +157,12 @@ def load_or_make(config: RunConfig, model_path: str | None = None) -> Policy:
         folder = Path(path)
         if (folder / "config.yaml").is_file():  # a run directory
             folder = folder / "best" if (folder / "best").is_dir() else folder
-        return load_policy(folder if folder.exists() else path, dtype=config.model.dtype, device=device)
+        return load_policy(
+            folder if folder.exists() else path,
+            dtype=config.model.dtype,
+            device=device,
+            attention=config.model.attention,
+        )
     assert config.model.tiny is not None
     return _from_scratch(config, config.model.tiny)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from rlsd.harness.wrapping import put, rows_held
 
 TeacherKind = Literal["live", "initial", "ema", "sync"]
 
@@ -22,9 +24,18 @@ class Teacher:
             update; `sync` = a hard copy every `every` updates (0: never).
         tau: τ of `ema`.
         every: N of `sync`.
+        replica: makes the copy; the learner's, where weights are sharded.
     """
 
-    def __init__(self, model: Any, kind: TeacherKind, *, tau: float = 0.05, every: int = 10) -> None:
+    def __init__(
+        self,
+        model: Any,
+        kind: TeacherKind,
+        *,
+        tau: float = 0.05,
+        every: int = 10,
+        replica: Callable[[], Any] | None = None,
+    ) -> None:
         self.student = model
         self.kind = kind
         self.tau = tau
@@ -32,7 +43,7 @@ class Teacher:
         self._switch_off = kind == "initial" and hasattr(model, "disable_adapter")
         self._copy: Any = None
         if kind != "live" and not self._switch_off:
-            self._copy = copy.deepcopy(model).eval().requires_grad_(False)
+            self._copy = replica() if replica else copy.deepcopy(model).eval().requires_grad_(False)
 
     @contextmanager
     def weights(self) -> Iterator[Any]:
@@ -50,14 +61,16 @@ class Teacher:
         """Move the weights on, after optimizer step number `updates`."""
         if self.kind == "ema":
             for mine, theirs in zip(self._copy.parameters(), self.student.parameters()):
-                mine.lerp_(theirs, self.tau)
+                rows_held(mine)[0].lerp_(rows_held(theirs)[0], self.tau)
         elif self.kind == "sync" and self.every > 0 and updates % self.every == 0:
-            self._copy.load_state_dict(self.student.state_dict())
+            for mine, theirs in zip(self._copy.parameters(), self.student.parameters()):
+                rows_held(mine)[0].copy_(rows_held(theirs)[0])
 
     def state(self) -> dict[str, Tensor]:
         """Weights that cannot be had from the student; empty for `live`."""
         return {} if self._copy is None else dict(self._copy.state_dict())
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        if self._copy is not None:
-            self._copy.load_state_dict(state)
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Raises KeyError where a weight is missing."""
+        for name, value in self.state().items():
+            put(value, state[name])

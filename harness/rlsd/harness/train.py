@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -20,6 +21,7 @@ from rlsd.harness.exporting import save_merged
 from rlsd.harness.iteration import Iteration, Outcome
 from rlsd.harness.metrics import MetricsLog
 from rlsd.harness.progress import Progress
+from rlsd.harness.ranks import Ranks, RanksError, open_ranks
 from rlsd.harness.rundir import RunDir, replace_folder
 from rlsd.harness.sampling import eval_sampler
 from rlsd.harness.setup import Parts, build, env_maker, make_agent, rollout_settings
@@ -29,32 +31,49 @@ from rlsd.harness.sft import read_trajectories
 def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) -> dict[str, Any]:
     """Train until `config.iterations`, going on from the newest checkpoint in `folder` if there is one.
 
+    Started by torchrun, every process must call; the first one alone writes and talks.
+
     Returns:
         The last evaluation's summary on the validation panel, {} if none was made.
     """
+    learner = config.learner
+    ranks = open_ranks(learner.device, processes=learner.processes, timeout_s=learner.timeout_s)
     run = RunDir(folder)
     try:
-        run.open(config)
-        training = _Training(config, run, progress or Progress(quiet=True))
+        if ranks.world > 1:
+            signal.signal(signal.SIGTERM, _told_to_stop)
+        if ranks.main:
+            run.open(config)
+        ranks.wait()
+        training = _Training(config, run, ranks, progress if progress and ranks.main else Progress(quiet=True))
         with closing(training):
-            return training.run()
+            result = training.run()
+        ranks.wait()
+        ranks.close()
+        return result
     finally:
         run.close()
+
+
+def _told_to_stop(*_: Any) -> None:
+    """torchrun stops all processes when one ends."""
+    raise RanksError("another process of this run is gone, so this one was told to stop; start the same command again")
 
 
 class _Training:
     """One process's share of a run: parts, counters, and the loop."""
 
-    def __init__(self, config: RunConfig, run: RunDir, progress: Progress) -> None:
+    def __init__(self, config: RunConfig, run: RunDir, ranks: Ranks, progress: Progress) -> None:
         self.config = config
         self.run_dir = run
+        self.ranks = ranks
         self.progress = progress
         torch.manual_seed(derive(config.seed, "torch"))  # a fresh process starts at a random state
         with progress.status("loading model and environment"):
             reward = None if config.reward is None else import_function(config.reward, "reward")
             if config.sft.trajectories is not None:
                 read_trajectories(config.sft.trajectories, config.env.id)  # a broken line is told before a model loads
-            self.parts: Parts = build(config)
+            self.parts: Parts = build(config, ranks=ranks)
             self.parts.sampler.connect()
             self.valid = self._panel() if config.eval.every or config.eval.at_start else None
         self.iteration = Iteration(self.parts, reward=reward, progress=progress)
@@ -63,8 +82,9 @@ class _Training:
         self.last_eval: dict[str, Any] = {}
         self.step = self._resume()
         held = self.step - 1 if self.step else -2  # the evaluation before the first step is number -1
-        self.metrics = MetricsLog(run.path, resume_step=held, tensorboard=config.tensorboard)
-        run.write_versions({} if self.valid is None else {"valid": self.valid[0].digest})
+        self.metrics = MetricsLog(run.path if ranks.main else None, resume_step=held, tensorboard=config.tensorboard)
+        if ranks.main:
+            run.write_versions({} if self.valid is None else {"valid": self.valid[0].digest})
 
     def run(self) -> dict[str, Any]:
         """The loop: iterate, log, evaluate, checkpoint."""
@@ -109,7 +129,8 @@ class _Training:
         self.last_eval = summary
         if not self.best or summary["success"] > self.best["success"]:
             self.best = {"step": step, "success": summary["success"], "panel": summary["panel"]["digest"]}
-            self._save_best()
+            if self.ranks.main:
+                self._save_best()
         return result
 
     def _save_best(self) -> None:
@@ -120,7 +141,7 @@ class _Training:
 
     def _keep_rollouts(self, step: int, outcome: Outcome) -> None:
         every = self.config.save_rollouts_every
-        if every and step % every == 0 and outcome.turn_credit is not None:
+        if self.ranks.main and every and step % every == 0 and outcome.turn_credit is not None:
             self.run_dir.write_rollouts(step, outcome.trajectories, outcome.turn_credit)
 
     def _checkpoint(self) -> None:
@@ -140,8 +161,9 @@ class _Training:
             "teacher": self.parts.teacher.state(),
             "random": {"torch": torch.get_rng_state()},
         }
-        checkpoint.save(folder, tensors, {**state, "optimizer": scalars})
-        checkpoint.prune(self.run_dir.checkpoints, self.config.keep_checkpoints, spare=set())
+        checkpoint.save(folder, tensors, {**state, "optimizer": scalars}, self.ranks)
+        if self.ranks.main:
+            checkpoint.prune(self.run_dir.checkpoints, self.config.keep_checkpoints, spare=set())
         faults.point("after-checkpoint")
 
     def _resume(self) -> int:
@@ -149,7 +171,7 @@ class _Training:
         folder = checkpoint.latest(self.run_dir.checkpoints)
         if folder is None:
             return 0
-        tensors, state = checkpoint.load(folder)
+        tensors, state = checkpoint.load(folder, self.ranks)
         try:
             self.parts.learner.load(tensors["model"], tensors.get("optimizer", {}), state["optimizer"])
             self.parts.teacher.load_state(tensors.get("teacher", {}))
@@ -186,4 +208,5 @@ def evaluate_parts(
             episodes=episodes,
             panel=panel,
             on_episode=lambda _: advance(),
+            ranks=parts.learner.ranks,
         )

@@ -1,0 +1,164 @@
+"""What an RLSD iteration costs beside a GRPO iteration on the same episodes: generation, scoring, update.
+
+All sides start every iteration from the same weights and random numbers, so they play the very same episodes, and take
+turns in going first. GRPO skips trajectories without an advantage as RLSD does, and has no reference pass.
+
+    grpo       outcomes alone
+    rlsd       live teacher, hindsight on the keys and values of the acting view
+    naive      the same, every hinted turn a row of its own in a second pass
+    separate   moving-average teacher: its own weights must read everything
+
+The last line is one JSON object. Ratios are medians over iterations. On a CPU they count processor time of one thread,
+which other jobs on the machine hardly disturb; wall-clock ratios stand beside them.
+
+    python benchmarks/iteration.py [--steps 6] [--set rollout.tasks=16] …
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlsd.envs.errors import RlsdError
+from rlsd.harness.config import RunConfig, load_config
+from rlsd.harness.iteration import Iteration
+from rlsd.harness.progress import Progress
+from rlsd.harness.setup import build, env_maker
+
+ROOT = Path(__file__).parents[1]
+REAL = ["env.kwargs.games=real", "env.kwargs.max_steps=15"]
+SMALL = ["rollout.tasks=4", "rollout.siblings=8", "threads=1"]
+SIDES: dict[str, list[str]] = {
+    "grpo": ["algorithm.name=grpo"],
+    "rlsd": ["algorithm.name=rlsd"],
+    "naive": ["algorithm.name=rlsd", "learner.share=false"],
+    "separate": ["algorithm.name=rlsd", "algorithm.teacher.weights=ema"],
+}
+UPDATE = ("score_s", "update_s")
+
+
+@dataclass
+class Side:
+    """One method with what it measured, an entry an iteration."""
+
+    config: RunConfig
+    seconds: list[float] = field(default_factory=list)
+    wall: list[float] = field(default_factory=list)
+    update: list[float] = field(default_factory=list)
+    rollout: list[float] = field(default_factory=list)
+    tokens: list[dict[str, int]] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.now = time.process_time if self.config.learner.device == "cpu" else time.perf_counter
+        self.parts = build(self.config)
+        self.iteration = Iteration(self.parts, reward=None, progress=Progress(quiet=True), now=self.now)
+        self.start = {k: v.clone() for k, v in self.parts.learner.weights().items()}
+        self.teacher = {k: v.clone() for k, v in self.parts.teacher.state().items()}
+
+    def run(self, step: int) -> None:
+        """Iteration `step` from the first weights."""
+        learner, sampler = self.parts.learner, self.parts.sampler
+        learner.load(self.start, {}, {})
+        learner.optimizer.state.clear()
+        learner.updates = 0
+        self.parts.teacher.load_state(self.teacher)
+        sampler.refresh(0)
+        prefilled, decoded = sampler.prefilled_tokens, sampler.decoded_tokens
+        wall, begun = time.perf_counter(), self.now()
+        outcome = self.iteration.run(step)
+        self.seconds.append(self.now() - begun)
+        self.wall.append(time.perf_counter() - wall)
+        self.update.append(sum(outcome.timing[k] for k in UPDATE))
+        self.rollout.append(outcome.timing["rollout_s"])
+        played = {"prefill": sampler.prefilled_tokens - prefilled, "decode": sampler.decoded_tokens - decoded}
+        self.tokens.append({**played, **outcome.metrics["forwarded_tokens"]})
+        self.metrics.append({**outcome.metrics, "timing": outcome.timing})
+
+
+def measure(base: Path, overrides: list[str], names: list[str], steps: int) -> dict[str, Side]:
+    """`steps` iterations of every side after one that does not count."""
+    sides = {name: Side(load_config(base, [*overrides, *SIDES[name]])) for name in names}
+    for step in range(steps + 1):
+        order = names if step % 2 else names[::-1]
+        for name in order:
+            sides[name].run(step)
+        told = "  ".join(f"{n} {s.seconds[-1]:.2f} s (update {s.update[-1]:.2f})" for n, s in sides.items())
+        print(f"iteration {step}{' (warm-up)' if not step else ''}: {told}", flush=True)
+    for side in sides.values():
+        for found in (side.seconds, side.wall, side.update, side.rollout, side.tokens, side.metrics):
+            del found[0]
+    return sides
+
+
+def report(sides: dict[str, Side]) -> dict[str, Any]:
+    """Every side over GRPO."""
+    grpo, out = sides["grpo"], {}
+    for name, side in sides.items():
+        if name == "grpo":
+            continue
+        assert [m["tokens"] for m in side.metrics] == [m["tokens"] for m in grpo.metrics], "other episodes were played"
+        out[f"{name}_over_grpo_time"] = ratio(side.seconds, grpo.seconds)
+        out[f"{name}_over_grpo_wall"] = ratio(side.wall, grpo.wall)
+        out[f"{name}_over_grpo_update_time"] = ratio(side.update, grpo.update)
+        mine, theirs = [sum(t.values()) for t in side.tokens], [sum(t.values()) for t in grpo.tokens]
+        out[f"{name}_over_grpo_tokens"] = ratio(mine, theirs)
+    if "naive" in sides:
+        pairs = list(zip(sides["rlsd"].metrics, sides["naive"].metrics))
+        out["rlsd_minus_naive_loss"] = max(abs(a["loss"] - b["loss"]) for a, b in pairs)
+        out["rlsd_minus_naive_grad_norm"] = max(abs(a["grad_norm"] - b["grad_norm"]) for a, b in pairs)
+    out["tokens_an_iteration"] = {
+        name: {k: round(statistics.mean(t.get(k, 0) for t in side.tokens)) for k in side.tokens[0]}
+        for name, side in sides.items()
+    }
+    out["grpo_rollout_share"] = round(statistics.median(r / s for r, s in zip(grpo.rollout, grpo.seconds)), 3)
+    out["idle_trajectories"] = statistics.mean(m["idle_trajectories"] for m in grpo.metrics)
+    return out
+
+
+def ratio(mine: list[Any], theirs: list[Any]) -> float:
+    return round(statistics.median(a / b for a, b in zip(mine, theirs)), 4)
+
+
+def games(base: Path) -> list[str]:
+    """Settings for the published games if they are on this machine, else for generated ones."""
+    try:
+        env_maker(load_config(base, REAL), "train")().close()
+    except RlsdError:
+        return []
+    return REAL
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
+    parser.add_argument("--generated", action="store_true", help="generated games even if the published ones are here")
+    parser.add_argument("--set", dest="overrides", nargs="+", default=[])
+    arguments = parser.parse_args()
+    world = [] if arguments.generated else games(arguments.config)
+    model = [f"model.path={ROOT / 'checkpoints' / 'warm_tiny'}"] if arguments.config.stem == "quickstart" else []
+    overrides = [*SMALL, *world, *model, *arguments.overrides]
+    names = ["grpo", *(n for n in arguments.sides if n != "grpo")]
+    sides = measure(arguments.config, overrides, names, arguments.steps)
+    config = sides["grpo"].config
+    told = {
+        "games": "published" if world else "generated",
+        "clock": "processor seconds, one thread" if config.learner.device == "cpu" else "wall seconds",
+        "steps": arguments.steps,
+        "episodes": config.rollout.tasks * config.rollout.siblings,
+        "torch": torch.__version__,
+    }
+    print(json.dumps({**report(sides), **told}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Peak memory of the loss: log-probs with gradient in chunks against one log-softmax over everything.
+
+Each side runs in a process of its own and tells by how much its peak grew: forward and backward, with the gradient of
+the output embedding, which both need. T = 2,048 tokens, V = 49,152 words, D = 576 (SmolLM2-135M). The last line is one
+JSON object.
+
+    python benchmarks/memory.py [--tokens 2048] [--vocabulary 49152] [--device cuda]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+
+import torch
+
+from rlsd.algorithms import chunked_logprobs
+
+
+def naive(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor) -> torch.Tensor:
+    return torch.log_softmax(head(hidden).float(), dim=-1).gather(-1, targets[:, None]).squeeze(-1)
+
+
+def chunked(hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor) -> torch.Tensor:
+    return chunked_logprobs(hidden, head, targets)[0]
+
+
+WAYS = {"naive": naive, "chunked": chunked}
+
+
+def peak(device: str) -> float:
+    """Highest memory so far, in MiB."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def one(way: str, arguments: argparse.Namespace) -> None:
+    """Print by how many MiB the peak grew, and the loss."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    head = torch.nn.Linear(arguments.width, arguments.vocabulary, bias=False, device=arguments.device)
+    hidden = torch.randn(arguments.tokens, arguments.width, device=arguments.device, requires_grad=True)
+    targets = torch.randint(arguments.vocabulary, (arguments.tokens,), device=arguments.device)
+    warm = WAYS[way](hidden[:2], head, targets[:2]).sum()  # what is loaded on first use is not the loss's
+    warm.backward()
+    head.zero_grad()
+    before = peak(arguments.device)
+    loss = WAYS[way](hidden, head, targets).sum()
+    loss.backward()
+    assert hidden.grad is not None
+    size = float(hidden.grad.norm())
+    print(json.dumps({"mib": peak(arguments.device) - before, "loss": float(loss), "gradient": size}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=2048)
+    parser.add_argument("--vocabulary", type=int, default=49_152)
+    parser.add_argument("--width", type=int, default=576)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--way", choices=list(WAYS), help="measure this one only, in this process")
+    arguments = parser.parse_args()
+    if arguments.way:
+        one(arguments.way, arguments)
+        return
+    found = {}
+    for way in WAYS:
+        done = subprocess.run([sys.executable, *sys.argv, "--way", way], check=True, capture_output=True, text=True)
+        found[way] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{way}: {found[way]['mib']:.0f} MiB", flush=True)
+    naive_, chunked_ = found["naive"], found["chunked"]
+    told = {
+        "chunked_over_naive": round(chunked_["mib"] / naive_["mib"], 4),
+        "naive_mib": round(naive_["mib"]),
+        "chunked_mib": round(chunked_["mib"]),
+        "loss_difference_a_token": abs(chunked_["loss"] - naive_["loss"]) / arguments.tokens,
+        "gradient_difference": abs(chunked_["gradient"] / naive_["gradient"] - 1.0),
+        "tokens": arguments.tokens,
+        "vocabulary": arguments.vocabulary,
+        "device": arguments.device,
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

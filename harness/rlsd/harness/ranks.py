@@ -1,0 +1,144 @@
+"""The processes of a run: who am I, who else is there, what belongs to whom.
+
+Every process plays its share of the groups; then all know all groups, so that advantages, the normaliser and the order
+of mini-batches are those of one process. Log-probs and gradients are computed by the trajectory's owner alone.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from torch import Tensor
+
+from rlsd.envs.errors import RlsdError
+
+T = TypeVar("T")
+LOST = ("peer", "connection", "gloo", "nccl", "timed out", "broken pipe", "socket")
+"""Words by which the back-ends say that another process is gone."""
+
+
+class RanksError(RlsdError):
+    """The processes of a run are not those that were asked for, or one of them is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """This process among `world`."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def main(self) -> bool:
+        """The process that writes files and talks."""
+        return self.rank == 0
+
+    def share(self, count: int) -> list[int]:
+        """Numbers below `count` that are this process's: every `world`-th."""
+        return list(range(self.rank, count, self.world))
+
+    def balanced(self, costs: Sequence[float]) -> set[int]:
+        """Numbers that are this process's so that all have about the same cost; the same split on every process."""
+        load, owned = [0.0] * self.world, [set[int]() for _ in range(self.world)]
+        for i in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+            least = min(range(self.world), key=lambda r: (load[r], r))
+            load[least] += costs[i]
+            owned[least].add(i)
+        return owned[self.rank]
+
+    def gather(self, value: T) -> list[T]:
+        """Everybody's value, in the order of ranks, on every process."""
+        if self.world == 1:
+            return [value]
+        out: list[Any] = [None] * self.world
+        with lost_peer():
+            dist.all_gather_object(out, value)
+        return out
+
+    def interleaved(self, values: Sequence[T]) -> list[T]:
+        """What `share` split, put together again in the old order, on every process."""
+        lists = self.gather(list(values))
+        return [lists[i % self.world][i // self.world] for i in range(sum(len(found) for found in lists))]
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, on the device the tensor came from."""
+        if self.world == 1:
+            return tensor
+        moved = tensor.to(self.device, copy=True)
+        with lost_peer():
+            dist.all_reduce(moved)
+        return moved.to(tensor.device)
+
+    def known(self, values: Tensor) -> Tensor:
+        """(M,) values of which each process knows its own and has NaN elsewhere: all of them on every process."""
+        if self.world == 1:
+            return values
+        held = ~values.isnan()
+        total = self.sum(torch.stack([torch.where(held, values, 0.0).double(), held.double()]))
+        return torch.where(total[1] > 0, total[0], float("nan")).to(values.dtype)
+
+    def most(self, count: int) -> int:
+        """The largest count of all processes."""
+        return max(self.gather(count))
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.world > 1:
+            with lost_peer():
+                dist.barrier()
+
+    def close(self) -> None:
+        """Leave the group; the processes end without a complaint."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def open_ranks(device: str, *, processes: int | None, timeout_s: float) -> Ranks:
+    """Join the processes `torchrun` started, through Accelerate; alone, if it started none.
+
+    Raises:
+        RanksError: fewer or more processes than expected. Several launch commands start one process, or two that do
+            not know each other, and exit with 0 (`accelerate launch --cpu --num_processes 2`); this is where it ends.
+    """
+    told = int(os.environ.get("WORLD_SIZE", "1"))
+    wait = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_s))
+    accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[wait])
+    world = accelerator.num_processes
+    if world != told or (world > 1 and dist.get_world_size() != world):
+        raise RanksError(f"{told} processes were started but {world} found each other; start them with torchrun")
+    if processes is not None and processes != world:
+        raise RanksError(
+            f"learner.processes is {processes}, but {world} run together; start with "
+            f"`torchrun --nproc_per_node {processes} -m -- rlsd train …` (accelerate launch --cpu starts only one)"
+        )
+    return Ranks(rank=accelerator.process_index, world=world, device=accelerator.device)
+
+
+@contextmanager
+def lost_peer() -> Iterator[None]:
+    """Turn the back-end's complaint about a lost process into one line that says what to do.
+
+    Raises:
+        RanksError: another process is gone.
+    """
+    try:
+        yield
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        text = " ".join(str(error).split())
+        if dist.is_initialized() and any(word in text.lower() for word in LOST):
+            raise RanksError(
+                "another process of this run is gone, so this one stops; the last checkpoint is whole: start the same "
+                f"command again ({text[:160]})"
+            ) from error
+        raise

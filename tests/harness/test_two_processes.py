@@ -1,0 +1,164 @@
+"""Two processes on CPU, started by torchrun, against one: the same run, and each goes on where the other stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from rlsd.harness import checkpoint
+from rlsd.harness.config import parse_config
+from rlsd.harness.faults import VARIABLE
+from rlsd.harness.train import train
+
+ROOT = Path(__file__).parents[2]
+CONFIG: dict[str, Any] = {
+    "iterations": 3,
+    "algorithm": "rlsd",
+    "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
+    "model": {"tiny": {"layers": 2, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
+    "agent": {"style": "compact", "memory": "full", "max_new_tokens": 5},
+    "rollout": {"tasks": 3, "siblings": 2},
+    "hindsight": {"max_tokens": 120, "max_items": 2},
+    "learner": {"lr": 1e-3, "micro_tokens": 1024, "minibatches": 2},
+    "eval": {"every": 3, "at_start": True, "episodes": 3, "temperature": 1.0},
+    "reward": "tests.plain_worlds:odd_tokens",
+    "checkpoint_every": 1,
+    "keep_checkpoints": 9,
+    "save_rollouts_every": 1,
+    "tensorboard": False,
+    "threads": 1,
+}
+
+
+def changed(**learner: Any) -> dict[str, Any]:
+    return {**CONFIG, "learner": {**CONFIG["learner"], **learner}}
+
+
+def together(folder: Path, config: dict[str, Any], *, kill_at: str | None = None) -> subprocess.CompletedProcess[str]:
+    """`rlsd train` in two processes, as the README starts it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.yaml").write_text(yaml.safe_dump(config))
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    env.pop(VARIABLE, None)
+    if kill_at is not None:
+        env[VARIABLE] = kill_at
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launch, "-m", "--", "rlsd", "train", str(folder / "run.yaml"), "--run", str(folder / "run"), "--quiet"]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1500, check=False)
+
+
+def alone(folder: Path, config: dict[str, Any]) -> Path:
+    train(parse_config(config), folder)
+    return folder
+
+
+def records(run: Path, kind: str = "train") -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [r for r in found if r["kind"] == kind]
+
+
+def assert_same_run(run: Path, other: Path, *, steps: int) -> None:
+    """Same episodes, same updates: counts exactly, loss and gradient norm to 1e-4."""
+    mine, theirs = records(run)[:steps], records(other)[:steps]
+    assert [r["step"] for r in mine] == [r["step"] for r in theirs] == list(range(steps))
+    for a, b in zip(mine, theirs):
+        for name in ("episodes", "tokens", "returns", "updates", "trained_tokens", "decoded_tokens", "hints"):
+            assert a[name] == pytest.approx(b[name]), name
+        for name in ("loss", "grad_norm"):
+            assert a[name] == pytest.approx(b[name], abs=1e-4, rel=1e-4), name
+        assert a["credit"] == pytest.approx(b["credit"], abs=1e-4)
+    assert records(run, "eval")[0]["success"] == records(other, "eval")[0]["success"]
+
+
+def assert_same_weights(run: Path, other: Path, step: int) -> None:
+    mine, _ = checkpoint.load(run / "checkpoints" / f"step-{step:06d}")
+    theirs, _ = checkpoint.load(other / "checkpoints" / f"step-{step:06d}")
+    assert set(mine["model"]) == set(theirs["model"])
+    assert set(mine["optimizer"]) == set(theirs["optimizer"])
+    for name in mine["model"]:
+        torch.testing.assert_close(mine["model"][name], theirs["model"][name], atol=1e-4, rtol=0)
+
+
+def test_two_processes_are_one_run_and_a_lost_one_loses_nothing(tmp_path: Path) -> None:
+    """The second process is killed in the third iteration; one process ends the run as if it had played it all."""
+    done = together(tmp_path / "two", changed(processes=2), kill_at="mid-update:5@1")
+    run = tmp_path / "two" / "run"
+    assert done.returncode != 0
+    assert "RanksError: another process of this run is gone" in done.stderr, done.stderr[-3000:]
+    one = alone(tmp_path / "one", CONFIG)
+    assert_same_run(run, one, steps=2)
+    names = {p.name for p in (run / "checkpoints" / "step-000002").iterdir()}
+    assert {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "state.json"} <= names
+    assert not any(p.suffix not in (".safetensors", ".json") for p in (run / "checkpoints" / "step-000002").iterdir())
+    assert_same_weights(run, one, 2)
+    alone(run, CONFIG)  # goes on with one process
+    assert_same_run(run, one, steps=3)
+    assert_same_weights(run, one, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "learner",
+    [
+        {"wrapper": "fsdp2"},
+        {"wrapper": "fsdp2", "gradient_checkpointing": True, "micro_tokens": 256},
+        {"wrapper": "fsdp2", "cpu_offload": True},
+        {"wrapper": "ddp", "gradient_checkpointing": True, "packing": True},
+    ],
+    ids=["fsdp2", "fsdp2-recompute", "fsdp2-offload", "ddp-recompute-packed"],
+)
+def test_every_wrapper_gives_the_same_run(tmp_path: Path, learner: dict[str, Any]) -> None:
+    """Begun by one process, ended by two."""
+    one = alone(tmp_path / "one", CONFIG)
+    begun = tmp_path / "two" / "run"
+    alone(begun, {**CONFIG, "iterations": 1})
+    kept = {k: v for k, v in learner.items() if k not in ("packing", "micro_tokens")}
+    done = together(tmp_path / "two", changed(processes=2, **kept))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_same_run(begun, one, steps=3)
+    assert_same_weights(begun, one, 3)
+    whole = together(tmp_path / "whole", changed(processes=2, **learner))
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    assert_same_run(tmp_path / "whole" / "run", one, steps=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        {"name": "rlsd", "teacher": {"weights": "ema", "tau": 0.3}, "loss": {"kl_coef": 0.1}},
+        {"name": "opsd", "contexts": ["plan"]},
+        "sft",
+    ],
+    ids=["ema-kl", "full-vocabulary", "sft"],
+)
+@pytest.mark.parametrize("wrapper", ["ddp", "fsdp2"])
+def test_other_methods_on_two_processes(tmp_path: Path, algorithm: Any, wrapper: str) -> None:
+    config = {**CONFIG, "algorithm": algorithm}
+    if algorithm == "sft":
+        config = {**{k: v for k, v in config.items() if k != "reward"}, "sft": {"only_success": False}}
+    one = alone(tmp_path / "one", config)
+    done = together(tmp_path / "two", {**config, "learner": {**config["learner"], "processes": 2, "wrapper": wrapper}})
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = tmp_path / "two" / "run"
+    for a, b in zip(records(run), records(one)):
+        for name in ("loss", "grad_norm", "tokens"):
+            assert a[name] == pytest.approx(b[name], abs=1e-4, rel=1e-4), name
+    assert_same_weights(run, one, 3)
+
+
+def test_one_process_where_two_were_expected_is_refused(tmp_path: Path) -> None:
+    """What `accelerate launch --cpu --num_processes 2` comes to."""
+    from rlsd.harness.ranks import RanksError
+
+    with pytest.raises(RanksError, match=r"learner\.processes is 2, but 1 run together.*torchrun"):
+        train(parse_config(changed(processes=2)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ from rlsd.algorithms import (
     base_advantage,
     credit,
     token_weights,
+    turns_that_matter,
 )
 from rlsd.algorithms.toy import toy_batch
 
@@ -218,3 +219,22 @@ def test_advantages_of_a_group_sum_to_zero(recipe: Recipe, method: str) -> None:
     first = turns[batch.position == 0]
     for group in set(recipe.group):
         assert first[batch.group == group].sum().item() == pytest.approx(0.0, abs=1e-9)
+
+
+@quick
+@given(
+    recipe=recipes(),
+    level=st.sampled_from(LEVELS),
+    side=st.sampled_from(["both", "positive", "negative", "success"]),
+    method=st.sampled_from(["grpo", "gigpo"]),
+)
+def test_hindsight_of_turns_that_do_not_matter_need_not_be_read(
+    recipe: Recipe, level: str, side: str, method: str
+) -> None:
+    batch = recipe.batch()
+    settings_ = CreditConfig(level=level, side=side, lam=0.5)  # type: ignore[arg-type]
+    base = base_advantage(batch, AdvantageConfig(method=method))  # type: ignore[arg-type]
+    read = batch.hinted & turns_that_matter(batch, base, settings_)[batch.turn]
+    less = replace(batch, hinted=read, teacher_logp=torch.where(read, batch.teacher_logp, batch.student_logp))
+    want, found = (credit(b, base, settings_, step=0).advantage for b in (batch, less))
+    torch.testing.assert_close(found, want, atol=1e-6, rtol=0)

@@ -17,7 +17,7 @@ from rlsd.algorithms.config import (
     needs_reference,
     needs_teacher,
 )
-from rlsd.algorithms.credit import credit
+from rlsd.algorithms.credit import credit, turns_that_matter
 from rlsd.algorithms.credit_config import CreditConfig
 from rlsd.algorithms.distill import DistillConfig, distill_loss
 from rlsd.algorithms.divergence import DIVERGENCES, chunked_divergence, divergence
@@ -77,4 +77,5 @@ __all__ = [
     "sampler_weight",
     "token_loss",
     "token_weights",
+    "turns_that_matter",
 ]

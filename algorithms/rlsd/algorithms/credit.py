@@ -54,6 +54,29 @@ def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) 
     )
 
 
+def turns_that_matter(batch: TokenBatch, base: Tensor, config: CreditConfig) -> Tensor:
+    """Return (K,) bool: turns whose hindsight can change any final advantage, given `base` (K,).
+
+    A turn without an advantage, or on the side that keeps m = 1, needs no teacher. Where a trajectory shares its
+    evidence, one turn that matters makes all of its turns matter; `belief` pools further, so there all do.
+    """
+    if config.method == "none":
+        return torch.zeros_like(base, dtype=torch.bool)
+    if config.method == "belief":
+        return torch.ones_like(base, dtype=torch.bool)
+    matters = base != 0
+    if config.side == "positive":
+        matters = base > 0
+    elif config.side == "negative":
+        matters = base < 0
+    elif config.side == "success":
+        matters = matters & batch.success[batch.trajectory]
+    if config.level == "trajectory" or config.mean_one == "trajectory":
+        some = segment_count(batch.trajectory, batch.group.shape[0], matters) > 0
+        return some[batch.trajectory]
+    return matters
+
+
 def _on_side(batch: TokenBatch, advantage: Tensor, side: str) -> Tensor:
     """Return (M,) bool: tokens whose weight may leave 1."""
     if side == "positive":

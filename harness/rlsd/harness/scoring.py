@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rlsd.algorithms import TokenBatch, base_advantage, needs_divergence, needs_teacher
+from rlsd.algorithms import TokenBatch, base_advantage, needs_divergence, needs_teacher, turns_that_matter
 from rlsd.harness.batch import flatten, token_batch, with_teacher
 from rlsd.harness.forward import plain
 from rlsd.harness.hints import Hints
@@ -61,6 +61,7 @@ def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
     skip = _unscored(parts, trajectories, idle, step) | foreign
     total = len(batch.turn)
     hints = parts.hinter.build(groups, skip=idle | foreign) if needs_teacher(algorithm, step) else Hints()
+    hints = _needed(parts, batch, hints, step)
     wants_hidden = needs_divergence(algorithm, step)
     teacher_hidden = None
     if parts.teacher.kind == "live" and not wants_hidden and config.learner.share and _turn_only(ranks, hints):
@@ -176,6 +177,23 @@ def _idle(parts: Parts, batch: TokenBatch, step: int) -> set[int]:
         return set()
     base = base_advantage(batch, algorithm.advantage)
     return set(range(len(batch.group))) - set(batch.trajectory[base != 0].tolist())
+
+
+def _needed(parts: Parts, batch: TokenBatch, hints: Hints, step: int) -> Hints:
+    """The hindsight that can change an advantage or a loss; the rest is counted as `unneeded`."""
+    algorithm = parts.config.algorithm
+    if not hints.insertions or algorithm.loss.distill.active(step):
+        return hints
+    matters = turns_that_matter(batch, base_advantage(batch, algorithm.advantage), algorithm.credit)
+    number, position = batch.trajectory.tolist(), batch.position.tolist()
+    needed = {place for place, yes in zip(zip(number, position), matters.tolist()) if yes}
+    kept = {place: hint for place, hint in hints.insertions.items() if place in needed}
+    dropped = len(hints.insertions) - len(kept)
+    return Hints(
+        insertions=kept,
+        texts={place: hints.texts[place] for place in kept},
+        counts={**hints.counts, "given": hints.counts["given"] - dropped, "unneeded": dropped},
+    )
 
 
 def _behind(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from rlsd.harness import checkpoint
 from rlsd.harness.checkpoint import CheckpointError
@@ -153,3 +155,28 @@ def test_best_weights_survive_a_kill_between_the_two_renames(tmp_path: Path) -> 
     run.close()
     assert (tmp_path / "best" / "w").read_text() == "old"
     assert not old.exists()
+
+
+def shards(folder: Path, pieces: list[tuple[int, torch.Tensor]], total: int) -> None:
+    """A checkpoint as two processes with sharded weights write it."""
+    folder.mkdir()
+    for i, (start, piece) in enumerate(pieces):
+        rows = {"rows": json.dumps({"w": (start, total)})}
+        save_file({"w": piece}, folder / f"model-{i + 1:05d}-of-{len(pieces):05d}.safetensors", rows)
+    (folder / "state.json").write_text("{}")
+    found = {
+        p.name: {"bytes": p.stat().st_size, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()}
+        for p in folder.iterdir()
+    }
+    (folder / checkpoint.MANIFEST).write_text(json.dumps(found))
+
+
+def test_rows_of_many_processes_are_one_tensor_again(tmp_path: Path) -> None:
+    whole = torch.arange(15.0).reshape(5, 3)
+    shards(tmp_path / "a", [(0, whole[:2]), (2, whole[2:4]), (4, whole[4:])], 5)
+    tensors, _ = checkpoint.load(tmp_path / "a")
+    assert list(tensors) == ["model"]
+    assert torch.equal(tensors["model"]["w"], whole)
+    shards(tmp_path / "b", [(0, whole[:2]), (4, whole[4:])], 5)
+    with pytest.raises(CheckpointError, match="only a part of w"):
+        checkpoint.load(tmp_path / "b")[0]["model"]["w"]

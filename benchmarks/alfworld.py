@@ -150,7 +150,7 @@ def open_many(games: str, split: str, backend: str, count: int) -> int:
         import textworld.envs  # noqa: F401  # pyright: ignore[reportMissingImports]
         from alfworld.agents.environment import alfred_tw_env  # noqa: F401  # pyright: ignore[reportMissingImports]
     before, start = memory_mib(), time.perf_counter()
-    envs = []
+    envs, opened = [], set[str]()
     for n in range(count):
         env = gymnasium.make(ID, games=games, split=split, backend=backend)
         tasks = env.get_wrapper_attr("tasks")()
@@ -158,8 +158,14 @@ def open_many(games: str, split: str, backend: str, count: int) -> int:
         for command in ("look", "inventory", "help"):
             env.step(command)
         envs.append(env)
+        opened.add(tasks[n % len(tasks)].task_id)
     seconds = time.perf_counter() - start
-    figures = {"envs": len(envs), "mib": round(memory_mib() - before, 1), "process_mib": round(memory_mib(), 1)}
+    figures = {
+        "envs": len(envs),
+        "games": len(opened),
+        "mib": round(memory_mib() - before, 1),
+        "process_mib": round(memory_mib(), 1),
+    }
     print(json.dumps({**figures, "s": round(seconds, 1)}))
     return 0
 

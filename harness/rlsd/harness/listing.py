@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlsd.algorithms import METHODS
-from rlsd.envs.alfworld.library import PRESETS, REAL_SPLITS
+from rlsd.envs.alfworld.library import PRESETS, PUBLISHED, REAL_SPLITS
 from rlsd.envs.core import Panel
 from rlsd.envs.errors import RlsdError
 from rlsd.envs.registry import known, make
@@ -48,7 +48,17 @@ def _panel(env_id: str, kwargs: dict[str, str], hashes: bool) -> tuple[str, str]
         env.close()
     except RlsdError as error:
         return "-", f"missing: {error}"
-    return str(len(tasks)), digest
+    return str(len(tasks)), digest if env_id != "rlsd/ALFWorld-v0" else _against_published(kwargs, len(tasks), digest)
+
+
+def _against_published(kwargs: dict[str, str], count: int, digest: str) -> str:
+    """The digest, with a remark where the data here are not the published panel."""
+    games, published = PUBLISHED.get(kwargs["split"], (count, "")) if kwargs.get("games") == "real" else (count, "")
+    if count != games:
+        return f"{digest} part of the release: {count} of {games} games".strip()
+    if digest and published and digest != published:
+        return f"{digest} differs from the published panel {published}"
+    return digest
 
 
 def method_rows() -> list[list[str]]:

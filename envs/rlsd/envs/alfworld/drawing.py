@@ -5,6 +5,7 @@ Whatever the goal needs is put in first; the rest follows the frequencies of the
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -48,7 +49,8 @@ def draw_layout(rng: random.Random, task_type: str, config: WorldConfig) -> Layo
     room = _weighted(rng, ROOMS[task_type])
     thing = rng.choice(sorted(_goals(task_type, room)))
     target = rng.choice(_goals(task_type, room)[thing])
-    stock = things()[room]
+    rooms = _rooms(rng, room, config.rooms)
+    stock = _stocked(rooms)
     barred = {target} if task_type in (_SIMPLE, _TWO) else frozenset[str]()
     home = _home(rng, stock[thing], None, barred, config)
     needed = {home, target}
@@ -56,7 +58,7 @@ def draw_layout(rng: random.Random, task_type: str, config: WorldConfig) -> Layo
         needed = {home, _home(rng, stock[target], None, frozenset(), config)}
     elif task_type in _TREATMENTS:
         needed.add(APPLIANCES[_TREATMENTS[task_type][0]])
-    counts = _furnish(rng, fixtures()[room], sorted(needed), config.receptacles)
+    counts = _furnish(rng, _furniture(rooms), sorted(needed), config.receptacles)
     receptacles = tuple(kind for kind in sorted(counts) for _ in range(counts[kind]))
     where: dict[str, list[int]] = {}
     for r, kind in enumerate(receptacles):
@@ -83,6 +85,51 @@ def draw_layout(rng: random.Random, task_type: str, config: WorldConfig) -> Layo
         objects=objects,
         inside=inside,
     )
+
+
+def _rooms(rng: random.Random, first: str, bounds: tuple[int, int]) -> tuple[str, ...]:
+    """The room of the goal and, where the world has more, others of other kinds."""
+    if bounds == (1, 1):
+        return (first,)  # nothing is drawn: games of one room are as they were before there could be more
+    others = sorted(set(things()) - {first})
+    return (first, *rng.sample(others, rng.randint(*bounds) - 1))
+
+
+@lru_cache(maxsize=64)
+def _furniture(rooms: tuple[str, ...]) -> dict[str, Fixture]:
+    """Receptacle type → how often it stands in these rooms together."""
+    if len(rooms) == 1:
+        return fixtures()[rooms[0]]
+    joint: dict[str, Fixture] = {}
+    for kind in sorted({kind for room in rooms for kind in fixtures()[room]}):
+        found = [fixtures()[room][kind] for room in rooms if kind in fixtures()[room]]
+        presence, mean = _joint(found)
+        joint[kind] = Fixture(kind=kind, presence=presence, mean=mean, most=sum(f.most for f in found))
+    return joint
+
+
+@lru_cache(maxsize=64)
+def _stocked(rooms: tuple[str, ...]) -> dict[str, Thing]:
+    """Object type → how often it lies in these rooms together, and where."""
+    if len(rooms) == 1:
+        return things()[rooms[0]]
+    joint: dict[str, Thing] = {}
+    for kind in sorted({kind for room in rooms for kind in things()[room]}):
+        found = [things()[room][kind] for room in rooms if kind in things()[room]]
+        presence, mean = _joint(found)
+        homes: Counter[str] = Counter()
+        for thing in found:
+            homes.update({home: round(w * 10 * thing.presence * thing.mean) + 1 for home, w in thing.homes.items()})
+        joint[kind] = Thing(
+            kind=kind, presence=presence, mean=mean, most=sum(f.most for f in found), homes=dict(sorted(homes.items()))
+        )
+    return joint
+
+
+def _joint(found: Sequence[Fixture | Thing]) -> tuple[float, float]:
+    """Chance that any is there, and the mean number where one is."""
+    presence = 1 - math.prod(1 - f.presence for f in found)
+    return presence, sum(f.presence * f.mean for f in found) / presence
 
 
 @lru_cache(maxsize=64)

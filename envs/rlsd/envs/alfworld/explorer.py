@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import random
 import re
+from functools import lru_cache
 from typing import Literal
 
 from rlsd.envs.alfworld.habits import HABITS, USUAL
+from rlsd.envs.alfworld.vocabulary import can_contain
 from rlsd.envs.alfworld.wish import read_wish
 from rlsd.envs.errors import EnvError, closest
 
@@ -33,7 +35,7 @@ class Explorer:
     Args:
         seed: for order "random"; the same seed gives the same choices.
         order: "listed" searches as the first observation lists, "random" in a seeded order, "likely" by where
-            such a thing usually is (a fixed table).
+            such a thing usually is (a fixed table), places that cannot hold it last.
 
     Raises:
         EnvError: an unknown order.
@@ -258,8 +260,21 @@ class Explorer:
         places = [p for p in self._listed if p not in self._seen]
         if self.order != "likely":
             return places
-        rank = HABITS.get(kinds[0], ()) + USUAL
-        return sorted(places, key=lambda p: rank.index(_kind(p)) if _kind(p) in rank else len(rank))
+        rank, holders = HABITS.get(kinds[0], ()) + USUAL, _holders(kinds[0])
+
+        def order(place: str) -> tuple[bool, int]:
+            kind = _kind(place)
+            return bool(holders) and kind not in holders, rank.index(kind) if kind in rank else len(rank)
+
+        return sorted(places, key=order)
+
+
+@lru_cache(maxsize=256)
+def _holders(thing: str) -> frozenset[str]:
+    """Receptacle types that such a thing can lie in; none for what is never put anywhere."""
+    return frozenset(
+        holder.lower() for holder, things in can_contain().items() if thing in {kind.lower() for kind in things}
+    )
 
 
 def _kind(name: str) -> str:

@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from rlsd.envs.alfworld.difficulty import difficulty
 from rlsd.envs.alfworld.drawing import draw_layout
 from rlsd.envs.alfworld.game import Game
 from rlsd.envs.alfworld.knobs import CONTENT_PARTS, TASK_TYPES, WorldConfig
@@ -19,7 +20,7 @@ __all__ = ["GENERATOR_VERSION", "SENTENCES", "TASK_TYPES", "GeneratedGame", "Wor
 
 GENERATOR_VERSION = 1
 """Raised whenever the same seed and knobs would give another game."""
-_ATTEMPTS = 1000
+_ATTEMPTS = 4000
 """One in eight worlds is of a class of content; nearly all of those keep within a sensible horizon."""
 
 SENTENCES = {
@@ -91,7 +92,9 @@ def generate(seed: int, config: WorldConfig) -> GeneratedGame:
         problem, task = _write(rng, layout, seed)
         game = Game.parse(problem, task=task, task_type=task_type, source=f"generated game {seed}")
         walkthrough = plan(World(game))
-        if walkthrough and len(walkthrough) <= config.horizon:
+        if not walkthrough or len(walkthrough) > config.horizon:
+            continue
+        if config.difficulty[0] <= difficulty(game, len(walkthrough)) < config.difficulty[1]:
             return GeneratedGame(
                 seed=seed,
                 config=config,
@@ -102,8 +105,8 @@ def generate(seed: int, config: WorldConfig) -> GeneratedGame:
                 content=content,
             )
     raise EnvError(
-        f"no {task_type} world within horizon={config.horizon} in {_ATTEMPTS} attempts; raise horizon or "
-        "widen the other knobs"
+        f"no {task_type} world within horizon={config.horizon} and difficulty={config.difficulty} in {_ATTEMPTS} "
+        "attempts; raise horizon or widen the other knobs"
     )
 
 

@@ -17,6 +17,8 @@ TASK_TYPES = (
     "pick_two_obj_and_place",
 )
 """The published six, in the order in which seeds take them by turns."""
+ROOM_KINDS = 4
+"""Kitchen, living room, bedroom, bathroom."""
 CONTENT_PARTS = 8
 """All worlds fall into so many classes by content, for splits that cannot overlap."""
 
@@ -48,15 +50,26 @@ class WorldConfig:
     """The seed picks one by turns: seed 0 the first, seed 1 the second, …"""
     horizon: int = 12
     """Longest shortest plan allowed, in commands."""
+    rooms: tuple[int, int] = (1, 1)
+    """Fewest and most rooms, each of another kind, whose furniture and things make up the world. Every published
+    game is of one; a world of several needs larger `receptacles` and `objects` too."""
+    difficulty: tuple[int, int] = (0, 10_000)
+    """Keep worlds whose `difficulty` in commands lies in this half-open range: a shortest plan
+    plus the search that finding things costs."""
     parts: tuple[int, int] = (0, CONTENT_PARTS)
     """Keep worlds whose content hash modulo 8 lies in this half-open range: configs with ranges that do not
     meet share no world, whatever their seeds."""
 
     def __post_init__(self) -> None:
-        for name, least in (("receptacles", 3), ("objects", 2), ("goal_objects", 1)):
+        limits = (("receptacles", 3), ("objects", 2), ("goal_objects", 1), ("rooms", 1), ("difficulty", 0))
+        for name, least in limits:
             low, high = getattr(self, name)
             if not least <= low <= high:
                 raise EnvError(f"{name}={low, high} must be (fewest, most) with {least} ≤ fewest ≤ most")
+        if self.rooms[1] > ROOM_KINDS:
+            raise EnvError(
+                f"rooms={self.rooms}: there are {ROOM_KINDS} kinds of room, and a world has one of each at most"
+            )
         for name in ("closed_share", "shared_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise EnvError(f"{name}={getattr(self, name)} must lie in [0, 1]")
@@ -75,7 +88,10 @@ class WorldConfig:
         return self.task_types[seed % len(self.task_types)]
 
     def to_json(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """All knobs; those that came later are left out at their default, since games are drawn from this text."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        later = {"rooms": [1, 1], "difficulty": [0, 10_000]}
+        return {k: v for k, v in values.items() if later.get(k) != v}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WorldConfig:

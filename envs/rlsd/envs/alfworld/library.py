@@ -15,6 +15,8 @@ from rlsd.envs.errors import DataError, EnvError, GameFileError, TaskError, clos
 
 ENV_ID = "rlsd/ALFWorld-v0"
 PRESETS = ("gen-tiny", "gen-easy", "gen-default", "gen-hard")
+LEVELS = tuple(f"gen-level-{n}" for n in range(1, 9))
+"""The generated curriculum, from easy to hard."""
 REAL_SPLITS = ("train", "valid_seen", "valid_unseen", "valid_train")
 TASK_TYPES = (
     "look_at_obj_in_light",
@@ -24,6 +26,13 @@ TASK_TYPES = (
     "pick_heat_then_place_in_recep",
     "pick_two_obj_and_place",
 )
+PUBLISHED = {
+    "train": (3553, "344c9ddbc6b2fcd8"),
+    "valid_seen": (140, "64bc1e81ace17d02"),
+    "valid_unseen": (134, "f6c3163221cb51f2"),
+    "valid_train": (200, "2248d7955d55b50d"),
+}
+"""Published split → number of games and digest of the panel (`Panel.of`), computed from the whole release."""
 _RELEASE = "json_2.1.1"
 _CACHED_GAMES = 1024
 
@@ -77,7 +86,7 @@ def open_library(games: str | Path | None, split: str) -> Library:
         DataError: "real" where no data is found, or a folder without games.
     """
     name = "gen-default" if games is None else str(games)
-    if name in PRESETS:
+    if name in PRESETS or name in LEVELS:
         return _preset_library(name, split)
     if name == "real":
         return _folder_library(str(_find_real(split)), split, split)
@@ -87,7 +96,7 @@ def open_library(games: str | Path | None, split: str) -> Library:
     if not path.is_dir():
         raise EnvError(
             f"games={name!r} is neither a preset, nor 'real', nor a game file or folder that exists"
-            + closest(name, (*PRESETS, "real"))
+            + closest(name, (*PRESETS, *LEVELS, "real"))
         )
     base = next((b for b in (path, path / _RELEASE) if (b / split).is_dir()), None)
     if base is not None:

@@ -89,12 +89,84 @@ PRESETS = MappingProxyType(
     }
 )
 
+_CORNER = WorldConfig(
+    receptacles=(4, 6), objects=(3, 6), goal_objects=(1, 2), closed_share=0.5, shared_share=0.0, prior_strength=2.0
+)
+_SMALL = replace(_CORNER, receptacles=(6, 16), objects=(6, 20))
+_LARGE = WorldConfig(receptacles=(24, 54), objects=(20, 64), goal_objects=(1, 2))
+_CROWDED = WorldConfig(receptacles=(30, 54), objects=(30, 64), goal_objects=(1, 2), prior_strength=0.5)
+_HOUSE = WorldConfig(rooms=(2, 3), receptacles=(45, 110), objects=(60, 140), horizon=14)
+
+
+def _level(config: WorldConfig, easiest: int, hardest: int, max_steps: int, about: str) -> Preset:
+    return Preset(config=replace(config, difficulty=(easiest, hardest)), max_steps=max_steps, about=about)
+
+
+LEVELS = MappingProxyType(
+    {
+        "gen-level-1": _level(_CORNER, 0, 11, 20, "a corner of a room"),
+        "gen-level-2": _level(_SMALL, 11, 14, 25, "a small room, a short search"),
+        "gen-level-3": _level(WorldConfig(receptacles=(8, 24), objects=(8, 30)), 14, 18, 40, "a room of middling size"),
+        "gen-level-4": _level(
+            WorldConfig(), 18, 23, 50, "between the middle and the upper quarter of the published games"
+        ),
+        "gen-level-5": _level(
+            WorldConfig(receptacles=(18, 54)), 23, 29, 50, "harder than three published games in four"
+        ),
+        "gen-level-6": _level(_LARGE, 29, 38, 50, "a large room, above most published games"),
+        "gen-level-7": _level(_CROWDED, 38, 52, 80, "crowded rooms where things lie in unusual places"),
+        "gen-level-8": _level(_HOUSE, 52, 90, 120, "two or three rooms, larger than any published game"),
+    }
+)
+"""The curriculum: eight families by rising `difficulty`, whose ranges meet but do not overlap. A level is a preset
+like any other, `games="gen-level-3"`, with the same three splits."""
+
 
 def preset(name: str) -> Preset:
     """Raises EnvError for an unknown name; names the closest one."""
-    if name not in PRESETS:
-        raise EnvError(f"unknown preset {name!r}{closest(name, PRESETS)}")
-    return PRESETS[name]
+    found = PRESETS.get(name) or LEVELS.get(name)
+    if found is None:
+        raise EnvError(f"unknown preset {name!r}{closest(name, (*PRESETS, *LEVELS))}")
+    return found
+
+
+FROZEN = MappingProxyType(
+    {
+        "gen-tiny/valid": "b7279a2e04860e90",
+        "gen-tiny/test": "81f0d49ad734a918",
+        "gen-easy/valid": "c5198b6fc3c05866",
+        "gen-easy/test": "211c11ce316669bb",
+        "gen-default/valid": "e9291232e6a9a22f",
+        "gen-default/test": "dde9d07aba9367e3",
+        "gen-hard/valid": "f1b39900ac968c5f",
+        "gen-hard/test": "bdb18173613fc573",
+        "gen-level-1/valid": "3144ec6cb9fabfa8",
+        "gen-level-1/test": "aef29b5ffc8eb176",
+        "gen-level-2/valid": "c1e9050f61dec588",
+        "gen-level-2/test": "68bc2f1cb8bfdf57",
+        "gen-level-3/valid": "8e8e018f0fadab5b",
+        "gen-level-3/test": "ab49c6650023ff25",
+        "gen-level-4/valid": "b177aacef50901a1",
+        "gen-level-4/test": "b78312e2a3607c46",
+        "gen-level-5/valid": "a3a153ebc7f4c58f",
+        "gen-level-5/test": "61f7b8c03ec6164c",
+        "gen-level-6/valid": "f5772ef6b2374257",
+        "gen-level-6/test": "f316a4e127a1c13c",
+        "gen-level-7/valid": "ad38aaad86e51660",
+        "gen-level-7/test": "d9a122357c5c79b1",
+        "gen-level-8/valid": "60d08822528cfaba",
+    }
+)
+"""Panel → its digest (`Panel.of` over the whole split). The games of these names never change."""
+FROZEN_TRAIN = MappingProxyType(
+    {
+        "gen-tiny": "6aff7bca2345d8bd",
+        "gen-easy": "a24f28242eb070fb",
+        "gen-default": "2f2ec269a0ce6a01",
+        "gen-hard": "971d476ec9ec5416",
+    }
+)
+"""Preset → digest of every hundredth training game: all 20,000 would take minutes."""
 
 
 def _split(split: str) -> Split:

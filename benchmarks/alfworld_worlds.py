@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Callable, Sequence
 
@@ -57,11 +58,12 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def column(name: str, most: int) -> dict[str, dict[str, float]]:
-    """Every measure over at most `most` games of a panel, evenly spaced."""
+    """Every measure over at most `most` games of a panel, the same ones in every run."""
     games, _, split = name.partition("/")
     library = open_library(games, split)
-    every = max(1, len(library.tasks) // most)
-    chosen = [library.game(task.task_id) for task in library.tasks[::every][:most]]
+    numbers = range(len(library.tasks))  # drawn, not every n-th: task types take turns in generated panels
+    picked = sorted(random.Random(0).sample(numbers, most)) if most < len(numbers) else numbers
+    chosen = [library.game(library.tasks[i].task_id) for i in picked]
     rows = {measure: spread([f(game) for game in chosen]) for measure, f in MEASURES.items()}
     for task_type in TASK_TYPES:
         plans = [_steps(game) for game in chosen if game.task_type == task_type]
@@ -84,7 +86,7 @@ def main() -> int:
         "gen-hard/test",
     ]
     parser.add_argument("--columns", nargs="+", default=default, help="panels, as games/split")
-    parser.add_argument("--most", type=int, default=240, help="games a column, evenly spaced over the panel")
+    parser.add_argument("--most", type=int, default=240, help="games a column, drawn from the panel")
     options = parser.parse_args()
     table = {name: column(name, options.most) for name in options.columns}
     print("| | " + " | ".join(options.columns) + " |")

@@ -234,7 +234,7 @@ def test_wrong_requests_are_refused() -> None:
     with pytest.raises(EnvError, match="seed"):
         generate(-1, TINY)
     with pytest.raises(EnvError, match="raise horizon"):
-        generate(5, replace(TINY, horizon=2))
+        generate(5, replace(TINY, horizon=2, parts=(0, 1)))
     with pytest.raises(EnvError, match="Did you mean 'gen-tiny'"):
         preset_tasks("gen-tny", "test")
     with pytest.raises(EnvError, match="valid_seen"):

@@ -1,6 +1,6 @@
 """Retrieval on real corpora: how many of a question's supporting paragraphs stand among the first k.
 
-    python benchmarks/searchqa_retrieval.py FOLDER [--encoder FOLDER] [--out results/searchqa]
+    python benchmarks/searchqa_retrieval.py FOLDER [--encoder FOLDER] [--sets hotpotqa,musique] [--out FOLDER]
 
 FOLDER holds hotpotqa_train.json and musique_train.json with their *_corpus.json (RLSD_DATA/searchqa). The question is
 the query, as it stands; each method sees title and text of every paragraph. bm25s and tantivy are compared where they
@@ -136,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--encoder", type=Path)
+    parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     encoder = None
@@ -144,7 +145,7 @@ def main() -> None:
 
         encoder = TextEncoder(EncoderSettings(folder=str(arguments.encoder)))
     result: dict[str, Any] = {}
-    for name in SETS:
+    for name in arguments.sets.split(","):
         questions = read_questions(arguments.folder / f"{name}_train.json")
         passages = list(read_corpus(arguments.folder / f"{name}_train_corpus.json"))
         result[name] = {"questions": len(questions), "paragraphs": len(passages)}

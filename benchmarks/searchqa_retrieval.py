@@ -5,7 +5,8 @@
 FOLDER holds hotpotqa_train.json and musique_train.json with their *_corpus.json (RLSD_DATA/searchqa). The question is
 the query, as it stands; each method sees title and text of every paragraph. bm25s and tantivy are compared where they
 are installed (`pip install bm25s PyStemmer tantivy`), dense and hybrid where an encoder is given. Times are of single
-queries, one after the other, in one thread; dense includes the encoding of the query.
+queries, one after the other, in one thread; dense includes the encoding of the query. On a busy machine the
+processor's time is the one to compare.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ Search = Callable[[str, int], list[int]]
 
 
 def measure(search: Search, questions: Sequence[Question], passages: Sequence[Passage]) -> dict[str, float]:
-    """Mean recall at each k, share of questions with all their paragraphs among the first 10, ms a query."""
+    """Mean recall at each k, share of questions with all their paragraphs among the first 10, ms a query by the clock
+    (median) and of the processor (mean)."""
     recall: dict[int, list[float]] = {k: [] for k in KS}
-    complete, seconds = [], []
+    complete, seconds, busy = [], [], 0.0
     for question in questions:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         found = search(question.text, max(KS))
         seconds.append(time.perf_counter() - began)
+        busy += time.process_time() - used
         for k in KS:
             met = [any(s.matches(passages[p]) for p in found[:k]) for s in question.support]
             recall[k].append(sum(met) / len(met))
@@ -48,7 +51,7 @@ def measure(search: Search, questions: Sequence[Question], passages: Sequence[Pa
         **figures,
         "all@10": round(statistics.mean(complete), 4),
         "ms_median": round(1000 * statistics.median(seconds), 3),
-        "ms_mean": round(1000 * statistics.mean(seconds), 3),
+        "cpu_ms": round(1000 * busy / len(questions), 3),
     }
 
 
@@ -153,9 +156,9 @@ def main() -> None:
             search(questions[0].text, max(KS))  # the first search of a process pays for what is made once
             result[name][method] = {**measure(search, questions, passages), "build_s": built}
             print(name, method, result[name][method], file=sys.stderr, flush=True)
-        ours = result[name]["bm25"]["ms_median"]
-        result[name]["ms_over_bm25"] = {
-            m: round(figures["ms_median"] / ours, 2) for m, figures in result[name].items() if isinstance(figures, dict)
+        ours = result[name]["bm25"]["cpu_ms"]
+        result[name]["cpu_over_bm25"] = {
+            m: round(figures["cpu_ms"] / ours, 2) for m, figures in result[name].items() if isinstance(figures, dict)
         }
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)

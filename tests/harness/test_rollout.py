@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.core import Action, ContextFull, EpisodeKey, FinishReason, History
+from rlsd.agents.core import Action, ContextFull, EpisodeKey, FinishReason, History, SampleRequest
 from rlsd.agents.hf_sampler import HFSampler
 from rlsd.agents.memory import FullHistory, LastTurns
 from rlsd.agents.models import tiny_policy
@@ -408,3 +408,125 @@ def test_whatever_a_threaded_environment_raises_is_data(error: Exception) -> Non
     with pytest.raises(RolloutError, match=type(error).__name__):
         play(Raising, retries=0, step_timeout_s=30.0)
     assert time.perf_counter() - started < 25
+
+
+# ---------------------------------------------------------------------- opening and closing
+
+
+class Stuck(FaultyThreaded):
+    """Hangs while it is opened or closed, as often as `left` says."""
+
+    def __init__(self, where: str, left: dict[str, int], release: threading.Event) -> None:
+        super().__init__("", {})
+        self.stuck_at, self.times, self.release = where, left, release
+        self.abandoned = False
+        self._wait("open")
+
+    def _wait(self, where: str) -> None:
+        if where == self.stuck_at and self.times.get(where, 0) > 0:
+            self.times[where] -= 1
+            self.release.wait(600)
+
+    def close(self) -> None:
+        self._wait("close")
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+
+def test_environment_that_hangs_while_it_is_opened_is_given_up() -> None:
+    left, release = {"open": 1}, threading.Event()
+    groups = play(lambda: Stuck("open", left, release), slots=2, retries=0, step_timeout_s=0.3)
+    release.set()
+    failed = [t for g in groups for t in g.failed]
+    assert [str(f.error and f.error.message) for f in failed] == ["no answer within 0.3 s"]
+    assert [f.error and f.error.boundary for f in failed] == ["env.reset"]
+    assert sum(len(g.trajectories) for g in groups) == 7
+
+
+def test_environment_that_hangs_while_it_is_closed_holds_nobody_up() -> None:
+    left, release, made = {"close": 2}, threading.Event(), []
+
+    def make() -> TextEnv:
+        made.append(Stuck("close", left, release))
+        return made[-1]
+
+    rollout = Rollout(make, WALK, RolloutSettings(slots=3, step_timeout_s=0.3))
+    rollout.groups(Plain().tasks(), 1, stream="train", iteration=0)
+    rollout.close()  # returns
+    assert sum(env.abandoned for env in made) == 2
+    release.set()
+
+
+def test_cheap_environments_are_opened_in_this_thread() -> None:
+    """All but the first, of which nobody knows yet; so thousands of them cost no threads."""
+    threads: list[int] = []
+
+    def make() -> TextEnv:
+        threads.append(threading.get_ident())
+        return Plain()
+
+    play(make, slots=4)
+    assert threads[0] != threading.get_ident()
+    assert set(threads[1:]) == {threading.get_ident()}
+
+
+def test_usage_says_where_the_time_went() -> None:
+    class Slow(FaultyThreaded):
+        def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+            time.sleep(0.02)
+            return super().step(action)
+
+    rollout = Rollout(lambda: Slow("", {}), WALK, RolloutSettings(slots=2, step_timeout_s=30.0))
+    rollout.groups(Plain().tasks(), 1, stream="train", iteration=0)
+    rollout.close()
+    usage = rollout.usage
+    assert usage.slots == 2
+    assert usage.env_s >= 12 * 0.02, "four episodes of three steps"
+    assert usage.wall_s > 0
+    assert 0 <= usage.idle_share <= 1
+    assert usage.env_s + usage.agent_s <= usage.wall_s * usage.slots
+
+
+def test_eager_dispatch_while_episodes_come_and_go() -> None:
+    """Requests are served in a thread meanwhile: slots grow, are given back and taken again, and nothing mixes."""
+
+    class Uneven(FaultyThreaded):
+        def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+            time.sleep(0.003 * (hash((self.task.task_id, self.steps)) % 4))
+            return super().step(action)
+
+    plain = play(lambda: Faulty("", {}), policy_agent(), siblings=8, slots=32)
+    agent = policy_agent()
+    assert isinstance(agent.sampler, HFSampler)
+    agent.sampler.dispatch = "eager"
+    eager = play(lambda: Uneven("", {}), agent, siblings=8, slots=32, step_timeout_s=60.0)
+    assert actions(eager) == actions(plain)
+    found = (plain, eager)
+    logps = [[x for g in f for t in g.trajectories for turn in t.turns for x in turn.action.logps] for f in found]
+    assert logps[1] == pytest.approx(logps[0], abs=1e-4)
+    assert agent.sampler.decoded_tokens == sum(len(ids) for episode in actions(eager) for ids in episode)
+
+
+def test_weights_may_not_change_while_responses_are_generated() -> None:
+    agent = policy_agent()
+    sampler = agent.sampler
+    assert isinstance(sampler, HFSampler)
+
+    sampler.dispatch = "eager"
+
+    async def run() -> None:
+        key = EpisodeKey("train", 0, 0, 0)
+        sampler.join(key)
+        task = asyncio.ensure_future(
+            sampler.sample(SampleRequest(key=key, turn=0, prompt_ids=tuple(range(5, 15)), max_new_tokens=40))
+        )
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="refresh between rollouts"):
+            sampler.refresh(1)
+        assert len((await task).token_ids) > 0
+        sampler.refresh(1)
+        assert sampler.version == 1
+
+    asyncio.run(run())

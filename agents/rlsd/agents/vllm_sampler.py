@@ -25,7 +25,7 @@ from rlsd.agents.vllm_client import (
     VLLMServer,
     request_body,
 )
-from rlsd.agents.vllm_weights import WeightSync
+from rlsd.agents.vllm_weights import Weights
 
 BACK_OFF_S = 0.1
 """Pause before the first repetition; doubled each time."""
@@ -59,7 +59,7 @@ class VLLMSampler:
 
     def __init__(
         self,
-        weights: WeightSync,
+        weights: Weights,
         *,
         eos_ids: frozenset[int],
         temperature: float = 1.0,

@@ -13,6 +13,7 @@ from rlsd.agents.chat import ChatFormat
 from rlsd.agents.core import Agent
 from rlsd.agents.models import load_policy
 from rlsd.agents.scripted import EchoAgent, ExpertAgent, RandomAgent
+from rlsd.agents.seeding import derive
 from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import closest
 from rlsd.envs.registry import make
@@ -22,7 +23,7 @@ from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import RolloutSettings
 from rlsd.harness.rundir import load_run_config
 from rlsd.harness.sampling import make_sampler
-from rlsd.harness.setup import Parts, build, make_agent
+from rlsd.harness.setup import Parts, build, make_agent, memory_of
 from rlsd.harness.train import evaluate_parts
 
 SCRIPTED: dict[str, Callable[[int], Agent]] = {
@@ -119,7 +120,7 @@ def _agent_settings(overrides: tuple[str, ...]) -> AgentConfig:
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals or not name.startswith("agent."):
-            raise ConfigError(f"--set {override!r}: with --agent hf:FOLDER only agent.name=value can be set")
+            raise ConfigError(f"--set {override!r}: with --agent only agent.name=value can be set")
         values[name.removeprefix("agent.")] = read_value(text, f"--set {override!r}")
     try:
         return AgentConfig.model_validate(values)
@@ -135,6 +136,58 @@ def _agent(name: str, request: EvalRequest) -> Agent:
         config = RunConfig(model=ModelConfig(path=place), agent=settings)
         sampler = make_sampler(config, policy, temperature=request.temperature or 0.0, seed=request.seed)
         return make_agent(settings, ChatFormat(policy.tokenizer, sorted(policy.eos_ids)), sampler)
+    if kind == "vllm" and place:
+        return _served(place, request)
+    if kind == "openai" and place:
+        return _chatting(place, request)
     if name in SCRIPTED:
         return SCRIPTED[name](request.seed)
-    raise ConfigError(f"unknown agent {name!r}{closest(name, [*SCRIPTED, 'hf:FOLDER'])}")
+    known = [*SCRIPTED, "hf:FOLDER", "vllm:URL", "openai:URL#MODEL"]
+    raise ConfigError(f"unknown agent {name!r}{closest(name, known)}")
+
+
+def _served(place: str, request: EvalRequest) -> Agent:
+    """The base model of a vLLM server, with the weights it has; `URL#FOLDER` names its tokenizer's folder, where that
+    is not the path the server itself was started with."""
+    from rlsd.agents.vllm_client import VLLMServer
+    from rlsd.agents.vllm_sampler import VLLMSampler
+    from rlsd.agents.vllm_weights import AsItIs
+
+    url, _, folder = place.partition("#")
+    server = VLLMServer(url)
+    try:
+        base = server.models()[0]
+        folder = folder or str(base.get("root") or base["id"])
+        policy = load_policy(folder)
+    except Exception:
+        server.close()
+        raise
+    settings = _agent_settings(request.overrides)
+    context = min(settings.context or policy.context, policy.context, int(base.get("max_model_len") or policy.context))
+    sampler = VLLMSampler(
+        AsItIs(server, policy.tokenizer, context=context),
+        eos_ids=policy.eos_ids,
+        temperature=request.temperature or 0.0,
+        seed=derive(request.seed, "sampler"),
+        context=context,
+        patience_s=60.0,
+    )
+    sampler.connect()
+    return make_agent(settings, ChatFormat(policy.tokenizer, sorted(policy.eos_ids)), sampler)
+
+
+def _chatting(place: str, request: EvalRequest) -> Agent:
+    from rlsd.agents.openai_agent import ChatAgent
+
+    url, _, model = place.partition("#")
+    if not model:
+        raise ConfigError(f"--agent openai:{place}: name the model too, as in openai:{place}#MODEL")
+    settings = _agent_settings(request.overrides)
+    return ChatAgent(
+        url,
+        model,
+        memory=memory_of(settings),
+        max_new_tokens=settings.max_new_tokens,
+        temperature=request.temperature or 0.0,
+        seed=request.seed,
+    )

@@ -143,10 +143,11 @@ def make_hinter(config: RunConfig, format: ChatFormat, *, context: int) -> Hinte
 
 
 def make_agent(agent: AgentConfig, format: ChatFormat, sampler: Sampler) -> PolicyAgent:
-    memory: Memory = (
-        FullHistory(style=agent.style) if agent.memory == "full" else LastTurns(style=agent.style, keep=agent.keep)
-    )
-    return PolicyAgent(format=format, memory=memory, sampler=sampler, max_new_tokens=agent.max_new_tokens)
+    return PolicyAgent(format=format, memory=memory_of(agent), sampler=sampler, max_new_tokens=agent.max_new_tokens)
+
+
+def memory_of(agent: AgentConfig) -> Memory:
+    return FullHistory(style=agent.style) if agent.memory == "full" else LastTurns(style=agent.style, keep=agent.keep)
 
 
 def load_or_make(config: RunConfig, model_path: str | None = None) -> Policy:

@@ -1,0 +1,43 @@
+"""`rlsd serve policy`: the command it runs, and what it refuses."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlsd.harness.serve.guard import ServeError
+from rlsd.harness.serve.policy import Command, policy_command, run_policy
+
+MODEL = Path(__file__).parents[3] / "checkpoints" / "warm_tiny"
+
+
+def test_the_command_brings_every_route_that_training_needs() -> None:
+    command = policy_command(MODEL, host="127.0.0.1", port=8001, lora=True, python="py", more=("--dtype", "float32"))
+    shown = command.shown()
+    assert shown.startswith("VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 py -m vllm.")
+    for piece in ("--port 8001", "--enable-lora", "processed_logprobs", "--generation-config vllm", "--dtype float32"):
+        assert piece in shown
+    assert "LORA" not in policy_command(MODEL, host="127.0.0.1", port=1).shown()
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match=r"no config\.json"):
+        policy_command(tmp_path, host="127.0.0.1", port=1)
+    with pytest.raises(ServeError, match="token is needed"):
+        policy_command(MODEL, host="0.0.0.0", port=1)
+    assert policy_command(MODEL, host="0.0.0.0", port=1, more=("--api-key", "x")).words[-1] == "x"
+    with pytest.raises(ServeError, match="cannot run"):
+        run_policy(Command(words=(str(tmp_path / "nothing"),), variables={}))
+
+
+def test_python_without_vllm_and_a_server_that_fails(tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match="has no vLLM"):
+        run_policy(Command(words=(sys.executable, "-c", "pass"), variables={}))
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\nexit ${CODE}\n')
+    fake.chmod(0o755)
+    run_policy(Command(words=(str(fake), "-m", "x"), variables={"CODE": "0"}))
+    with pytest.raises(ServeError, match="exit code 3"):
+        run_policy(Command(words=(str(fake), "-m", "x"), variables={"CODE": "3"}))

@@ -1,0 +1,180 @@
+"""A live vLLM server (`make test-vllm`): new weights proven in its own log-probs, adapters, a restart mid-run.
+
+The Python that has vLLM is named by RLSD_VLLM_PYTHON, the model by RLSD_VLLM_MODEL (default models/smollm2).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlsd.agents.models import load_policy
+from rlsd.agents.vllm_client import VLLMServer
+from rlsd.agents.vllm_sampler import VLLMSampler
+from rlsd.agents.vllm_weights import PROBE
+from rlsd.harness.batch import token_count
+from rlsd.harness.config import RunConfig, parse_config
+from rlsd.harness.iteration import Iteration
+from rlsd.harness.metrics import read_metrics
+from rlsd.harness.progress import Progress
+from rlsd.harness.serve.policy import policy_command
+from rlsd.harness.setup import build
+from rlsd.harness.train import train
+from tests.plain_worlds import odd_tokens
+
+pytestmark = pytest.mark.vllm
+START_S = 1800.0
+"""vLLM's CPU build takes minutes to start, more on a busy machine."""
+
+
+class Live:
+    """A vLLM server in a process of its own."""
+
+    def __init__(self, python: str, model: Path, port: int, log: Path) -> None:
+        more = ("--max-model-len", "1024", "--max-lora-rank", "16")
+        variables: dict[str, str] = {}
+        if not torch.cuda.is_available():
+            more = (*more, "--dtype", "float32", "--enforce-eager")
+            variables = {
+                "VLLM_CPU_KVCACHE_SPACE": "1",
+                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+                "TORCHDYNAMO_DISABLE": "1",  # it would compile C++ for minutes at the first request
+                "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "1800",
+            }
+        command = policy_command(model, host="127.0.0.1", port=port, lora=True, python=python, more=more)
+        self._words = list(command.words)
+        self._variables = {**os.environ, **command.variables, **variables, "PYTHONPATH": ""}
+        self._log = log.open("ab")
+        self.server = VLLMServer(f"http://127.0.0.1:{port}", timeout_s=1800)
+        self.url = self.server.url
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self._words, env=self._variables, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    def wait(self) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + START_S
+        while not self.server.healthy():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"vLLM did not start; see {self._log.name}")
+            time.sleep(1)
+
+    def kill(self) -> None:
+        """SIGKILL for the server and all it started."""
+        if self.process is not None:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture(scope="module")
+def model() -> Path:
+    folder = Path(os.environ.get("RLSD_VLLM_MODEL", "models/smollm2"))
+    if not (folder / "config.json").is_file():
+        pytest.skip(f"needs a model in {folder}: rlsd fetch smollm2, or set RLSD_VLLM_MODEL")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="module")
+def live(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    python = os.environ.get("RLSD_VLLM_PYTHON")
+    if not python:
+        pytest.skip("needs RLSD_VLLM_PYTHON, a Python that has vLLM: make test-vllm sets it")
+    port = 8732 + os.getpid() % 1000
+    server = Live(python, model, port, tmp_path_factory.mktemp("vllm") / "server.log")
+    server.start()
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.kill()
+
+
+def config_of(model: Path, live: Live, **blocks: Any) -> RunConfig:
+    data: dict[str, Any] = {
+        "iterations": 2,
+        "algorithm": "rlsd",
+        "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 2}},
+        "model": {"path": str(model)},
+        "agent": {"style": "compact", "memory": "full", "max_new_tokens": 8, "context": 1024},
+        "rollout": {"tasks": 2, "siblings": 2},
+        "sampler": {"kind": "vllm", "urls": [live.url], "temperature": 1.2, "patience_s": START_S, "timeout_s": 1800},
+        "hindsight": {"max_tokens": 64, "max_items": 3},
+        "learner": {"lr": 1e-4},
+        "eval": {"every": 2, "episodes": 2, "at_start": False},
+        "reward": "tests.plain_worlds:odd_tokens",
+        "tensorboard": False,
+    }
+    for name, block in blocks.items():
+        data[name] = {**data[name], **block}
+    return parse_config(data)
+
+
+def base_again(model: Path, live: Live) -> None:
+    """Give the server the weights it started from; the test before may have left others."""
+    sampler = build(config_of(model, live)).sampler
+    sampler.connect()
+    sampler.refresh(0)
+    sampler.close()
+
+
+@pytest.mark.parametrize("kind", ["folder", "lora"])
+def test_training_changes_the_servers_own_log_probs(model: Path, live: Live, tmp_path: Path, kind: str) -> None:
+    base_again(model, live)
+    name = live.server.models()[0]["id"] if kind == "folder" else "rlsd-policy"
+    ids = load_policy(model).tokenizer.encode(PROBE, add_special_tokens=False)
+    before = live.server.prompt_logps(live.server.models()[0]["id"], ids)
+    lora = None if kind == "folder" else {"rank": 4, "alpha": 8}
+    result = train(config_of(model, live, model={"lora": lora}), tmp_path / "run")
+    after = live.server.prompt_logps(name, ids)
+    assert max(abs(a - b) for a, b in zip(before, after, strict=True)) > 1e-4
+    found = [r for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if r["kind"] == "train"]
+    assert [r["updates"] for r in found] == [1, 1]
+    for record in found:
+        print({k: record[k] for k in ("sampler_gap", "sampler_gap_mean", "wasted_tokens", "tokens", "timing")})
+        assert record["sampler_gap_mean"] < 1e-3, "float32 here and there"
+        assert record["wasted_tokens"] == 0
+    assert result["episodes"] == 2
+
+
+def test_server_killed_and_restarted_mid_rollout(model: Path, live: Live) -> None:
+    """It comes back with the weights it starts from, is sent the present ones, and every group is whole."""
+    base_again(model, live)
+    config = config_of(model, live, rollout={"tasks": 3, "siblings": 2, "slots": 2}, env={"kwargs": {"max_steps": 3}})
+    parts = build(config)
+    with torch.no_grad():
+        for weight in parts.policy.model.parameters():
+            weight += 1e-3 * torch.randn_like(weight)
+    sampler = parts.sampler
+    assert isinstance(sampler, VLLMSampler)
+    sampler.connect()
+    iteration = Iteration(parts, reward=odd_tokens, progress=Progress(quiet=True))
+
+    def interrupt() -> None:
+        while sampler.decoded_tokens < 20:
+            time.sleep(0.05)
+        live.kill()
+        live.start()
+
+    killer = threading.Thread(target=interrupt)
+    killer.start()
+    outcome = iteration.run(0)
+    killer.join()
+    iteration.close()
+    print({"repeated": sampler.repeated, **{k: v for k, v in outcome.metrics.items() if k.startswith("sampler")}})
+    assert sampler.repeated > 0, "the rollout was over before the server was killed"
+    assert outcome.metrics["episodes"] == 6
+    assert outcome.metrics["failed_episodes"] == 0
+    assert outcome.metrics["sampler_gap_mean"] < 1e-3, "nothing was sampled from the weights it started with"
+    assert token_count(list(outcome.trajectories)) == outcome.metrics["tokens"]

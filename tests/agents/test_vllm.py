@@ -310,7 +310,7 @@ def test_new_weights_reach_the_server(fake: Fake, kind: str) -> None:
     assert any(abs(a - b) > 1e-3 for a, b in zip(results[0].logps, logps(policy, results[0]), strict=True))
     assert server.cache_resets == 3
     folder = sampler.weights.folder
-    assert [p.name for p in folder.iterdir()] == ["v000002"], "one version is kept"
+    assert [p.name for p in folder.iterdir()] == ["rlsd-v000002"], "one version is kept"
     sampler.close()
     assert not folder.exists()
 

@@ -18,7 +18,8 @@ from rlsd.agents.vllm_fake import FakeVLLM
 from rlsd.envs.core import Task
 from rlsd.harness.ahead import Ahead
 from rlsd.harness.cli import main
-from rlsd.harness.config import SamplerConfig, parse_config
+from rlsd.harness.config import ConfigError, SamplerConfig, parse_config
+from rlsd.harness.evaluating import EvalRequest, run_eval
 from rlsd.harness.iteration import Iteration
 from rlsd.harness.metrics import read_metrics
 from rlsd.harness.progress import Progress
@@ -158,6 +159,17 @@ def test_rollouts_ahead_are_one_step_stale_and_repeat_bit_for_bit(folder: Path) 
     assert not torch.equal(plain, weights)
 
 
+def test_resumed_run_ahead_starts_from_the_checkpoints_weights(folder: Path, tmp_path: Path) -> None:
+    data = settings(
+        folder, rollout={"ahead": True}, algorithm={"name": "rlsd", "loss": {"sampler_cap": 2.0}}, checkpoint_every=1
+    )
+    train(parse_config({**data, "iterations": 2}), tmp_path / "run")
+    train(parse_config({**data, "iterations": 4}), tmp_path / "run")
+    found = records(tmp_path / "run")
+    assert [r["staleness"]["max"] for r in found] == [0.0, 1.0, 0.0, 1.0]
+    assert found[2]["sampler_gap"] < 1e-4 < found[3]["sampler_gap"]
+
+
 def test_ahead_against_a_server(folder: Path, server: FakeVLLM) -> None:
     data = settings(folder, server, rollout={"ahead": True}, algorithm={"name": "rlsd", "loss": {"sampler_cap": 2.0}})
     _, metrics = weights_after(data)
@@ -246,6 +258,37 @@ def test_staleness_is_counted_in_iterations_and_bounded() -> None:
     strict.give(4)
     with pytest.raises(SamplerDrift):
         strict.staleness([episode(4)], 5)
+
+
+@pytest.mark.parametrize("temperature", [None, 1.0])
+def test_evaluate_what_a_server_serves(folder: Path, server: FakeVLLM, temperature: float | None) -> None:
+    """The same outcome as with the folder in this process, when greedy."""
+
+    def outcome(agent: str) -> list[Any]:
+        request = EvalRequest(
+            env="rlsd/Keys-v0",
+            agent=agent,
+            episodes=3,
+            temperature=temperature,
+            env_args=("max_steps=3",),
+            overrides=("agent.style=compact", "agent.max_new_tokens=5"),
+        )
+        result, _ = run_eval(request, quiet=True)
+        return [[turn.action.token_ids for turn in t.turns] for t in result.trajectories]
+
+    found = outcome(f"vllm:{server.url}")
+    assert all(len(episode) == 3 for episode in found)
+    assert server.completions == 9
+    if temperature is None:
+        assert found == outcome(f"hf:{folder}")
+
+
+@pytest.mark.parametrize(
+    "agent, told", [("openai:http://127.0.0.1:1", "#MODEL"), ("vllm:", "vllm:URL"), ("opnai", "did you mean|Known")]
+)
+def test_agents_that_cannot_be(agent: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        run_eval(EvalRequest(env="rlsd/Keys-v0", agent=agent, episodes=1), quiet=True)
 
 
 def test_workers_play_the_same_episodes(folder: Path) -> None:

@@ -264,7 +264,7 @@ class WeightSync:
         self.version = version
         for server in self.servers:
             self.load(server)
-        for old in self.folder.glob("v*"):
+        for old in self.folder.glob("rlsd-v*"):
             if old != place:
                 shutil.rmtree(old, ignore_errors=True)
         self.push_s += time.perf_counter() - started
@@ -325,7 +325,7 @@ class WeightSync:
 
     def _place(self, version: int) -> Path:
         """A path of its own for each version: vLLM keeps cached prefixes of an adapter whose path stays the same."""
-        return self.folder / f"v{version:06d}"
+        return self.folder / f"rlsd-v{version:06d}"
 
     def _tag(self) -> str:
         return f"rlsd-{self.version}"

@@ -118,7 +118,8 @@ class SamplerConfig(Block):
     verify_episodes: int = Field(default=4, ge=1)
     """Episodes an iteration at least whose log-probs are compared with the learner's."""
     gap_warn: float = Field(default=0.05, gt=0)
-    """Mean difference in nats a token between sampler and learner that is warned of."""
+    """Mean difference in nats a token between sampler and learner that is warned of; with `rollout.ahead` it includes
+    what one update moves."""
     gap_stop: float = Field(default=0.2, gt=0)
     """And the one that stops the run."""
 

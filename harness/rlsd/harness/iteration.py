@@ -120,7 +120,7 @@ class Iteration:
     def _reinforced(self, step: int) -> Outcome:
         parts, algorithm, clock = self.parts, self.config.algorithm, _Clock(self.now)
         ranks, fed = parts.learner.ranks, parts.learner.forwarded.copy()
-        if parts.sampler.version < 0:
+        if parts.sampler.version != parts.learner.updates:  # the first iteration, or the first after a resume
             parts.sampler.refresh(parts.learner.updates)
         self._versions.give(parts.sampler.version)
         played = self._roll_out(step)

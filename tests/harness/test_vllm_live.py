@@ -77,6 +77,10 @@ class Live:
             self.process.wait()
             self.process = None
 
+    def close(self) -> None:
+        self._log.close()
+        self.server.close()
+
 
 @pytest.fixture(scope="module")
 def model() -> Path:
@@ -99,6 +103,7 @@ def live(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live
         yield server
     finally:
         server.kill()
+        server.close()
 
 
 def config_of(model: Path, live: Live, **blocks: Any) -> RunConfig:

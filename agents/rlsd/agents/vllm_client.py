@@ -64,7 +64,7 @@ class VLLMServer:
     """
 
     def __init__(
-        self, url: str, *, api_key: str | None = None, timeout_s: float = 600.0, quick_s: float = 30.0
+        self, url: str, *, api_key: str | None = None, timeout_s: float = 600.0, quick_s: float = 120.0
     ) -> None:
         self.url = url.rstrip("/")
         self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}

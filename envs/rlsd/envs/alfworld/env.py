@@ -38,6 +38,8 @@ class SavedEpisode:
     """How much of the history the explorer has read."""
     valid: bool
     """The last command was understood."""
+    parted: bool
+    """Another backend and the native world beside it have parted."""
 
 
 class ALFWorldEnv(TextEnv):
@@ -126,10 +128,7 @@ class ALFWorldEnv(TextEnv):
         self._witness = Witness(self._world)
         observation = self._world.reset()
         if self._original is not None:
-            from rlsd.envs.alfworld.export import task_data
-
-            self._original.open(task_data(task.task_id, self._world.game.source))
-            observation = self._compare(self._original.reset(), observation, afresh=True)
+            observation = self._compare(self._reset_original(self._original), observation, afresh=True)
         self._history: list[tuple[str | None, str]] = [(None, observation)]
         self._explorer: Explorer | None = None
         self._watched = 0
@@ -187,12 +186,10 @@ class ALFWorldEnv(TextEnv):
         """The episode as it stands, for `restore`; the generator that picks tasks is not part of it.
 
         Raises:
-            EnvError: no episode is open, or the original engine plays, which cannot go back.
+            EnvError: no episode is open.
         """
         self._open_world()
         assert self._task is not None
-        if self._original is not None:
-            raise EnvError('the original engine cannot go back to a saved moment; use backend="native"')
         return SavedEpisode(
             task=self._task,
             steps=self._steps,
@@ -201,11 +198,13 @@ class ALFWorldEnv(TextEnv):
             explorer=copy.deepcopy(self._explorer),
             watched=self._watched,
             valid=self._valid,
+            parted=self._parted,
         )
 
     def restore(self, saved: SavedEpisode) -> tuple[str, dict[str, Any]]:
         """Go back to a saved moment, as often as wanted; steps, hindsight and experts go on exactly as they did.
 
+        The original engine cannot be copied: with backend="textworld" the episode is played again up to that moment.
         Returns the last observation of that moment and its `info`, which says of the last command what `step` said.
 
         Raises:
@@ -217,6 +216,12 @@ class ALFWorldEnv(TextEnv):
         self._world = self._witness.world
         self._history, self._watched = list(saved.history), saved.watched
         self._explorer = copy.deepcopy(saved.explorer)
+        self._parted = saved.parted
+        if self._original is not None:
+            self._shown = self._reset_original(self._original)
+            for command, _ in self._history[1:]:
+                if isinstance(command, str):
+                    self._shown = self._original.step(command)
         return self._history[-1][1], self._info(saved.valid)
 
     def close(self) -> None:
@@ -229,6 +234,13 @@ class ALFWorldEnv(TextEnv):
             return self._shown.admissible.copy(), self._shown.won
         world = self._open_world()
         return world.admissible(), world.won
+
+    def _reset_original(self, original: Original) -> Shown:
+        from rlsd.envs.alfworld.export import task_data  # late: the generator comes with it
+
+        assert self._task is not None
+        original.open(task_data(self._task.task_id, self._open_world().game.source))
+        return original.reset()
 
     def _compare(self, shown: Shown, observation: str, *, afresh: bool = False) -> str:
         """Take what the original shows; notes when the native world beside it shows something else."""

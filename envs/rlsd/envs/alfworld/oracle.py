@@ -195,9 +195,9 @@ class _Search:
                     elif fits:
                         yield start + treatment + put
             return
-        if in_place:  # only the knife is missing
-            for cut in self.cut(o, hand, here, self.game.places[r]):
-                yield cut
+        if in_place and world.lies_at[o]:  # only the knife is missing; a hand-made game may say it lies elsewhere
+            for where in world.lies_at[o]:
+                yield from self.cut(o, hand, here, where)
             return
         if not fits:
             return

@@ -107,7 +107,8 @@ def _table(text: str, delimiter: str) -> Iterator[Record]:
     header = next(csv.reader(lines[:1], delimiter=delimiter), [])
     if not {name.strip().lower() for name in header} & {"question", "text"}:  # DPR's question files: tabs, no header
         rows = csv.reader(lines, delimiter="\t" if "\t" in "".join(lines[:1]) else delimiter)
-        yield from (dict(zip(("question", "answer"), row, strict=False)) for row in rows if row)
+        names: tuple[str, ...] = ("question", "answer")
+        yield from (dict(zip(names, row, strict=False)) for row in rows if row)
         return
     yield from csv.DictReader(lines, delimiter=delimiter)
 

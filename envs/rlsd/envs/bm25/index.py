@@ -29,6 +29,8 @@ from rlsd.envs.errors import DataError
 _SLACK = 1e-4
 """Pruning keeps what is this close to the k-th score; double precision is off by far less."""
 _CACHED_QUERIES = 4096
+_FEW = 65_536
+"""Up to so many postings and documents, scoring everything at once is quicker than pruning."""
 
 
 class Hit(NamedTuple):
@@ -140,6 +142,8 @@ class Bm25Index:
         terms = self._weighted(query)
         if not terms:
             return ()
+        if len(self) <= _FEW and sum(span.stop - span.start for _, _, span in terms) <= _FEW:
+            return self._score_all(terms, k)
         scores, seen = self._scratch()
         bounds = np.cumsum([bound for bound, _, _ in reversed(terms)])[::-1]
         docs: NDArray[np.int64] = np.empty(0, np.int64)
@@ -163,6 +167,18 @@ class Bm25Index:
             touched = self._arrays.docs[span]
             scores[touched], seen[touched] = 0, False
         return hits
+
+    def _score_all(self, terms: list[tuple[float, np.float32, slice]], k: int) -> tuple[Hit, ...]:
+        """Without pruning: all postings of all terms in one pass."""
+        arrays = self._arrays
+        found = np.concatenate([arrays.docs[span] for _, _, span in terms])
+        counts = np.concatenate([arrays.counts[span] for _, _, span in terms]).astype(np.float32)
+        weights = np.repeat(
+            np.array([weight for _, weight, _ in terms], np.float32), [span.stop - span.start for _, _, span in terms]
+        )
+        each = weights - weights / (np.float32(1) + counts * self._inverse[arrays.lengths[found]])
+        scores = np.bincount(found, weights=each, minlength=len(self))
+        return self._best(np.flatnonzero(scores), scores, k)
 
     def _weighted(self, query: str) -> list[tuple[float, np.float32, slice]]:
         """(highest score it can give, weight, postings) of every term in the index, strongest first."""

@@ -163,7 +163,7 @@ def _open(path: Path, entry: dict[str, Any], kind: type, check: bool) -> NDArray
         raise DataError(f"{path} is damaged: its checksum is not the manifest's; copy it again or build it again")
     try:
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))  # a plain view slices faster
         except ValueError:  # an empty array cannot be mapped
             array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+_TABLED = 200_000
+"""Terms up to which a look-up table is worth its memory."""
 
 
 class Vocabulary:
@@ -32,9 +37,16 @@ class Vocabulary:
     def __getitem__(self, number: int) -> bytes:
         return self.letters[self.starts[number] : self.starts[number + 1]].tobytes()
 
+    @cached_property
+    def _table(self) -> dict[bytes, int]:
+        letters, starts = self.letters.tobytes(), self.starts.tolist()
+        return {letters[start:end]: i for i, (start, end) in enumerate(pairwise(starts))}
+
     def find(self, term: str) -> int:
         """The number of a term, or −1."""
         wanted = term.encode("utf-8", "surrogatepass")
+        if len(self) <= _TABLED:
+            return self._table.get(wanted, -1)
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 _BLANK = " \n\t\f\r"
 _MARKS = re.compile(r"\[(\s*(?:/?sep|button_?|clicked button_?)\s*)\]", re.IGNORECASE)
+_BREAKS = re.compile("[\n\r\t\f\v\x1c-\x1e\x85\u2028\u2029]")
 _ACTIONS = re.compile(r"\b(search|click)\[", re.IGNORECASE)
 
 
@@ -110,4 +111,4 @@ def harmless(text: str) -> str:
     """
     if "[" in text:
         text = _ACTIONS.sub(r"\1(", _MARKS.sub(r"(\1)", text))
-    return " ".join(text.split()) if any(c in text for c in "\n\r\t\f\v\x1c\x1d\x1e\x85\u2028\u2029") else text
+    return " ".join(text.split()) if _BREAKS.search(text) else text

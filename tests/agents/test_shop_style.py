@@ -1,0 +1,30 @@
+"""Prompts and actions of agents that shop."""
+
+from __future__ import annotations
+
+from rlsd.agents.core import History
+from rlsd.agents.memory import INSTRUCTIONS, FullHistory, LastTurns
+from rlsd.agents.parsing import PARSERS
+from rlsd.envs.webshop.env import WebShopEnv
+from rlsd.envs.webshop.shop import parse
+
+
+def test_the_two_actions_are_explained_and_the_page_s_own_listed() -> None:
+    env = WebShopEnv(catalogue="gen-tiny")
+    observation, info = env.reset(seed=0)
+    history = History(
+        goal=info["goal"], observations=(observation,), actions=(), admissible=tuple(info["admissible_actions"])
+    )
+    (shown,) = LastTurns(style="shop").messages(history)
+    assert INSTRUCTIONS["shop"] in shown.text
+    assert info["goal"] in shown.text
+    assert shown.text.endswith("search[<your query>]")
+    assert FullHistory(style="shop").messages(history)[0].text.startswith(INSTRUCTIONS["shop"])
+
+
+def test_what_the_prompt_asks_for_is_what_the_shop_understands() -> None:
+    said = "<think>It is the cheapest.</think><action>click[buy now]</action>"
+    found = PARSERS["shop"](said)
+    assert found.valid
+    assert parse(found.text, original=True) == ("click", "buy now")
+    assert not PARSERS["shop"]("click[buy now]").valid

@@ -328,6 +328,59 @@ def test_server_that_keeps_its_weights_is_found_out(fake: Fake, kind: str, size:
         sampler.refresh(1)
 
 
+class Pair:
+    """Two threads as two processes of a run."""
+
+    def __init__(self, main: bool, barrier: threading.Barrier, held: dict[bool, Any]) -> None:
+        self.main, self._barrier, self._held = main, barrier, held
+
+    def gather(self, value: Any) -> list[Any]:
+        self._held[self.main] = value
+        self._barrier.wait(60)
+        found = [self._held[True], self._held[False]]
+        self._barrier.wait(60)
+        return found
+
+
+@pytest.mark.parametrize("lying", [False, True])
+def test_of_several_processes_the_main_one_sends_and_all_know(fake: Fake, lying: bool) -> None:
+    server, barrier, held = fake(), threading.Barrier(2), {}
+    policies = [small(), small()]
+    samplers = [sampler_of(policy, server.url) for policy in policies]
+    for main, sampler in zip((True, False), samplers, strict=True):
+        sampler.weights.peers = Pair(main, barrier, held)
+    told: list[str] = []
+
+    def refresh(version: int) -> None:
+        def one(sampler: VLLMSampler) -> None:
+            try:
+                sampler.refresh(version)
+            except StalePolicy as error:
+                told.append(str(error))
+
+        threads = [threading.Thread(target=one, args=(sampler,)) for sampler in samplers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+    refresh(0)
+    for policy in policies:
+        stir(policy)
+    server.wrong.keep_weights = lying
+    refresh(1)
+    if lying:
+        assert len(told) == 2
+        assert told[0] == told[1], "all processes stop, with the same reason"
+        return
+    assert told == []
+    assert server.cache_resets == 2, "loaded once a version"
+    for policy, sampler in zip(policies, samplers, strict=True):
+        for result in (r for episode in play(sampler, 2) for r in episode):
+            assert result.policy_version == 1
+            assert list(result.logps) == pytest.approx(logps(policy, result), abs=1e-4)
+
+
 def test_adapter_is_loaded_anew_where_in_place_is_unknown(fake: Fake) -> None:
     policy, server = with_lora(small()), fake()
     server.wrong = replace(server.wrong, lacks=("load_inplace",))

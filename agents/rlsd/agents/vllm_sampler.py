@@ -130,7 +130,7 @@ class VLLMSampler:
             try:
                 return self.weights.push(version)
             except ServerUnreachable as error:
-                if time.monotonic() > deadline:
+                if self.weights.peers.gather(time.monotonic() > deadline)[0]:  # the main process decides for all
                     raise self._gone(error) from error
                 time.sleep(min(LONGEST_PAUSE_S, 10 * BACK_OFF_S))
 

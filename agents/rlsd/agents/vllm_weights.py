@@ -47,6 +47,26 @@ class WeightSource(Protocol):
         ...
 
 
+class Peers(Protocol):
+    """The learner's processes: the main one sends weights, the others wait for it."""
+
+    @property
+    def main(self) -> bool: ...
+
+    def gather(self, value: Any) -> list[Any]:
+        """Everybody's value, the main process's first, on every process."""
+        ...
+
+
+class Alone:
+    """One process."""
+
+    main = True
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+
 class PolicyWeights:
     """The weights of a policy in this process."""
 
@@ -101,6 +121,7 @@ class Weights(Protocol):
 
     servers: tuple[VLLMServer, ...]
     version: int
+    peers: Peers
 
     def model(self, server: VLLMServer) -> str: ...
 
@@ -125,6 +146,7 @@ class AsItIs:
     def __init__(self, server: VLLMServer, tokenizer: Any, *, context: int) -> None:
         self.servers = (server,)
         self.version = 0
+        self.peers: Peers = Alone()
         self._tokenizer = tokenizer
         self._context = context
         self._base: str | None = None
@@ -198,6 +220,7 @@ class WeightSync:
         folder: where versions are written, at a path the servers see under the same name; default: a temporary one.
         context: tokens a prompt and its response may take; the servers must allow as many.
         gap_stop: mean difference in nats of the probe's log-probs between server and learner that means "other model".
+        peers: the learner's processes; all of them push together.
     """
 
     def __init__(
@@ -210,7 +233,9 @@ class WeightSync:
         folder: Path | None = None,
         context: int = 2048,
         gap_stop: float = 0.2,
+        peers: Peers | None = None,
     ) -> None:
+        self.peers: Peers = peers or Alone()
         self.servers = tuple(servers)
         self.source = source
         self.kind = kind
@@ -257,17 +282,41 @@ class WeightSync:
             SamplerError: a server that does not answer or refuses.
         """
         started = time.perf_counter()
-        place = self._place(version)
-        shutil.rmtree(place, ignore_errors=True)
-        self.source.write(place, adapter=self.kind == "lora")
         self._ours = self.source.logps(self._probe)
         self.version = version
+        failed: SamplerError | None = None
+        if self.peers.main:
+            try:
+                self._send()
+            except SamplerError as error:
+                failed = error
+        told, folder = self.peers.gather((failed, str(self.folder) if self.peers.main else None))[0]
+        if told is not None:
+            raise told
+        if not self.peers.main:
+            self._temporary, self._folder = False, Path(folder)
+            for server in self.servers:
+                self._adopt(server)
+        self.push_s += time.perf_counter() - started
+
+    def _send(self) -> None:
+        """Write the present weights and load them everywhere."""
+        place = self._place(self.version)
+        shutil.rmtree(place, ignore_errors=True)
+        self.source.write(place, adapter=self.kind == "lora")
         for server in self.servers:
             self.load(server)
         for old in self.folder.glob("rlsd-v*"):
             if old != place:
                 shutil.rmtree(old, ignore_errors=True)
-        self.push_s += time.perf_counter() - started
+
+    def _adopt(self, server: VLLMServer) -> None:
+        """Take over what the main process has loaded into `server`."""
+        if server.url not in self._base:
+            self.connect(server)
+        held = self._held[server.url]
+        held.theirs = server.prompt_logps(self.model(server), self._probe)
+        held.ours, held.version = self._ours, self.version
 
     def load(self, server: VLLMServer) -> None:
         """Bring one server to the version that was pushed last (after a restart too)."""
@@ -343,8 +392,9 @@ class WeightSync:
             self._empty_cache(server)
 
     def _empty_cache(self, server: VLLMServer) -> None:
-        for _ in range(CACHE_TRIES):
-            found = server.call("POST", "/reset_prefix_cache")
+        for attempt in range(CACHE_TRIES):
+            late = {"reset_running_requests": "true"} if 2 * attempt > CACHE_TRIES else {}
+            found = server.call("POST", "/reset_prefix_cache", **late)
             if not isinstance(found, dict) or found.get("success", True):
                 return
             time.sleep(0.25)

@@ -13,6 +13,7 @@ from rlsd.agents.hf_sampler import HFSampler
 from rlsd.agents.models import Policy
 from rlsd.agents.seeding import derive
 from rlsd.harness.config import AgentConfig, ConfigError, RunConfig
+from rlsd.harness.ranks import Ranks
 
 if TYPE_CHECKING:
     from rlsd.harness.setup import Parts
@@ -35,17 +36,17 @@ def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed:
     )
 
 
-def make_training_sampler(config: RunConfig, policy: Policy) -> TrainingSampler:
-    """The sampler that a run's `sampler` block names."""
+def make_training_sampler(config: RunConfig, policy: Policy, ranks: Ranks) -> TrainingSampler:
+    """The sampler that a run's `sampler` block names; of several processes the main one sends weights."""
     if config.sampler.kind == "vllm":
-        return _vllm_sampler(config, policy)
+        return _vllm_sampler(config, policy, ranks)
     if not config.rollout.ahead:
         return make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
     shadow = replace(policy, model=copy.deepcopy(policy.model).requires_grad_(False))
     return make_sampler(config, shadow, temperature=config.sampler.temperature, seed=config.seed, source=policy.model)
 
 
-def _vllm_sampler(config: RunConfig, policy: Policy) -> TrainingSampler:
+def _vllm_sampler(config: RunConfig, policy: Policy, ranks: Ranks) -> TrainingSampler:
     try:
         from rlsd.agents.vllm_client import VLLMServer
         from rlsd.agents.vllm_sampler import VLLMSampler
@@ -65,6 +66,7 @@ def _vllm_sampler(config: RunConfig, policy: Policy) -> TrainingSampler:
         folder=None if c.weights_folder is None else Path(c.weights_folder),
         context=context_of(config.agent, policy),
         gap_stop=c.gap_stop,
+        peers=ranks,
     )
     return VLLMSampler(
         sync,

@@ -108,7 +108,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         temperature=config.sampler.temperature,
         ranks=ranks,
     )
-    sampler = make_training_sampler(config, policy)
+    sampler = make_training_sampler(config, policy, learner.ranks)
     teacher = config.algorithm.teacher
     return Parts(
         config=config,

@@ -37,7 +37,7 @@ def throughput(side: Side, peak: float | None) -> dict[str, float]:
     """Medians over iterations. `update` counts the columns trained on, `score` apart."""
     decoded = [t["decode"] / s for t, s in zip(side.tokens, side.rollout)]
     prefilled = [t["prefill"] / s for t, s in zip(side.tokens, side.rollout)]
-    trained = [t["update"] / (m["timing"]["update_s"]) for t, m in zip(side.tokens, side.metrics)]
+    trained = [t.get("update", 0) / m["timing"]["update_s"] for t, m in zip(side.tokens, side.metrics)]
     scored = [
         (t.get("student", 0) + t.get("teacher", 0) + t.get("prefix", 0)) / m["timing"]["score_s"]
         for t, m in zip(side.tokens, side.metrics)
@@ -57,7 +57,7 @@ def throughput(side: Side, peak: float | None) -> dict[str, float]:
 def settings(arguments: argparse.Namespace) -> tuple[Path, list[str]]:
     """The config and its overrides: the GPU's blocks, and a batch that fills it."""
     if arguments.dry_run:
-        small = ["rollout.tasks=1", "rollout.siblings=2", "rollout.max_turns=2", "agent.max_new_tokens=6"]
+        small = ["rollout.tasks=2", "rollout.siblings=3", "rollout.max_turns=3", "agent.max_new_tokens=8"]
         tiny = f"model.path={ROOT / 'checkpoints' / 'warm_tiny'}"
         return CONFIG, [tiny, *GENERATED, *small, "agent.keep=0", "hindsight.max_tokens=64", "threads=1"]
     batch = ["rollout.tasks=16", "rollout.siblings=8", "rollout.slots=128", "rollout.max_turns=15"]

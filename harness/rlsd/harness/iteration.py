@@ -20,6 +20,7 @@ from rlsd.algorithms import (
     LossInputs,
     assign,
     chunked_divergence,
+    needs_divergence,
     token_loss,
     token_weights,
 )
@@ -178,16 +179,16 @@ class Iteration:
         batch, teacher_hidden, reference_logp = scored.batch, scored.teacher_hidden, scored.reference_logp
         loss_config, learner = self.config.algorithm.loss, self.parts.learner
         weights = token_weights(batch, loss_config.aggregation, constant_tokens=loss_config.constant_tokens)
-        with self.parts.teacher.weights() as model:
-            teacher_head = learner.frozen_head(model) if teacher_hidden is not None else None
+        diverges = needs_divergence(self.config.algorithm, step)
+        with self.parts.teacher.weights() as model:  # all processes ask: the head may be sharded
+            teacher_head = learner.frozen_head(model) if diverges else None
 
         def loss_fn(part: TokenSlice, scale: float) -> Tensor:
             flat, device = part.flat, part.logp.device
             hinted = batch.hinted[flat].to(device)
-            apart = None
-            if teacher_hidden is not None and teacher_head is not None:
+            apart = torch.zeros_like(part.logp) if diverges else None
+            if apart is not None and teacher_hidden is not None and teacher_head is not None:
                 distill = loss_config.distill
-                apart = torch.zeros_like(part.logp)
                 apart[hinted] = chunked_divergence(
                     part.hidden[hinted],
                     teacher_hidden[flat.to(teacher_hidden.device)].to(device)[hinted],

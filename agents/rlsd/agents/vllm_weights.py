@@ -393,7 +393,7 @@ class WeightSync:
 
     def _empty_cache(self, server: VLLMServer) -> None:
         for attempt in range(CACHE_TRIES):
-            late = {"reset_running_requests": "true"} if 2 * attempt > CACHE_TRIES else {}
+            late: dict[str, Any] = {"reset_running_requests": "true"} if 2 * attempt > CACHE_TRIES else {}
             found = server.call("POST", "/reset_prefix_cache", **late)
             if not isinstance(found, dict) or found.get("success", True):
                 return

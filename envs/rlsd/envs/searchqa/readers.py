@@ -108,7 +108,10 @@ def _table(text: str, delimiter: str) -> Iterator[Record]:
     if not {name.strip().lower() for name in header} & {"question", "text"}:  # DPR's question files: tabs, no header
         rows = csv.reader(lines, delimiter="\t" if "\t" in "".join(lines[:1]) else delimiter)
         names: tuple[str, ...] = ("question", "answer")
-        yield from (dict(zip(names, row, strict=False)) for row in rows if row)
+        for row in rows:
+            if row:
+                record: Record = dict(zip(names, row, strict=False))
+                yield record
         return
     yield from csv.DictReader(lines, delimiter=delimiter)
 

@@ -177,7 +177,7 @@ class Bm25Index:
             np.array([weight for _, weight, _ in terms], np.float32), [span.stop - span.start for _, _, span in terms]
         )
         each = weights - weights / (np.float32(1) + counts * self._inverse[arrays.lengths[found]])
-        scores: NDArray[np.float64] = np.bincount(found, weights=each, minlength=len(self)).astype(np.float64, copy=False)
+        scores = np.bincount(found, weights=each, minlength=len(self)).astype(np.float64, copy=False)
         return self._best(np.flatnonzero(scores), scores, k)
 
     def _weighted(self, query: str) -> list[tuple[float, np.float32, slice]]:

@@ -107,11 +107,9 @@ def _table(text: str, delimiter: str) -> Iterator[Record]:
     header = next(csv.reader(lines[:1], delimiter=delimiter), [])
     if not {name.strip().lower() for name in header} & {"question", "text"}:  # DPR's question files: tabs, no header
         rows = csv.reader(lines, delimiter="\t" if "\t" in "".join(lines[:1]) else delimiter)
-        names: tuple[str, ...] = ("question", "answer")
         for row in rows:
             if row:
-                record: Record = dict(zip(names, row, strict=False))
-                yield record
+                yield {"question": row[0], "answer": row[1] if len(row) > 1 else None}
         return
     yield from csv.DictReader(lines, delimiter=delimiter)
 

@@ -106,12 +106,12 @@ def live(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live
         server.close()
 
 
-def config_of(model: Path, live: Live, **blocks: Any) -> RunConfig:
+def config_of(folder: Path, live: Live, **blocks: Any) -> RunConfig:
     data: dict[str, Any] = {
         "iterations": 2,
         "algorithm": "rlsd",
         "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 2}},
-        "model": {"path": str(model)},
+        "model": {"path": str(folder)},
         "agent": {"style": "compact", "memory": "full", "max_new_tokens": 8, "context": 1024},
         "rollout": {"tasks": 2, "siblings": 2},
         "sampler": {"kind": "vllm", "urls": [live.url], "temperature": 1.2, "patience_s": START_S, "timeout_s": 1800},

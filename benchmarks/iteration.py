@@ -115,7 +115,7 @@ def report(sides: dict[str, Side]) -> dict[str, Any]:
         out["rlsd_minus_naive_loss"] = max(abs(a["loss"] - b["loss"]) for a, b in pairs)
         out["rlsd_minus_naive_grad_norm"] = max(abs(a["grad_norm"] - b["grad_norm"]) for a, b in pairs)
     out["tokens_an_iteration"] = {
-        name: {k: round(statistics.mean(t.get(k, 0) for t in side.tokens)) for k in side.tokens[0]}
+        name: {k: round(statistics.mean(t.get(k, 0) for t in side.tokens)) for k in sorted(set().union(*side.tokens))}
         for name, side in sides.items()
     }
     out["grpo_rollout_share"] = round(statistics.median(r / s for r, s in zip(grpo.rollout, grpo.seconds)), 3)

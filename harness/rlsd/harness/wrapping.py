@@ -85,7 +85,11 @@ def recompute(model: Any) -> list[nn.Module]:
     dropped = {k: v for k, v in inner.config.to_dict().items() if "drop" in k and isinstance(v, float) and v > 0}
     if dropped:
         raise ConfigError(f"gradient checkpointing would switch dropout on: {dropped}; set these to 0 in config.json")
-    inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    plain = {"use_reentrant": False}
+    if hasattr(inner, "activation_checkpointing_enable"):  # its name since transformers 5.20 or so
+        inner.activation_checkpointing_enable(activation_checkpointing_kwargs=plain)
+    else:
+        inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs=plain)
     layers: list[nn.Module] = [m for m in inner.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not layers:
         raise ConfigError(f"{type(inner).__name__} has no layers that recompute; set gradient_checkpointing to false")

@@ -117,6 +117,12 @@ def test_an_index_of_another_format_is_refused(tmp_path: Path) -> None:
         Bm25Index.load(tmp_path)
 
 
+def test_a_folder_below_the_present_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    built = Bm25Index.build(corpus(1), folder=Path("index"))
+    assert Bm25Index.load(Path("index")).search("shoe", 5) == built.search("shoe", 5)
+
+
 def test_an_analyser_of_ones_own_has_to_be_passed_again(tmp_path: Path) -> None:
     Bm25Index.build(["A b", "c"], analyzer=str.split, folder=tmp_path)
     with pytest.raises(DataError, match="analyzer="):

@@ -84,7 +84,7 @@ def write_arrays(folder: Path, arrays: Arrays, *, k1: float, b: float, analyzer:
     files = {}
     for name, part in parts.items():
         path, part_path = folder / f"{name}.npy", folder / f"{name}.npy.part"
-        if isinstance(part, np.memmap) and part.filename and Path(part.filename) == part_path:
+        if isinstance(part, np.memmap) and part.filename and Path(part.filename).resolve() == part_path.resolve():
             part.flush()  # the builder wrote it in place
         else:
             with part_path.open("wb") as file:

@@ -40,6 +40,8 @@ class _Session:
     client: httpx.AsyncClient
     ready: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     """By server: done when the server may be asked; failed when it is beyond hope."""
+    closing: asyncio.Task[None] | None = None
+    """Closes the client when the loop ends and cancels what is left."""
     away: set[str] = field(default_factory=set)
     """Servers that failed and have not shown themselves again."""
 
@@ -203,7 +205,8 @@ class VLLMSampler:
         """This event loop's session; with a new one every server must show that it still holds its weights."""
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.loop is not loop:
-            self._session = _Session(loop=loop, client=httpx.AsyncClient(**CONNECTIONS))
+            client = httpx.AsyncClient(**CONNECTIONS)
+            self._session = _Session(loop=loop, client=client, closing=loop.create_task(_close_at_end(client)))
             for server in self.weights.servers:
                 self._session.ready[server.url] = loop.create_task(self._make_ready(self._session, server))
         return self._session
@@ -274,3 +277,10 @@ class VLLMSampler:
 
 def _is_up(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
+
+
+async def _close_at_end(client: httpx.AsyncClient) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await client.aclose()

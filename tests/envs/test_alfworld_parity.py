@@ -163,7 +163,7 @@ def test_published_games_that_are_unpacked_here() -> None:
 @pytest.mark.slow
 def test_published_games() -> None:
     transcripts = {t.game: t for t in read_transcripts(PUBLISHED)}
-    assert len(transcripts) >= 99
+    assert len(transcripts) >= 300
     kinds = {(name.split("/")[0], name.split("/")[1].split("-")[0]) for name in transcripts}
     assert len(kinds) == 4 * 6
     done = 0

@@ -121,6 +121,7 @@ def summarise(arguments: argparse.Namespace, runs: Path) -> dict[str, Any]:
             "success": won / n,
             "by_seed": [sum(w) / len(w) for w in wins],
             "difference": list(hierarchical_bootstrap([[x - b for x, b in zip(w, base)] for w in wins])),
+            "score": score_difference(start, evals, tasks),
             "by_type": pooled_by_type(evals),
             "credit": credit_means(metrics),
             "seconds": [round(sum(sum_seconds(r["timing"]) for r in found), 1) for found in metrics],
@@ -137,7 +138,7 @@ def summarise(arguments: argparse.Namespace, runs: Path) -> dict[str, Any]:
         "overrides": arguments.overrides,
         "panel": start["panel"],
         "seeds": arguments.seeds,
-        "start": {k: start[k] for k in ("success", "interval", "by_type")},
+        "start": {k: start[k] for k in ("success", "score", "interval", "by_type")},
         "also": {
             name: {
                 k: v for k, v in json.loads(Path(file).read_text()).items() if k in ("success", "interval", "by_type")
@@ -146,6 +147,17 @@ def summarise(arguments: argparse.Namespace, runs: Path) -> dict[str, Any]:
         },
         "methods": methods,
     }
+
+
+def score_difference(start: dict[str, Any], evals: list[dict[str, Any]], tasks: list[str]) -> dict[str, Any] | None:
+    """Mean score and its difference to the start's; None where a score says no more than success."""
+    files = (start, *evals)
+    if any("scores" not in e for e in files) or all(e["scores"] == e["wins"] for e in files):
+        return None
+    scores = [[e["scores"][t] for t in tasks] for e in evals]
+    apart = [[x - start["scores"][t] for x, t in zip(seed, tasks)] for seed in scores]
+    mean = sum(map(sum, scores)) / (len(tasks) * len(scores))
+    return {"mean": mean, "difference": list(hierarchical_bootstrap(apart))}
 
 
 def sum_seconds(timing: dict[str, float]) -> float:
@@ -194,6 +206,12 @@ def markdown(summary: dict[str, Any]) -> str:
             f"| {name} | {100 * m['success']:.1f} | {seeds} | "
             f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] | {versus} |"
         )
+    scored = {name: m["score"] for name, m in summary["methods"].items() if m["score"]}
+    if scored:
+        lines += ["", "| agent | score | minus start |", "|---|---|---|", f"| start | {100 * start['score']:.1f} | |"]
+    for name, score in scored.items():
+        apart = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in score["difference"]))
+        lines.append(f"| {name} | {100 * score['mean']:.1f} | {apart} |")
     columns = {**summary["also"], "start": start, **summary["methods"]}
     lines += ["", f"| task type | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for kind in start["by_type"]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlsd.harness.comparing import mcnemar
+from rlsd.harness.comparing import compare_files, mcnemar
 from rlsd.harness.stats import auc, cluster_bootstrap_auc, hierarchical_bootstrap, wilson
 
 
@@ -106,3 +108,20 @@ def test_mcnemar_is_a_fair_coins_two_sided_tail(a: int, b: int) -> None:
     want = min(1.0, sum(c for k, c in enumerate(chance) if abs(k - n / 2) >= abs(a - n / 2)))
     assert mcnemar(a, b) == pytest.approx(want)
     assert mcnemar(a, b) == mcnemar(b, a)
+
+
+def test_scores_are_compared_where_they_say_more_than_wins(tmp_path: Path) -> None:
+    def write(name: str, wins: list[bool], scores: list[float] | None) -> Path:
+        tasks = [f"t{i}" for i in range(len(wins))]
+        data = {"panel": {"digest": "aa"}, "wins": dict(zip(tasks, wins))}
+        path = tmp_path / name
+        path.write_text(json.dumps(data if scores is None else {**data, "scores": dict(zip(tasks, scores))}))
+        return path
+
+    lost = [False] * 20
+    low, high = write("low.json", lost, [0.25] * 20), write("high.json", lost, [0.75] * 20)
+    found = compare_files(low, high)
+    assert (found["difference"], found["score_difference"], found["score_interval"]) == (0, 0.5, [0.5, 0.5])
+    plain, old = write("plain.json", lost, [0.0] * 20), write("old.json", lost, None)
+    assert "score_difference" not in compare_files(plain, old)
+    assert compare_files(old, high)["score_difference"] == 0.75

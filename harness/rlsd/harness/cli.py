@@ -109,7 +109,7 @@ def evaluate(
     summary = {"agent": name, **result.summary()}
     if save is not None:
         save.parent.mkdir(parents=True, exist_ok=True)
-        save.write_text(json.dumps({**summary, "wins": result.wins()}, indent=1) + "\n")
+        save.write_text(json.dumps({**summary, "wins": result.wins(), "scores": result.scores()}, indent=1) + "\n")
     if json_:
         print(json.dumps(summary))
         return
@@ -141,6 +141,9 @@ def compare(
         f"{b.stem} − {a.stem}: {100 * found['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
         f"McNemar p = {found['p']:.3g} on {found['tasks']} tasks: {found['verdict']}"
     )
+    if "score_difference" in found:
+        low, high = found["score_interval"]
+        out.print(f"score: {100 * found['score_difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]")
 
 
 @app.command()

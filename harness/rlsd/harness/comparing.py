@@ -19,7 +19,8 @@ def compare_files(a: Path, b: Path) -> dict[str, Any]:
     """B minus A on files of `rlsd eval --save`.
 
     Returns:
-        difference, interval (95 %, paired bootstrap over tasks), p (McNemar, exact), tasks, verdict.
+        difference, interval (95 %, paired bootstrap over tasks), p (McNemar, exact), tasks, verdict; where scores say
+        more than wins also score_difference and score_interval.
 
     Raises:
         CompareError: unreadable, or different panels.
@@ -37,13 +38,17 @@ def compare_files(a: Path, b: Path) -> dict[str, Any]:
     difference, low, high = hierarchical_bootstrap([[float(y) - float(x) for x, y in pairs]])
     p = mcnemar(sum(x and not y for x, y in pairs), sum(y and not x for x, y in pairs))
     verdict = "not distinguishable" if low <= 0 <= high or p > 0.05 else ("better" if difference > 0 else "worse")
-    return {
+    found: dict[str, Any] = {
         "difference": difference,
         "interval": [low, high],
         "p": p,
         "tasks": len(tasks),
         "verdict": verdict,
     }
+    if any(side["scores"] != side["wins"] for side in (first, second)):
+        scores = [second["scores"][t] - first["scores"][t] for t in tasks]
+        found["score_difference"], *found["score_interval"] = hierarchical_bootstrap([scores])
+    return found
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -62,9 +67,12 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text())
+        wins = {str(k): bool(v) for k, v in data["wins"].items()}
+        scores = data.get("scores", wins)  # older files have none
         return {
             "panel": {"digest": str(data["panel"]["digest"])},
-            "wins": {str(k): bool(v) for k, v in data["wins"].items()},
+            "wins": wins,
+            "scores": {task: float(scores[task]) for task in wins},
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CompareError(f"{path} was not written by `rlsd eval --save` ({type(error).__name__})") from error

@@ -32,6 +32,10 @@ class EvalResult:
         """Task id → won."""
         return {t.task.task_id: t.success for t in self.trajectories}
 
+    def scores(self) -> dict[str, float]:
+        """Task id → score in [0, 1]: partial credit, as WebShop's reward or word F1."""
+        return {t.task.task_id: t.score for t in self.trajectories}
+
     def summary(self) -> dict[str, Any]:
         """What `--json` prints and `metrics.jsonl` keeps."""
         n = len(self.trajectories)

@@ -1,9 +1,9 @@
 """How well the two scripted experts play: every game of a panel, wins within 50 steps, mean steps, losses explained.
 
 The explorer plays alone in its three orders; the oracle plays from the start, and takes over after a walk of random
-commands (what a student's mistakes leave behind). A loss says why: "out of reach" (no
-plan exists from there; nearly always a thing was picked up that no receptacle of the game may hold) or the number of
-steps the game took in the end, and how many receptacles there were and could be opened.
+commands (what a student's mistakes leave behind). A loss says why: "out of reach" (no plan exists from there), with the
+thing in the hand if no receptacle of the game may hold it, or the number of steps the game took in the end. It also
+says how many receptacles there were and could be opened.
 
     python benchmarks/alfworld_panels.py                                         # generated panels, no data needed
     python benchmarks/alfworld_panels.py --panels real/valid_seen real/train     # the published games

@@ -200,7 +200,10 @@ def envs(hashes: Annotated[bool, typer.Option(help="Hash the valid and test pane
     """What is installed, which data is present, panel sizes and hashes."""
     from rlsd.harness.listing import env_rows
 
-    print_table("environments", env_rows(hashes=hashes))
+    rows, absent = env_rows(hashes=hashes)
+    print_table("environments", rows)
+    for line in absent:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

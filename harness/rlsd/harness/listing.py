@@ -30,24 +30,27 @@ HASHED = 500
 """Panels up to this size are hashed; a hash reads or makes every task."""
 
 
-def env_rows(*, hashes: bool = True) -> list[list[str]]:
-    """Header and one row a data set: environment, arguments, tasks, panel hash or what is missing."""
+def env_rows(*, hashes: bool = True) -> tuple[list[list[str]], list[str]]:
+    """Header and one row a panel: environment, arguments, tasks, hash; then a line on each data set that is absent."""
     rows = [["environment", "data", "split", "tasks", "panel hash"]]
+    absent: dict[tuple[str, str], str] = {}
     for env_id in known():
         for kwargs in VARIANTS.get(env_id, [{"split": s} for s in ("train", "test")]):
             data = next((value for name, value in kwargs.items() if name != "split"), "")
-            rows.append([env_id, data, kwargs["split"], *_panel(env_id, kwargs, hashes)])
-    return rows
+            try:
+                tasks, digest = _panel(env_id, kwargs, hashes)
+            except RlsdError as error:
+                tasks, digest = "-", "missing, see below"
+                absent.setdefault((env_id, data), f"{env_id} {data}: {error}")
+            rows.append([env_id, data, kwargs["split"], tasks, digest])
+    return rows, list(absent.values())
 
 
 def _panel(env_id: str, kwargs: dict[str, str], hashes: bool) -> tuple[str, str]:
-    try:
-        env = make(env_id, **kwargs)
-        tasks = env.tasks()
-        digest = Panel.of(env, tasks).digest if hashes and len(tasks) <= HASHED else ""
-        env.close()
-    except RlsdError as error:
-        return "-", f"missing: {error}"
+    env = make(env_id, **kwargs)
+    tasks = env.tasks()
+    digest = Panel.of(env, tasks).digest if hashes and len(tasks) <= HASHED else ""
+    env.close()
     return str(len(tasks)), digest if env_id != "rlsd/ALFWorld-v0" else _against_published(kwargs, len(tasks), digest)
 
 

@@ -13,7 +13,7 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from rlsd.envs.errors import EnvError
@@ -35,8 +35,15 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _CONNECTIONS = 256
 
 
+class _Connections(NamedTuple):
+    """What belongs to one event loop."""
+
+    client: httpx.AsyncClient
+    closing: asyncio.Task[None]
+
+
 class HttpRetriever:
-    """Asks a server. One object serves all environments of a process; it belongs to the loop that first uses it.
+    """Asks a server. One object serves all environments of a process; a new event loop gets connections of its own.
 
     Args:
         url: of the server ("http://127.0.0.1:8000") or of its endpoint ("…/retrieve").
@@ -73,7 +80,7 @@ class HttpRetriever:
         self._token, self._timeout_s, self._retries, self._max_bytes = token, timeout_s, retries, max_bytes
         self._pause = pause
         self._proxies = parts.hostname not in ("127.0.0.1", "localhost", "::1")
-        self._client: httpx.AsyncClient | None = None
+        self._open: dict[asyncio.AbstractEventLoop, _Connections] = {}
         self._jitter = random.Random()  # never the global state: episodes must repeat
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
@@ -90,10 +97,11 @@ class HttpRetriever:
         return await tries(self._once, readable, k)
 
     async def close(self) -> None:
-        """Close the connections; a later search opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        """Close this loop's connections; a later search opens new ones. Left alone, they close when the loop ends."""
+        mine = self._open.get(asyncio.get_running_loop())
+        if mine is not None:
+            mine.closing.cancel()
+            await asyncio.wait({mine.closing})
 
     def _wait(self, state: Any) -> float:
         """Seconds: doubling, and spread so that many clients do not come back at once."""
@@ -132,19 +140,29 @@ class HttpRetriever:
         return body
 
     def _opened(self) -> httpx.AsyncClient:
-        if self._client is None:
+        loop = asyncio.get_running_loop()
+        if loop not in self._open:
             import httpx
 
             headers = {"accept-encoding": "identity"}
             if self._token is not None:
                 headers["authorization"] = f"Bearer {self._token}"
-            self._client = httpx.AsyncClient(
+            client = httpx.AsyncClient(
                 headers=headers,
                 timeout=self._timeout_s,
                 limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
                 trust_env=self._proxies,
             )
-        return self._client
+            self._open[loop] = _Connections(client, loop.create_task(self._close_at_end(loop, client)))
+        return self._open[loop].client
+
+    async def _close_at_end(self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
+        """A task that waits until it is cancelled, with all others, at the loop's end."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            del self._open[loop]
+            await client.aclose()
 
 
 def read_answer(body: bytes, *, queries: int, k: int, source: str) -> list[list[Passage]]:

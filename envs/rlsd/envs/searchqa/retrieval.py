@@ -8,6 +8,8 @@ their connections are pooled, and every environment's step waits in the thread t
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import os
 import threading
 from collections.abc import Coroutine, Sequence
@@ -18,6 +20,8 @@ from rlsd.envs.errors import RlsdError
 from rlsd.envs.searchqa.model import Passage
 
 T = TypeVar("T")
+_LONGEST_END_S = 2.0
+"""Seconds that closing connections may hold up the end of the process."""
 
 
 class RetrievalError(RlsdError):
@@ -103,12 +107,17 @@ def _straight(search: Coroutine[Any, Any, T], name: str) -> T:
 
 
 class _Loops:
-    """The process's event loop for retrievers, started when first needed, and anew after a fork."""
+    """The process's event loop for retrievers, started when first needed, and anew after a fork.
+
+    When the process ends, what retrievers left running on it is cancelled, which closes their connections.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._process = -1
+        atexit.register(self.end)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._running())
@@ -117,12 +126,34 @@ class _Loops:
         except (FutureTimeout, asyncio.CancelledError) as error:  # pragma: no cover - retrievers raise their own
             raise RetrieverSlow("the search was cancelled") from error
 
+    def end(self) -> None:
+        """Close what is open and stop the loop; a later search starts another."""
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+        if loop is None or thread is None or self._process != os.getpid():
+            return
+        with contextlib.suppress(FutureTimeout):
+            asyncio.run_coroutine_threadsafe(_cancel_others(), loop).result(_LONGEST_END_S)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_LONGEST_END_S)
+        if not thread.is_alive():
+            loop.close()
+
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None or self._process != os.getpid():
                 self._loop, self._process = asyncio.new_event_loop(), os.getpid()
-                threading.Thread(target=self._loop.run_forever, name="rlsd-retrieval", daemon=True).start()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="rlsd-retrieval", daemon=True)
+                self._thread.start()
             return self._loop
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # a transport lets its socket go one turn after it was closed
 
 
 _LOOPS = _Loops()

@@ -1,12 +1,16 @@
 """Retrieval on real corpora: how many of a question's supporting paragraphs stand among the first k.
 
-    python benchmarks/searchqa_retrieval.py FOLDER [--encoder FOLDER] [--sets hotpotqa,musique] [--out FOLDER]
+    python benchmarks/searchqa_retrieval.py FOLDER [--encoder FOLDER] [--sets hotpotqa,musique,2wiki] [--out FOLDER]
 
-FOLDER holds hotpotqa_train.json and musique_train.json with their *_corpus.json (RLSD_DATA/searchqa). The question is
+FOLDER is RLSD_DATA/searchqa (the files are named in `SETS`). The question is
 the query, as it stands; each method sees title and text of every paragraph. bm25s and tantivy are compared where they
 are installed (`pip install bm25s PyStemmer tantivy`), dense and hybrid where an encoder is given. Times are of single
 queries, one after the other, in one thread; dense includes the encoding of the query. On a busy machine the
 processor's time is the one to compare.
+
+Of 2Wiki there are questions and a corpus, but nothing says which paragraphs a question needs. Those questions are taken
+that name a title of the corpus and whose answer stands in a paragraph, but not in the question, and the figures are
+`answer@k`: the share of questions whose answer stands in one of the first k.
 """
 
 from __future__ import annotations
@@ -25,9 +29,15 @@ from rlsd.envs.searchqa.corpora import read_corpus
 from rlsd.envs.searchqa.local import Bm25Ranker, DenseRanker, Fused, Ranker
 from rlsd.envs.searchqa.model import Passage, Question
 from rlsd.envs.searchqa.readers import read_questions
+from rlsd.envs.searchqa.scoring import contains_answer, normalize
 
 KS = (3, 5, 10)
-SETS = ("hotpotqa", "musique")
+SETS = {
+    "hotpotqa": ("hotpotqa_train.json", "hotpotqa_train_corpus.json"),
+    "musique": ("musique_train.json", "musique_train_corpus.json"),
+    "2wiki": ("2wiki_500_questions.json", "2wikimultihopqa_corpus.json"),
+}
+"""Set → questions, corpus."""
 Search = Callable[[str, int], list[int]]
 """(query, k) → positions, best first."""
 
@@ -43,16 +53,39 @@ def measure(search: Search, questions: Sequence[Question], passages: Sequence[Pa
         seconds.append(time.perf_counter() - began)
         busy += time.process_time() - used
         for k in KS:
-            met = [any(s.matches(passages[p]) for p in found[:k]) for s in question.support]
-            recall[k].append(sum(met) / len(met))
+            recall[k].append(met(question, [passages[p] for p in found[:k]]))
         complete.append(float(recall[max(KS)][-1] == 1.0))
-    figures = {f"recall@{k}": round(statistics.mean(values), 4) for k, values in recall.items()}
+    name = "recall" if questions[0].support else "answer"
+    figures = {f"{name}@{k}": round(statistics.mean(values), 4) for k, values in recall.items()}
     return {
         **figures,
-        "all@10": round(statistics.mean(complete), 4),
+        **({"all@10": round(statistics.mean(complete), 4)} if questions[0].support else {}),
         "ms_median": round(1000 * statistics.median(seconds), 3),
         "cpu_ms": round(1000 * busy / len(questions), 3),
     }
+
+
+def met(question: Question, found: Sequence[Passage]) -> float:
+    """Share of the needed paragraphs that were found; where none are named, whether an answer stands in one of them."""
+    if not question.support:
+        return float(any(contains_answer(p.contents, question.answers) for p in found))
+    return sum(any(support.matches(p) for p in found) for support in question.support) / len(question.support)
+
+
+def answerable(questions: Sequence[Question], passages: Sequence[Passage]) -> list[Question]:
+    """Questions without named paragraphs that this corpus can answer; others as they are."""
+    titles = {f" {title} " for p in passages if len(title := normalize(p.title)) > 4}
+    texts = [p.contents for p in passages]
+    return [
+        q
+        for q in questions
+        if q.support
+        or (
+            any(title in f" {normalize(q.text)} " for title in titles)
+            and not contains_answer(q.text, q.answers)
+            and any(contains_answer(text, q.answers) for text in texts)
+        )
+    ]
 
 
 def ranked(ranker: Ranker) -> Search:
@@ -149,8 +182,9 @@ def main() -> None:
         encoder = TextEncoder(EncoderSettings(folder=str(arguments.encoder)))
     result: dict[str, Any] = {}
     for name in arguments.sets.split(","):
-        questions = read_questions(arguments.folder / f"{name}_train.json")
-        passages = list(read_corpus(arguments.folder / f"{name}_train_corpus.json"))
+        asked, corpus = (arguments.folder / file for file in SETS[name])
+        passages = list(read_corpus(corpus))
+        questions = answerable(read_questions(asked), passages)
         result[name] = {"questions": len(questions), "paragraphs": len(passages)}
         for method, (built, search) in methods(passages, encoder).items():
             search(questions[0].text, max(KS))  # the first search of a process pays for what is made once

@@ -5,10 +5,16 @@ its small English model, flask, beautifulsoup4, thefuzz, gym, cleantext, rank_bm
 products file. Nothing of the original is changed but this: images are left out (no torch), and Lucene is called
 directly instead of through pyserini's Python layer. Compared after every action, under `protocol="original"` and
 spaCy's nouns: the texts in both modes, clickables, reward, done. The policy is scripted: searches (the instruction's
-words, a title, odd words), clicks, nonsense and purchases, drawn with a seed.
+words, a title, odd words), clicks, nonsense and purchases, drawn with a seed. Then each side plays the same again by
+itself, for the clock.
 
     python benchmarks/webshop_parity.py --original FOLDER --products FILE --attributes FILE --episodes 200
     python benchmarks/webshop_parity.py --original FOLDER --rankings 20000
+
+With `--record FILE` what the original showed is kept, one episode a line, and in the first line the nouns that spaCy
+found: `tests/envs/test_webshop_parity.py` replays such a record without either. Ours was made over the files of
+`python -m rlsd.envs.webshop publish gen-400 FOLDER`, with 40 episodes. `--nouns FILE` keeps, by the title's hash, the
+nouns that spaCy finds in the titles of `--products`.
 
 The last line printed is one JSON object; the exit code is 0 only without differences.
 """
@@ -16,11 +22,15 @@ The last line printed is one JSON object; the exit code is 0 only without differ
 from __future__ import annotations
 
 import argparse
+import gc
 import glob
+import hashlib
 import importlib.util
 import json
+import lzma
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -137,34 +147,42 @@ def draw_action(draw: random.Random, clickables: list[str], goal: Any, title: st
     return f"click[{draw.choice(clickables)}]" if clickables else "click[nothing]"
 
 
-def play(original: Any, ours: dict[str, Any], timed: Any, episodes: int, steps: int) -> dict[str, Any]:
-    """Both sides in step, and `timed` for the clock; returns counts and speeds."""
+Script = list[tuple[int, str, list[str]]]
+"""Of each episode: the goal's number, our task id, the actions."""
+
+
+def play(original: Any, ours: dict[str, Any], episodes: int, steps: int) -> tuple[dict[str, Any], Script, list[Any]]:
+    """Both sides in step; returns the counts, what was done, and what the original showed."""
     draw = random.Random(SEED)
     goals = original.server.goals
-    seconds = {"original": 0.0, "ours": 0.0}  # of processor time: the machine may have other work
     differing, done_steps, bought, shown = 0, 0, 0, 0
     catalogue = ours["text"]._shop.catalogue
-    timed.reset(seed=0)
-    timed.step("search[shoes]")  # loading is not stepping: the index is built now
+    script: Script = []
+    record: list[Any] = []
     for episode in range(episodes):
         number = draw.randrange(len(goals))
         task = ours["text"].tasks()[number].task_id
+        script.append((number, task, []))
+        record.append({"goal_index": number, "steps": []})
         action: str | None = None
         for _ in range(steps):
-            began = time.process_time()
             if action is None:
-                original.session = f"s{episode}"
-                original.observation_mode = "text"
-                text, _ = original.reset(session=number)
-                reward, done = 0.0, False
+                text, reward, done = begin(original, f"s{episode}", number), 0.0, False
             else:
+                script[-1][2].append(action)
                 text, reward, done, _ = original.step(action)
             buttons = original.get_available_actions()["clickables"]
-            seconds["original"] += time.process_time() - began
             rich = original.convert_html_to_text(original.state["html"], simple=False)
-            began = time.process_time()
-            _ = timed.reset(options={"task": task}) if action is None else timed.step(action)
-            seconds["ours"] += time.process_time() - began
+            record[-1]["steps"].append(
+                {
+                    "action": action,
+                    "text": text,
+                    "text_rich": rich,
+                    "clickables": buttons,
+                    "reward": reward,
+                    "done": done,
+                }
+            )
             results = {}
             for mode, env in ours.items():
                 if action is None:
@@ -185,12 +203,50 @@ def play(original: Any, ours: dict[str, Any], timed: Any, episodes: int, steps: 
             action = draw_action(draw, buttons, goal, catalogue.product(catalogue.find(goal.asin)).title)
         if (episode + 1) % 10 == 0:
             print(f"{episode + 1} episodes, {done_steps} steps, {differing} differ", flush=True)
+    counts = {"episodes": episodes, "steps": done_steps, "bought": bought, "differing_steps": differing}
+    return counts, script, record
+
+
+def begin(original: Any, session: str, number: int) -> str:
+    original.session, original.observation_mode = session, "text"
+    return original.reset(session=number)[0]
+
+
+def clock(original: Any, timed: Any, script: Script) -> dict[str, float]:
+    """The same episodes again, each side by itself, in processor time of this thread: the machine may have other work,
+    and Java's compiler and collector run in threads of their own, which count for neither side. Both sides also list
+    what can be clicked, ours because every step does. No query was asked of `timed` before, so none is remembered."""
+    steps = sum(1 + len(actions) for _, _, actions in script)
+
+    def theirs() -> None:
+        for i, (number, _, actions) in enumerate(script):
+            begin(original, f"t{i}", number)
+            original.get_available_actions()
+            for action in actions:
+                original.step(action)
+                original.get_available_actions()
+
+    def mine() -> None:
+        for _, task, actions in script:
+            timed.reset(options={"task": task})
+            for action in actions:
+                timed.step(action)
+
+    from rlsd.envs.webshop.reward import alike
+
+    alike.cache_clear()  # the reward's memory of what the other environments bought
+    seconds = {}
+    for name, side in (("original", theirs), ("ours", mine)):
+        gc.collect()
+        gc.freeze()  # else one side collects what the other holds
+        began = time.thread_time()
+        side()
+        seconds[name] = time.thread_time() - began
     return {
-        "episodes": episodes, "steps": done_steps, "bought": bought, "differing_steps": differing,
-        "original_steps_per_cpu_s": done_steps / seconds["original"],
-        "ours_steps_per_cpu_s": done_steps / seconds["ours"],
+        "original_steps_per_cpu_s": steps / seconds["original"],
+        "ours_steps_per_cpu_s": steps / seconds["ours"],
         "speed_ratio": seconds["original"] / seconds["ours"],
-    }  # fmt: skip
+    }
 
 
 def first_difference(mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> str:
@@ -204,6 +260,7 @@ def first_difference(mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> str:
 def episodes(arguments: argparse.Namespace) -> dict[str, Any]:
     from rlsd.envs.webshop.env import WebShopEnv
     from rlsd.envs.webshop.library import open_catalogue
+    from rlsd.envs.webshop.nouns import nouns_by
 
     catalogue = open_catalogue(str(arguments.products), "synthetic")
     with tempfile.TemporaryDirectory() as scratch:
@@ -214,10 +271,47 @@ def episodes(arguments: argparse.Namespace) -> dict[str, Any]:
             "catalogue": arguments.products, "goals": "synthetic", "protocol": "original", "split": "all",
             "draw_seed": SEED, "max_steps": 10**6,
         }  # fmt: skip
-        ours = {mode: WebShopEnv(**kwargs, observation=mode, nouns="spacy") for mode in ("text", "text_rich")}
+        nouns: dict[str, tuple[str, ...]] = {}
+
+        def tagged(title: str) -> tuple[str, ...]:
+            return nouns.setdefault(title, nouns_by("spacy")(title))
+
+        ours = {mode: WebShopEnv(**kwargs, observation=mode, nouns=tagged) for mode in ("text", "text_rich")}
         mine = [goal["instruction_text"] for goal in original.server.goals]
         assert mine == [ours["text"]._shelf.goals[t.task_id].instruction for t in ours["text"].tasks()], "goals differ"
-        return play(original, ours, WebShopEnv(**kwargs), arguments.episodes, arguments.steps)
+        result, script, record = play(original, ours, arguments.episodes, arguments.steps)
+        if arguments.record is not None:
+            head = {
+                "n_goals": len(original.server.goals),
+                "draw_seed": SEED,
+                "products": len(catalogue),
+                "nouns": nouns,
+            }
+            with lzma.open(arguments.record, "wt", encoding="utf-8", preset=9 | lzma.PRESET_EXTREME) as file:
+                file.writelines(json.dumps(line) + "\n" for line in (head, *record))
+        own = Path(scratch) / arguments.products.name  # another file, so that it has an index of its own
+        for file in (arguments.products, arguments.attributes):
+            shutil.copy(file, Path(scratch) / file.name)
+        timed = WebShopEnv(**{**kwargs, "catalogue": own})
+        timed.reset(seed=0)
+        timed.step("search[shoes]")  # loading is not stepping: the index is built now
+        same = [(n, timed.tasks()[n].task_id, actions) for n, _, actions in script]
+        return {**result, **clock(original, timed, same)}
+
+
+def title_key(title: str) -> str:
+    return hashlib.sha256(title.encode()).hexdigest()[:16]
+
+
+def keep_nouns(products: Path, file: Path) -> dict[str, Any]:
+    """Write title hash → nouns."""
+    from rlsd.envs.webshop.library import read_products
+    from rlsd.envs.webshop.nouns import nouns_by
+
+    tagged = nouns_by("spacy")
+    table = {title_key(product.title): tagged(product.title) for product in read_products(products)}
+    file.write_bytes(lzma.compress(json.dumps(table).encode(), preset=9))
+    return {"titles": len(table), "differing_steps": 0}
 
 
 def rankings(size: int, queries: int) -> dict[str, Any]:
@@ -265,11 +359,16 @@ def main() -> int:
     parser.add_argument("--attributes", type=Path, help="items_ins_v2_1000.json")
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--record", type=Path, help="keep what the original showed (.jsonl.xz)")
+    parser.add_argument("--nouns", type=Path, help="only keep spaCy's nouns of the titles (.json.xz)")
     parser.add_argument("--rankings", type=int, help="compare rankings on so many generated products instead")
     parser.add_argument("--queries", type=int, default=500)
     arguments = parser.parse_args()
-    start_java()
-    result = rankings(arguments.rankings, arguments.queries) if arguments.rankings else episodes(arguments)
+    if arguments.nouns is not None:
+        result = keep_nouns(arguments.products, arguments.nouns)
+    else:
+        start_java()
+        result = rankings(arguments.rankings, arguments.queries) if arguments.rankings else episodes(arguments)
     print(json.dumps(result))
     return 1 if result["differing_steps"] else 0
 

@@ -20,7 +20,8 @@ from rlsd.envs.webshop.goals import NO_LIMIT, Goal, goals_of
 from rlsd.envs.webshop.legacy import draw_goals, index_split
 from rlsd.envs.webshop.library import SPLITS, open_shop, read_products
 from rlsd.envs.webshop.products import NO_ATTRIBUTE, Product, products_of
-from rlsd.envs.webshop.reading import read_array
+from rlsd.envs.webshop.publishing import publish
+from rlsd.envs.webshop.reading import read_array, read_entries
 from rlsd.envs.webshop.store import build_catalogue, load_catalogue
 from tests.envs import webshop_shelf as shelf
 
@@ -153,6 +154,40 @@ def test_a_stored_catalogue_is_the_same_shop(tmp_path: Path, capsys: pytest.Capt
         make("rlsd/WebShop-v0", catalogue="gen-300"),
     )
     assert [t.task_id for t in stored_env.tasks()] == [t.task_id for t in memory_env.tasks()]
+
+
+def test_a_published_catalogue_is_read_back_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["publish", "gen-300", str(tmp_path)]) == 0
+    assert "300 products" in capsys.readouterr().out
+    assert list(read_products(tmp_path)) == list(generate("gen-300"))
+    asked = next(iter(products_of(shelf.RECORDS[1:], shelf.ATTRIBUTES, shelf.HUMAN, source="shelf")))
+    with pytest.raises(DataError, match="human instructions"):
+        publish([asked], tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": {}', '{"a" {}}', "{1: 2}", '{"a": tru', '{"a": {"b": }}', "null"])
+def test_a_damaged_attributes_file_gives_one_clear_error(tmp_path: Path, text: str) -> None:
+    path = shelf.write_files(tmp_path)
+    (tmp_path / "items_ins_v2_1000.json").write_text(text)
+    with pytest.raises(DataError, match="items_ins_v2_1000"):
+        list(read_products(path))
+
+
+def test_entries_are_those_of_the_file(tmp_path: Path) -> None:
+    data = {"a": {"b": [1, 2.5, None, "é\n"]}, "c": [], 'é"': "x" * 3_000_000, "d": 7}
+    path = tmp_path / "entries.json"
+    for indent in (None, 1):
+        path.write_text(json.dumps(data, indent=indent))
+        assert dict(read_entries(path)) == data
+
+
+def test_a_file_too_large_for_memory_is_not_read_but_its_command_named(tmp_path: Path) -> None:
+    path = shelf.write_files(tmp_path)
+    with path.open("ab") as file:
+        file.truncate(300 << 20)  # sparse: takes no room
+    with pytest.raises(DataError, match=r"python -m rlsd\.envs\.webshop build"):
+        open_shop(path)
+    assert len(open_shop(path, products=2).catalogue) == 2
 
 
 def test_a_damaged_stored_catalogue_says_so(tmp_path: Path) -> None:

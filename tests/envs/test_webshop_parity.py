@@ -1,7 +1,8 @@
-"""The original's recorded episodes and rankings, where the data is present."""
+"""The original, recorded: over our generated shop always; over real products, and its rankings, where the data is."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import lzma
@@ -12,11 +13,12 @@ import pytest
 
 from rlsd.envs.errors import EnvError
 from rlsd.envs.webshop.env import WebShopEnv
-from rlsd.envs.webshop.library import open_catalogue
-from rlsd.envs.webshop.nouns import nouns_by
+from rlsd.envs.webshop.library import open_catalogue, read_products
+from rlsd.envs.webshop.nouns import Nouns, nouns_by
 
 DRAW_SEED = 12345
-"""What the recording's generator was seeded with."""
+"""What the generator of the recordings over the 394 real products was seeded with."""
+RECORDS = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +34,28 @@ def lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-def replay(folder: Path, nouns: str) -> list[tuple[str, str]]:
-    """Every difference of pages, clickables, reward and end over the recorded episodes."""
-    meta, *episodes = lines(folder / "golden_traces_394.jsonl.xz")
-    catalogue = folder / "products_394_restored.json"
+def replay(
+    head: dict[str, Any], episodes: list[dict[str, Any]], catalogue: str | Path, nouns: str | Nouns
+) -> list[tuple[str, str]]:
+    """Every difference of pages, clickables, reward and end over recorded episodes."""
+    seed = head.get("draw_seed", DRAW_SEED)
     envs = [
         WebShopEnv(
-            catalogue=catalogue, protocol="original", split="all", draw_seed=DRAW_SEED, observation=mode, nouns=nouns,
+            catalogue=catalogue, protocol="original", split="all", draw_seed=seed, observation=mode, nouns=nouns,
             max_steps=1000,
         )
         for mode in ("text", "text_rich")
     ]  # fmt: skip
-    assert len(envs[0].tasks()) == meta["n_goals"]
+    assert len(envs[0].tasks()) == head["n_goals"]
     differences = []
     for episode in episodes:
-        task = f"products_394_restored/original-{DRAW_SEED}/{episode['goal_index']}"
+        task = envs[0].tasks()[episode["goal_index"]].task_id
         for step in episode["steps"]:
             for env, mode in zip(envs, ("text", "text_rich")):
                 if step["action"] is None:
                     shown, _ = env.reset(options={"task": task})
                     reward, done = 0.0, False
-                    assert env.goal.to_published() == episode["goal"]
+                    assert env.goal.to_published() == episode.get("goal", env.goal.to_published())
                 else:
                     shown, reward, done, _, _ = env.step(step["action"])
                 got = (shown, list(env.page.clickables), reward, done)
@@ -61,16 +64,44 @@ def replay(folder: Path, nouns: str) -> list[tuple[str, str]]:
     return differences
 
 
-def test_recorded_episodes_are_the_originals_with_its_tagger(webshop: Path) -> None:
+def recorded_nouns() -> Nouns:
+    """What spaCy found in the titles of the 394 products, by the title's hash; anything else is a KeyError."""
+    table = json.loads(lzma.decompress((RECORDS / "webshop_nouns_394.json.xz").read_bytes()))
+    return lambda title: tuple(table[hashlib.sha256(title.encode()).hexdigest()[:16]])
+
+
+def test_the_original_on_our_generated_shop() -> None:
+    """Recorded from the original over 400 generated products (benchmarks/webshop_parity.py); needs nothing else."""
+    head, *episodes = lines(RECORDS / "webshop_original.jsonl.xz")
+    steps = [step for episode in episodes for step in episode["steps"]]
+    bought = [step["reward"] for step in steps if step["done"]]
+    assert (len(episodes), len(steps), len(bought)) == (40, 404, 20)
+    assert len(set(bought)) > 5, "purchases of many worths"
+    table = head["nouns"]
+    assert replay(head, episodes, "gen-400", lambda title: tuple(table[title])) == []
+    steps[-1]["text"] += "!"
+    assert len(replay(head, episodes, "gen-400", lambda title: tuple(table[title]))) == 1, "a difference would be seen"
+
+
+def test_recorded_episodes_are_the_originals(webshop: Path) -> None:
+    head, *episodes = lines(webshop / "golden_traces_394.jsonl.xz")
+    assert (len(episodes), sum(len(e["steps"]) for e in episodes)) == (40, 470)
+    assert replay(head, episodes, webshop / "products_394_restored.json", recorded_nouns()) == []
+
+
+def test_spacy_finds_the_recorded_nouns(webshop: Path) -> None:
     if importlib.util.find_spec("spacy") is None:
         with pytest.raises(EnvError, match="pip install spacy"):
             nouns_by("spacy")
         pytest.skip("needs spaCy and its small English model")
-    assert replay(webshop, "spacy") == []
+    tagged, kept = nouns_by("spacy"), recorded_nouns()
+    titles = [product.title for product in read_products(webshop / "products_394_restored.json")]
+    assert [tagged(title) for title in titles] == [kept(title) for title in titles]
 
 
 def test_with_the_builtin_tagger_one_recorded_purchase_differs(webshop: Path) -> None:
-    differing = {task for task, action in replay(webshop, "builtin")}
+    head, *episodes = lines(webshop / "golden_traces_394.jsonl.xz")
+    differing = {task for task, _ in replay(head, episodes, webshop / "products_394_restored.json", "builtin")}
     assert len(differing) == 1
 
 

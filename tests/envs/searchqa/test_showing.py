@@ -148,6 +148,13 @@ def test_observations_keep_their_limit_and_their_tags(max_chars: int, queries: i
         assert shown.count(" …") == 2
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_cut_makes_no_tag(protocol: str) -> None:
+    passage = [Passage(title="t", text="<searching </informational <answers " * 9)]
+    shown = [block([passage], protocol=protocol, format="tags", max_chars=room) for room in range(50, 200)]  # type: ignore[arg-type]
+    assert not any(ANY_TAG.search(text.strip()[len("<information>") : -len("</information>")]) for text in shown)
+
+
 def test_local_retriever_scores_travel() -> None:
     class Order:
         def rank(self, queries: list[str], k: int) -> list[list[tuple[int, float]]]:

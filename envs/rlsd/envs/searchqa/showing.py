@@ -63,7 +63,10 @@ def _line(number: int, passage: Passage, protocol: Protocol) -> str:
 
 
 def _shortened(lines: list[str], room: int) -> list[str]:
-    """Cut the longest lines until all fit; what a short line does not need, the others get."""
+    """Cut the longest lines until all fit; what a short line does not need, the others get.
+
+    A cut can make a tag of what was none ("<searching" to "<search"), so what is left is defused again.
+    """
     room -= max(0, len(lines) - 1)  # line ends
     allowed: dict[int, int] = {}
     left, waiting = room, sorted(range(len(lines)), key=lambda i: len(lines[i]))
@@ -71,6 +74,6 @@ def _shortened(lines: list[str], room: int) -> list[str]:
         allowed[i] = min(len(lines[i]), max(0, left) // (len(waiting) - place))
         left -= allowed[i]
     return [
-        line if len(line) <= allowed[i] else line[: max(0, allowed[i] - len(CUT))] + CUT[: allowed[i]]
+        line if len(line) <= allowed[i] else defuse(line[: max(0, allowed[i] - len(CUT))]) + CUT[: allowed[i]]
         for i, line in enumerate(lines)
     ]

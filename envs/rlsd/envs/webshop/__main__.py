@@ -1,4 +1,7 @@
-"""Store a catalogue once, so that it opens at once: python -m rlsd.envs.webshop build SOURCE FOLDER
+"""Catalogues as files.
+
+    python -m rlsd.envs.webshop build SOURCE FOLDER     store a catalogue once, so that it opens at once
+    python -m rlsd.envs.webshop publish SOURCE FOLDER   write a catalogue in the published format, for other programs
 
 SOURCE is a generated catalogue ("gen-1000000"), "real", a folder with the published files, or the products' file.
 """
@@ -6,34 +9,59 @@ SOURCE is a generated catalogue ("gen-1000000"), "real", a folder with the publi
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rlsd.envs.errors import RlsdError
+from rlsd.envs.webshop.products import Product
+
+_EVERY_S = 2.0
 
 
 def main(arguments: list[str]) -> int:
-    """0 when the catalogue was stored, 2 with one line otherwise."""
-    if len(arguments) != 3 or arguments[0] != "build":
-        print("usage: python -m rlsd.envs.webshop build SOURCE FOLDER", file=sys.stderr)
+    """0 when the catalogue was written, 2 with one line otherwise."""
+    if len(arguments) != 3 or arguments[0] not in ("build", "publish"):
+        print("usage: python -m rlsd.envs.webshop build|publish SOURCE FOLDER", file=sys.stderr)
         return 2
-    from rlsd.envs.webshop.generator import family, generate
-    from rlsd.envs.webshop.library import read_products
-    from rlsd.envs.webshop.reading import find_real
-    from rlsd.envs.webshop.store import build_catalogue
-
-    source, folder = arguments[1], Path(arguments[2])
+    what, source, folder = arguments[0], arguments[1], Path(arguments[2])
     try:
-        if source.startswith("gen") and not Path(source).exists():
-            family(source)
-            count = build_catalogue(source, generate(source), folder)
+        name, products = _source(source)
+        if what == "publish":
+            from rlsd.envs.webshop.publishing import publish
+
+            print(f"{publish(_told(products), folder)} products written to {folder}")
         else:
-            path = find_real() if source == "real" else Path(source).expanduser()
-            count = build_catalogue("real", read_products(path), folder)
+            from rlsd.envs.webshop.store import build_catalogue
+
+            count = build_catalogue(name, _told(products), folder)
+            print(f"{count} products stored in {folder}; open them with catalogue={str(folder)!r}")
     except RlsdError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{count} products stored in {folder}; open them with catalogue={str(folder)!r}")
     return 0
+
+
+def _source(source: str) -> tuple[str, Iterator[Product]]:
+    """The catalogue's name and its products."""
+    from rlsd.envs.webshop.generator import family, generate
+    from rlsd.envs.webshop.library import read_products
+    from rlsd.envs.webshop.reading import find_real
+
+    if source.startswith("gen") and not Path(source).exists():
+        family(source)
+        return source, generate(source)
+    return "real", read_products(find_real() if source == "real" else Path(source).expanduser())
+
+
+def _told(products: Iterable[Product]) -> Iterator[Product]:
+    """Passes products on, and tells a person at a terminal how far it is."""
+    shown, began = 0.0, time.monotonic()
+    for i, product in enumerate(products, start=1):
+        yield product
+        if sys.stderr.isatty() and time.monotonic() - max(shown, began) > _EVERY_S:
+            shown = time.monotonic()
+            print(f"{i:,} products, {shown - began:.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

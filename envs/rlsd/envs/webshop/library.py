@@ -23,7 +23,7 @@ from rlsd.envs.webshop.generator import family, generated
 from rlsd.envs.webshop.goals import Goal, goals_of
 from rlsd.envs.webshop.legacy import draw_goals, index_split
 from rlsd.envs.webshop.products import Product, products_of
-from rlsd.envs.webshop.reading import find_files, find_real, read_array, read_object
+from rlsd.envs.webshop.reading import find_files, find_real, read_array, read_entries
 
 ENV_ID = "rlsd/WebShop-v0"
 SPLITS = ("train", "valid", "test", "test_products")
@@ -33,6 +33,8 @@ GOAL_KINDS = ("auto", "human", "synthetic")
 _SHARE = 10
 _MOST = {"valid": 120, "test": 500, "test_products": 500}
 """Panels are no longer than this."""
+_HELD_BYTES = 256 << 20
+"""A larger products' file is not held in memory."""
 _ASKED_PRODUCTS = 20_000
 """Goals are made for the first so many products that an instruction asks for."""
 
@@ -212,6 +214,12 @@ def open_catalogue(name: str, goals: str = "auto", products: int | None = None) 
         )
     if is_stored(path):
         return load_catalogue(path)
+    items = find_files(path)[0]
+    if products is None and items.stat().st_size > _HELD_BYTES:
+        raise DataError(
+            f"{items} has {items.stat().st_size >> 20:,} MiB: store it once with `python -m rlsd.envs.webshop build "
+            f"{name} FOLDER` and open it with catalogue='FOLDER' (it loads at once), or read N products with products=N"
+        )
     return _published(path, goals, products, _changed(str(path)))
 
 
@@ -229,8 +237,8 @@ def read_products(path: Path, goals: str = "auto", limit: int | None = None) -> 
     items, attributes, human = find_files(path)
     if goals == "human" and human is None:
         raise DataError(f"goals='human' needs items_human_ins.json beside {items}; goals='synthetic' does not")
-    entries = read_object(attributes) if attributes is not None else {}
-    asked = read_object(human) if human is not None and goals != "synthetic" else None
+    entries = read_entries(attributes) if attributes is not None else {}
+    asked = read_entries(human) if human is not None and goals != "synthetic" else None
     return products_of(read_array(items), entries, asked, source=str(items), limit=limit)
 
 

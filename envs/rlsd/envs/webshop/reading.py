@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rlsd.envs.errors import DataError
 
@@ -24,6 +26,8 @@ _NAMES = {
 _CHUNK = 1 << 20
 _LONGEST = 64 << 20
 """Characters that one product may have at most."""
+_GAP = re.compile(r"[ \t\r\n,]*")
+_DECODER = json.JSONDecoder()
 
 
 def find_files(path: Path) -> tuple[Path, Path | None, Path | None]:
@@ -68,19 +72,45 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds one object.
+def read_entries(path: Path) -> Entries:
+    """A JSON file that holds one object by product id; an entry is parsed when it is asked for.
 
     Raises:
         DataError: missing, not JSON, or something else.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); fetch it again") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{path} holds a {type(data).__name__}, expected an object by product id")
-    return data
+    return Entries(_members(path))
+
+
+class Entries(Mapping[str, Any]):
+    """Product id → entry, kept as the text it was read from: a tenth of what parsed entries take.
+
+    Args:
+        members: id and JSON text of each.
+    """
+
+    def __init__(self, members: Iterable[tuple[str, str]]) -> None:
+        self._texts = {asin: text.encode("utf-8", "surrogatepass") for asin, text in members}
+
+    def __getitem__(self, asin: str) -> Any:
+        return json.loads(self._texts[asin])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
+def _members(path: Path) -> Iterator[tuple[str, str]]:
+    with _opened(path) as scanner:
+        scanner.enter("{", "an object by product id")
+        while scanner.next() != "}":
+            asin, _ = scanner.value()
+            if not isinstance(asin, str) or scanner.next() != ":":
+                raise DataError(f"{path} is damaged after {scanner.count // 2} entries; fetch it again")
+            scanner.skip()
+            scanner.next()
+            yield asin, scanner.value()[1]
 
 
 def read_array(path: Path) -> Iterator[Any]:
@@ -89,31 +119,71 @@ def read_array(path: Path) -> Iterator[Any]:
     Raises:
         DataError: missing, damaged or cut short; says where.
     """
-    decoder = json.JSONDecoder()
+    with _opened(path) as scanner:
+        scanner.enter("[", "an array of products")
+        while scanner.next() != "]":
+            yield scanner.value()[0]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Scanner]:
     try:
         with path.open(encoding="utf-8") as file:
-            buffer, done, count = file.read(_CHUNK).lstrip("\ufeff \t\r\n"), 0, 0
-            if not buffer.startswith("["):
-                raise DataError(f"{path} does not begin with '[': expected an array of products")
-            buffer = buffer[1:]
-            while True:
-                buffer = buffer.lstrip(" \t\r\n,")
-                if buffer.startswith("]"):
-                    return
-                try:
-                    entry, end = decoder.raw_decode(buffer)
-                    if end == len(buffer) and not isinstance(entry, (dict, list, str)):
-                        raise ValueError("a number may go on")
-                except (ValueError, RecursionError) as error:
-                    more = file.read(_CHUNK)
-                    if not more or len(buffer) > _LONGEST or isinstance(error, RecursionError):
-                        raise DataError(
-                            f"{path} is damaged or cut short after {count} products, about character {done}: {error}; "
-                            "fetch it again"
-                        ) from error
-                    buffer += more
-                    continue
-                yield entry
-                done, count, buffer = done + end, count + 1, buffer[end:]
+            yield _Scanner(file, path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+
+
+class _Scanner:
+    """JSON values of a file, one after the other; a piece of the file and one value are held at a time."""
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._text, self._at, self._before = "", 0, 0
+        self.count = 0
+        """Values read."""
+
+    def enter(self, bracket: str, what: str) -> None:
+        """Step over the first character of the file, which must be this one."""
+        self._more()
+        self._text = self._text.removeprefix("\ufeff")
+        if self.next() != bracket:
+            raise DataError(f"{self._path} does not begin with {bracket!r}: expected {what}")
+        self.skip()
+
+    def next(self) -> str:
+        """The character after blanks and commas, not stepped over; "" at the end."""
+        while True:
+            self._at = _GAP.match(self._text, self._at).end()  # type: ignore[union-attr]  (it matches nothing, too)
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def skip(self) -> None:
+        self._at += 1
+
+    def value(self) -> tuple[Any, str]:
+        """The value that begins here, and the text it was."""
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+                if end == len(self._text) and not isinstance(value, (dict, list, str)):
+                    raise ValueError("a number may go on")
+            except (ValueError, RecursionError) as error:
+                endless = isinstance(error, RecursionError) or len(self._text) - self._at > _LONGEST
+                if endless or not self._more():
+                    raise DataError(
+                        f"{self._path} is damaged or cut short after {self.count} values, about character "
+                        f"{self._before + self._at}: {error}; fetch it again"
+                    ) from error
+                continue
+            text, self._at = self._text[self._at : end], end
+            self.count += 1
+            return value, text
+
+    def _more(self) -> bool:
+        piece = self._file.read(_CHUNK)
+        self._before += self._at
+        self._text, self._at = self._text[self._at :] + piece, 0
+        return bool(piece)

@@ -288,7 +288,7 @@ def episodes(arguments: argparse.Namespace) -> dict[str, Any]:
                 "nouns": nouns,
             }
             with lzma.open(arguments.record, "wt", encoding="utf-8", preset=9 | lzma.PRESET_EXTREME) as file:
-                file.writelines(json.dumps(line) + "\n" for line in (head, *record))
+                file.write("".join(json.dumps(line) + "\n" for line in (head, *record)))
         own = Path(scratch) / arguments.products.name  # another file, so that it has an index of its own
         for file in (arguments.products, arguments.attributes):
             shutil.copy(file, Path(scratch) / file.name)

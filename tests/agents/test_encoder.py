@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,23 @@ def test_an_index_finds_its_encoder_again(folder: Path, tmp_path: Path) -> None:
         assert open_dense(tmp_path / "i", encoder=str(moved)).search_now(["the"], 1)
     finally:
         moved.rename(folder)
+
+
+def test_the_command_line_builds_with_an_engine_and_the_server_opens_it(folder: Path, tmp_path: Path) -> None:
+    """`rlsd index build --engine hnsw`, and what `rlsd serve search` opens; without hnswlib the package is named."""
+    from rlsd.harness.cli import main
+    from rlsd.harness.indexing import open_served
+
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"title": text, "text": "the shelf"}) + "\n" for text in TEXTS[:3]))
+    command = ["index", "build", str(corpus), str(tmp_path / "i"), "--kind", "hybrid", "--encoder", str(folder)]
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--engine", "hnsw", "--quiet"])
+    if importlib.util.find_spec("hnswlib") is None:
+        assert stopped.value.code == 2
+        assert not (tmp_path / "i").exists()
+        pytest.skip("needs hnswlib")
+    assert stopped.value.code == 0
+    for engine in (None, "exact"):
+        found = open_served(str(tmp_path / "i"), engine=engine).search_now([TEXTS[2]], 3)
+        assert found[0][0].title == TEXTS[2]

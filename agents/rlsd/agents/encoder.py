@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlsd.agents.models import ModelError
+from rlsd.envs.searchqa.approximate import check_engine
 from rlsd.envs.searchqa.index import open_index, read_manifest
 from rlsd.envs.searchqa.local import LocalRetriever
 
@@ -113,10 +114,25 @@ def open_encoder(data: dict[str, Any], *, device: str = "cpu", folder: str | Non
     return TextEncoder(replace(settings, folder=folder) if folder else settings)
 
 
-def open_dense(index: str | Path, *, device: str = "cpu", encoder: str | None = None) -> LocalRetriever:
-    """A retriever over an index folder of any kind, its encoder loaded where it has one."""
+def open_dense(
+    index: str | Path,
+    *,
+    device: str = "cpu",
+    encoder: str | None = None,
+    engine: str | None = None,
+    verify: bool | None = None,
+) -> LocalRetriever:
+    """A retriever over an index folder of any kind, its encoder loaded where it has one.
+
+    Args:
+        device, encoder: see `open_encoder`.
+        engine, verify: see `open_index`.
+    """
+    if engine is not None:
+        check_engine(engine)  # before a model is loaded
     named = read_manifest(index).encoder
-    return open_index(index, encoder=open_encoder(named, device=device, folder=encoder) if named else None)
+    loaded = open_encoder(named, device=device, folder=encoder) if named else None
+    return open_index(index, encoder=loaded, engine=engine, verify=verify)
 
 
 def _pool(hidden: Tensor, kept: Tensor, pooling: Pooling) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rlsd.envs.errors import DataError, EnvError, closest
+from rlsd.envs.searchqa.approximate import EXACT, check_engine
 from rlsd.envs.searchqa.corpora import read_corpus
 from rlsd.envs.searchqa.index import KINDS, Kind, Manifest, build_index
 from rlsd.envs.searchqa.library import generated_corpus
@@ -34,7 +35,15 @@ def corpus_passages(corpus: str) -> Iterator[Passage]:
     return read_corpus(corpus)
 
 
-def build(corpus: str, folder: Path, *, kind: str, encoder: dict[str, Any] | None, quiet: bool = False) -> Manifest:
+def build(
+    corpus: str,
+    folder: Path,
+    *,
+    kind: str,
+    encoder: dict[str, Any] | None,
+    engine: str = EXACT,
+    quiet: bool = False,
+) -> Manifest:
     """`rlsd index build`. `encoder` holds the fields of `EncoderSettings`.
 
     Raises:
@@ -42,6 +51,7 @@ def build(corpus: str, folder: Path, *, kind: str, encoder: dict[str, Any] | Non
     """
     if kind not in KINDS:
         raise EnvError(f"unknown kind of index {kind!r}{closest(kind, KINDS)}")
+    check_engine(engine)  # before a model is loaded
     made: Encoder | None = None
     settings: dict[str, Any] | None = None
     if kind != "bm25":
@@ -58,11 +68,19 @@ def build(corpus: str, folder: Path, *, kind: str, encoder: dict[str, Any] | Non
         source=corpus,
         encoder=made,
         encoder_settings=settings,
+        engine=engine,
         progress=Report(quiet=quiet),
     )
 
 
-def open_served(corpus: str, *, device: str = "cpu", encoder: str | None = None, verify: bool | None) -> LocalRetriever:
+def open_served(
+    corpus: str,
+    *,
+    device: str = "cpu",
+    encoder: str | None = None,
+    engine: str | None = None,
+    verify: bool | None = None,
+) -> LocalRetriever:
     """What `rlsd serve search` serves: an index folder, or a corpus indexed in memory (BM25).
 
     Raises:
@@ -72,10 +90,12 @@ def open_served(corpus: str, *, device: str = "cpu", encoder: str | None = None,
         from rlsd.envs.searchqa.index import open_index, read_manifest
 
         if not read_manifest(corpus).encoder:
-            return open_index(corpus, verify=verify)
+            return open_index(corpus, verify=verify, engine=engine)
         from rlsd.agents.encoder import open_dense
 
-        return open_dense(corpus, device=device, encoder=encoder)
+        return open_dense(corpus, device=device, encoder=encoder, engine=engine, verify=verify)
+    if engine is not None and check_engine(engine) != EXACT:
+        raise EnvError(f"engine {engine!r} searches vectors, and {corpus} has none: make a dense index first")
     passages = list(corpus_passages(corpus))
     return LocalRetriever(Bm25Ranker.of(passages), passages)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from rlsd.envs import DataError, EnvError
-from rlsd.envs.searchqa.approximate import FaissRanker, HnswRanker
-from rlsd.envs.searchqa.index import build_index, open_index, read_manifest
+from rlsd.envs.searchqa.approximate import FaissRanker, HnswRanker, check_engine, load_engine, make_engine
+from rlsd.envs.searchqa.index import GRAPH, build_index, open_index, read_manifest
 from rlsd.envs.searchqa.local import Bm25Ranker, DenseRanker, Fused, fuse
 from rlsd.envs.searchqa.model import Passage
 from rlsd.envs.searchqa.store import Store
@@ -75,31 +76,86 @@ def test_fusion_by_hand() -> None:
     assert fuse([[(5, 1.0)], [(2, 1.0)]], 1)[0][0] == 2, "equal scores by position"
 
 
-def test_faiss_finds_the_same(vectors: NDArray[np.float32]) -> None:
+QUERIES = [f"query {i}" for i in range(50)]
+
+
+def shared(found: list[list[tuple[int, float]]], exact: list[list[tuple[int, float]]]) -> float:
+    """Share of the exact hits that were found."""
+    pairs = zip(found, exact, strict=True)
+    return sum(len({d for d, _ in a} & {d for d, _ in b}) for a, b in pairs) / sum(map(len, exact))
+
+
+@pytest.mark.parametrize(
+    "engine, library, least",
+    [
+        ("exact", "numpy", 1.0),
+        ("faiss", "faiss", 1.0),
+        ("faiss:IVF16,Flat", "faiss", 0.1),
+        ("faiss:HNSW32", "faiss", 0.8),
+        ("hnsw", "hnswlib", 0.9),
+    ],
+)
+def test_an_engine_finds_what_exact_search_finds_and_is_kept(
+    vectors: NDArray[np.float32], tmp_path: Path, engine: str, library: str, least: float
+) -> None:
+    pytest.importorskip(library)
+    exact = DenseRanker(vectors.astype(np.float16), Hashed()).rank(QUERIES, 5)
+    made = make_engine(engine, vectors, Hashed()).rank(QUERIES, 5)
+    assert shared(made, exact) >= least
+    assert make_engine(engine, vectors, Hashed()).rank([], 5) == []
+    folder = tmp_path / "i"
+    build_index(lambda: PASSAGES, folder, kind="dense", encoder=Hashed(), encoder_settings={"m": 1}, engine=engine)
+    assert (folder / GRAPH).is_file() == (engine != "exact")
+    assert read_manifest(folder).engine == engine
+    kept = open_index(folder, encoder=Hashed()).ranker
+    assert shared(kept.rank(QUERIES, 5), exact) >= least
+    with pytest.raises(EnvError, match="vectors of 8 numbers, the index holds 16"):
+        open_index(folder, encoder=Hashed(dim=8)).ranker.rank(["a"], 5)
+    numpy = open_index(folder, encoder=Hashed(), engine="exact").ranker
+    assert isinstance(numpy, DenseRanker)
+    if engine != "exact":
+        graph = folder / GRAPH
+        graph.write_bytes(graph.read_bytes()[:-9])
+        with pytest.raises(DataError, match=GRAPH):
+            open_index(folder, encoder=Hashed())
+        with pytest.raises(DataError, match="cannot be read"):
+            load_engine(engine, graph, dim=16, encoder=Hashed())
+
+
+def test_faiss_does_not_know_every_factory(vectors: NDArray[np.float32]) -> None:
     pytest.importorskip("faiss")
-    exact = DenseRanker(vectors, Hashed()).rank(["one", "two"], 5)
-    found = FaissRanker(Hashed(), vectors=vectors).rank(["one", "two"], 5)
-    assert [[d for d, _ in row] for row in found] == [[d for d, _ in row] for row in exact]
+    with pytest.raises(EnvError, match="cannot make 'Nonsense'"):
+        make_engine("faiss:Nonsense", vectors, Hashed())
 
 
-def test_hnswlib_finds_nearly_the_same(vectors: NDArray[np.float32]) -> None:
-    pytest.importorskip("hnswlib")
-    queries = [f"query {i}" for i in range(50)]
-    exact = DenseRanker(vectors, Hashed()).rank(queries, 5)
-    found = HnswRanker(Hashed(), vectors).rank(queries, 5)
-    shared = sum(len({d for d, _ in a} & {d for d, _ in b}) for a, b in zip(exact, found, strict=True))
-    assert shared >= 0.9 * 250
-
-
-def test_without_faiss_the_reason_is_told(vectors: NDArray[np.float32]) -> None:
-    try:
-        import faiss  # noqa: F401
-    except ImportError:
-        with pytest.raises(EnvError, match="pip install faiss-cpu"):
-            FaissRanker(Hashed(), vectors=vectors)
-    else:
+@pytest.mark.parametrize("engine, module, package", [("faiss", "faiss", "faiss-cpu"), ("hnsw", "hnswlib", "hnswlib")])
+def test_without_its_library_an_engine_is_refused_before_anything_is_made(
+    tmp_path: Path, vectors: NDArray[np.float32], engine: str, module: str, package: str
+) -> None:
+    if importlib.util.find_spec(module) is not None:
+        ranker = {"faiss": FaissRanker, "hnsw": HnswRanker}[engine]
         with pytest.raises(EnvError, match="needs vectors or an index"):
-            FaissRanker(Hashed())
+            ranker(Hashed())
+        return
+    with pytest.raises(EnvError, match=f"pip install {package}"):
+        build_index(lambda: PASSAGES, tmp_path / "i", kind="dense", encoder=Hashed(), engine=engine)
+    assert not (tmp_path / "i").exists()
+    build_index(lambda: PASSAGES[:9], tmp_path / "i", kind="dense", encoder=Hashed(), encoder_settings={"m": 1})
+    with pytest.raises(EnvError, match=f"pip install {package}"):
+        open_index(tmp_path / "i", encoder=Hashed(), engine=engine)
+
+
+def test_engines_are_named_and_need_vectors(tmp_path: Path) -> None:
+    for wrong in ("faist", "hnsw:32", "exact:x", ""):
+        with pytest.raises(EnvError, match="unknown engine"):
+            check_engine(wrong)
+    build_index(lambda: PASSAGES[:3], tmp_path / "i")
+    assert open_index(tmp_path / "i", engine="exact").search_now(["text"], 1)[0]
+    if importlib.util.find_spec("faiss") is not None:
+        with pytest.raises(EnvError, match="has no vectors"):
+            open_index(tmp_path / "i", engine="faiss")
+        with pytest.raises(EnvError, match="kind 'bm25' has none"):
+            build_index(lambda: PASSAGES[:3], tmp_path / "j", engine="faiss")
 
 
 def test_the_store_gives_back_what_went_in(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import signal
 import subprocess
@@ -170,6 +171,9 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "holds a finished index" in refused("index", "build", "corpus.jsonl", "index")
     assert "unknown kind of index 'bm26'" in refused("index", "build", "corpus.jsonl", "other", "--kind", "bm26")
     assert "needs --encoder FOLDER" in refused("index", "build", "corpus.jsonl", "other", "--kind", "dense")
+    assert "unknown engine 'fais'" in refused("index", "build", "corpus.jsonl", "other", "--engine", "fais")
+    faiss = "has no vectors" if importlib.util.find_spec("faiss") else "pip install faiss-cpu"
+    assert faiss in refused("serve", "search", "index", "--engine", "faiss")
     assert "there is no corpus file" in refused("serve", "search", "nothing")
     assert "a token is needed" in refused("serve", "search", "index", "--host", "0.0.0.0")
     assert "at least 16" in refused("serve", "search", "index", "--token", "short")

@@ -4,6 +4,7 @@
     passages.jsonl     the paragraphs, one JSON object a line        offsets.npy   where each begins
     bm25/              Lucene's BM25 (kinds bm25, hybrid)
     vectors.npy        (N, D) unit vectors, float16 (kinds dense, hybrid)
+    vectors.engine     what FAISS or hnswlib made of them, if one of them is the engine
 
 A build that was stopped goes on where it was: finished parts are kept, vectors are kept by the thousand.
 """
@@ -19,16 +20,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlsd.envs.bm25 import Bm25Index
 from rlsd.envs.errors import DataError, EnvError, closest
-from rlsd.envs.searchqa.local import Bm25Ranker, DenseRanker, Encoder, Fused, LocalRetriever, Ranker
+from rlsd.envs.searchqa.approximate import EXACT, check_engine, load_engine, make_engine, save_engine
+from rlsd.envs.searchqa.local import Bm25Ranker, Encoder, Fused, LocalRetriever, Ranker
 from rlsd.envs.searchqa.model import Passage
 from rlsd.envs.searchqa.store import LINES, OFFSETS, Progress, Store, silent, write_store
 
 Kind = Literal["bm25", "dense", "hybrid"]
 KINDS: tuple[Kind, ...] = ("bm25", "dense", "hybrid")
-MANIFEST, VECTORS, BM25 = "index.json", "vectors.npy", "bm25"
+MANIFEST, VECTORS, GRAPH, BM25 = "index.json", "vectors.npy", "vectors.engine", "bm25"
 _STATE = "build.json"
 _FORMAT = "rlsd-search-index-1"
 _VERIFIED_BYTES = 256 << 20
@@ -44,6 +47,8 @@ class Manifest:
     documents: int
     encoder: dict[str, Any] = field(default_factory=dict)
     """What `rlsd.agents.encoder` needs to make the same vectors of queries; empty without vectors."""
+    engine: str = EXACT
+    """What searches the vectors; see `approximate`."""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name → {"bytes": …, "sha256": …}; the BM25 folder keeps its own list."""
 
@@ -56,6 +61,7 @@ def build_index(
     source: str = "",
     encoder: Encoder | None = None,
     encoder_settings: dict[str, Any] | None = None,
+    engine: str = EXACT,
     progress: Progress = silent,
 ) -> Manifest:
     """Make or finish the index in `folder`.
@@ -64,18 +70,25 @@ def build_index(
         passages: opens the corpus; not called when the paragraphs are stored already.
         source: names the corpus; a build begun from another one is refused.
         encoder, encoder_settings: for vectors.
+        engine: searches the vectors: "exact", "hnsw", "faiss" or "faiss:FACTORY"; what it makes of them is kept.
 
     Raises:
-        EnvError: an unknown kind, vectors without an encoder, or a folder that holds something else.
+        EnvError: an unknown kind or engine, a library that is not installed, vectors without an encoder, an engine
+            without vectors, or a folder that holds something else.
         DataError: a corpus that cannot be read, or holds nothing.
     """
     if kind not in KINDS:
         raise EnvError(f"unknown kind of index {kind!r}{closest(str(kind), KINDS)}")
     if (kind != "bm25") and encoder is None:
         raise EnvError(f"an index of kind {kind!r} holds vectors: name an encoder")
+    if check_engine(engine) != EXACT and kind == "bm25":
+        raise EnvError(
+            f"engine {engine!r} searches vectors, and an index of kind 'bm25' has none: kind dense or hybrid"
+        )
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    _begin(folder, {"source": source, "kind": kind, "encoder": encoder_settings or {}})
+    chosen = {} if engine == EXACT else {"engine": engine}
+    _begin(folder, {"source": source, "kind": kind, "encoder": encoder_settings or {}, **chosen})
     if not (folder / OFFSETS).is_file() and not write_store(passages(), folder, progress=progress):
         raise DataError(f"{source or 'the corpus'} holds no paragraphs")
     store = Store(folder)
@@ -84,12 +97,16 @@ def build_index(
         Bm25Index.build(texts, folder=folder / BM25)
     if encoder is not None and kind != "bm25":
         _vectors(store, folder, encoder, progress)
-    names = [LINES, OFFSETS] + ([VECTORS] if kind != "bm25" else [])
+        if chosen and not (folder / GRAPH).is_file():
+            save_engine(make_engine(engine, _mapped(folder), encoder), folder / f"{GRAPH}.part")
+            (folder / f"{GRAPH}.part").rename(folder / GRAPH)
+    names = [LINES, OFFSETS] + ([VECTORS] if kind != "bm25" else []) + ([GRAPH] if chosen else [])
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _digest(folder / name)} for name in names}
     manifest = Manifest(
         kind=kind,
         documents=len(store),
         encoder=encoder_settings if kind != "bm25" and encoder_settings else {},
+        engine=engine,
         files=files,
     )
     _write_json(folder / MANIFEST, {"format": _FORMAT, **asdict(manifest)})
@@ -109,28 +126,33 @@ def read_manifest(folder: str | Path) -> Manifest:
         if data.pop("format") != _FORMAT:
             raise ValueError("another format")
         manifest = Manifest(**data)
-        sound = manifest.kind in KINDS and isinstance(manifest.documents, int)
+        sound = manifest.kind in KINDS and isinstance(manifest.documents, int) and isinstance(manifest.engine, str)
         sound = sound and all(isinstance(f["bytes"], int) and f["sha256"] for f in manifest.files.values())
-        if not sound or not {LINES, OFFSETS} <= set(manifest.files) <= {LINES, OFFSETS, VECTORS}:
+        if not sound or not {LINES, OFFSETS} <= set(manifest.files) <= {LINES, OFFSETS, VECTORS, GRAPH}:
             raise ValueError("fields that cannot be")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}); build the index again") from error
     return manifest
 
 
-def open_index(folder: str | Path, *, encoder: Encoder | None = None, verify: bool | None = None) -> LocalRetriever:
+def open_index(
+    folder: str | Path, *, encoder: Encoder | None = None, verify: bool | None = None, engine: str | None = None
+) -> LocalRetriever:
     """A retriever over the folder's files, memory-mapped.
 
     Args:
         encoder: for vectors; see `rlsd.agents.encoder.open_encoder`.
         verify: True compares every checksum, False none; None those of files below 256 MiB (sizes always).
+        engine: another than the one the index was built with; it is made of the vectors now, in memory.
 
     Raises:
         DataError: files that are missing or damaged.
-        EnvError: vectors without an encoder.
+        EnvError: vectors without an encoder, an engine that is unknown, not installed, or has no vectors to search.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
+    if engine is not None and check_engine(engine) != EXACT and manifest.kind == "bm25":
+        raise EnvError(f"{folder} is a bm25 index and has no vectors for engine {engine!r}; build it with --kind dense")
     for name, entry in manifest.files.items():
         _check(folder / name, entry, verify)
     store = Store(folder)
@@ -150,9 +172,20 @@ def open_index(folder: str | Path, *, encoder: Encoder | None = None, verify: bo
                 f"{folder} is a {manifest.kind} index and needs its encoder: serve it with `rlsd serve search {folder}`"
                 " and give the address as corpus, or pass corpus=rlsd.agents.encoder.open_dense(folder)"
             )
-        rankers.append(DenseRanker(np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False), encoder))
+        rankers.append(_dense(folder, manifest, engine or manifest.engine, encoder))
     ranker = rankers[0] if len(rankers) == 1 else Fused(rankers)
     return LocalRetriever(ranker, store, blocking=manifest.kind != "bm25")
+
+
+def _dense(folder: Path, manifest: Manifest, engine: str, encoder: Encoder) -> Ranker:
+    vectors = _mapped(folder)
+    if engine == manifest.engine and GRAPH in manifest.files:
+        return load_engine(engine, folder / GRAPH, dim=vectors.shape[1], encoder=encoder)
+    return make_engine(engine, vectors, encoder)
+
+
+def _mapped(folder: Path) -> NDArray[np.float16]:
+    return np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
 
 
 def _begin(folder: Path, state: dict[str, Any]) -> None:

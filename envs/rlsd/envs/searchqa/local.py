@@ -136,6 +136,21 @@ class Encoder(Protocol):
         ...
 
 
+def encoded(encoder: Encoder, queries: Sequence[str], dim: int) -> NDArray[np.float32]:
+    """(Q, D) vectors of queries.
+
+    Raises:
+        EnvError: the encoder makes vectors of another length than the index holds.
+    """
+    vectors = encoder.encode(queries, query=True)
+    if vectors.shape[1] != dim:
+        raise EnvError(
+            f"the encoder makes vectors of {vectors.shape[1]} numbers, the index holds {dim}: "
+            "it was built with another encoder"
+        )
+    return vectors
+
+
 class DenseRanker:
     """Exact search by inner product, in NumPy, a block of vectors at a time.
 
@@ -153,12 +168,7 @@ class DenseRanker:
     def rank(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
         if not len(self.vectors) or not queries:
             return [[] for _ in queries]
-        wanted = self.encoder.encode(queries, query=True)
-        if wanted.shape[1] != self.vectors.shape[1]:
-            raise EnvError(
-                f"the encoder makes vectors of {wanted.shape[1]} numbers, the index holds {self.vectors.shape[1]}: "
-                "it was built with another encoder"
-            )
+        wanted = encoded(self.encoder, queries, self.vectors.shape[1])
         best: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = [
             (np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries
         ]

@@ -12,6 +12,7 @@ from rlsd.harness.serve.guard import LOOPBACK, App, Limits, Listener
 serve = typer.Typer(help="The worlds over HTTP, on this machine alone unless a token is set.", no_args_is_help=True)
 index = typer.Typer(help="Searchable corpora.", no_args_is_help=True)
 
+_ENGINES = "exact, hnsw (needs hnswlib), faiss or faiss:FACTORY (need faiss-cpu)"
 HostOption = Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")]
 PortOption = Annotated[int, typer.Option(help="0 takes a free one and prints it.")]
 TokenOption = Annotated[str | None, typer.Option(envvar="RLSD_TOKEN", help="Secret that clients must send.")]
@@ -47,6 +48,7 @@ def serve_search(
     max_requests: Annotated[int, typer.Option(help="Requests at work at once.")] = 512,
     device: Annotated[str, typer.Option(help="Of the encoder: cpu, cuda.")] = "cpu",
     encoder: Annotated[str | None, typer.Option(help="Where the index's encoder lies now, if it moved.")] = None,
+    engine: Annotated[str | None, typer.Option(help=f"Another than the index's own: {_ENGINES}.")] = None,
     verify: Annotated[bool, typer.Option(help="Compare every checksum, of large files too.")] = False,
 ) -> None:
     """Serve a corpus as Search-R1's /retrieve does; corpus=http://… plays against it."""
@@ -55,7 +57,7 @@ def serve_search(
     from rlsd.harness.serve.search import SearchLimits, search_app
 
     check_bind(host, token)  # before anything slow
-    retriever = open_served(corpus, device=device, encoder=encoder, verify=verify or None)
+    retriever = open_served(corpus, device=device, encoder=encoder, engine=engine, verify=verify or None)
     launch(
         search_app(retriever, SearchLimits(topk=topk)),
         what=f"{len(retriever.passages):,} paragraphs of {corpus}: POST /retrieve",
@@ -99,6 +101,7 @@ def index_build(
     query_prefix: Annotated[str, typer.Option(help="Put before queries, e.g. 'query: ' for E5.")] = "",
     passage_prefix: Annotated[str, typer.Option(help="Put before paragraphs, e.g. 'passage: ' for E5.")] = "",
     device: Annotated[str, typer.Option(help="Of the encoder: cpu, cuda.")] = "cpu",
+    engine: Annotated[str, typer.Option(help=f"What searches vectors: {_ENGINES}.")] = "exact",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Make a searchable corpus: memory-mapped, checksummed, shared by any number of processes."""
@@ -108,7 +111,7 @@ def index_build(
     if encoder is not None:
         prefixes = {"query_prefix": query_prefix, "passage_prefix": passage_prefix}
         settings = {"folder": encoder, "device": device, **prefixes}
-    manifest = build(corpus, folder, kind=kind, encoder=settings, quiet=quiet)
+    manifest = build(corpus, folder, kind=kind, encoder=settings, engine=engine, quiet=quiet)
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     print(f"{folder}: {manifest.kind} index of {manifest.documents:,} paragraphs, {size / 2**20:,.1f} MiB")
 

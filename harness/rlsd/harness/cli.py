@@ -80,7 +80,8 @@ def evaluate(
     config: Annotated[Path | None, typer.Argument(help="A YAML file or a run directory (its best weights).")] = None,
     env: Annotated[str | None, typer.Option(help="Environment id or module:Class.")] = None,
     agent: Annotated[
-        str | None, typer.Option(help="random, explorer, oracle, hf:FOLDER, vllm:URL or openai:URL#MODEL.")
+        str | None,
+        typer.Option(help="random, explorer, oracle, hf:FOLDER, vllm:URL, openai:URL#MODEL or recorded:FILE."),
     ] = None,
     split: Annotated[str, typer.Option(help="train, valid or test; with --env any split it has.")] = "test",
     episodes: Annotated[int | None, typer.Option(help="The panel's first tasks only.")] = None,

@@ -14,7 +14,7 @@ from rlsd.agents.core import Agent
 from rlsd.agents.models import load_policy
 from rlsd.agents.scripted import EchoAgent, ExpertAgent, RandomAgent
 from rlsd.agents.seeding import derive
-from rlsd.envs.core import TextEnv
+from rlsd.envs.core import Panel, TextEnv
 from rlsd.envs.errors import closest
 from rlsd.envs.registry import make
 from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, explain, load_config, read_value
@@ -24,7 +24,9 @@ from rlsd.harness.rollout import RolloutSettings
 from rlsd.harness.rundir import load_run_config
 from rlsd.harness.sampling import make_sampler
 from rlsd.harness.setup import Parts, build, make_agent, memory_of
+from rlsd.harness.sft import read_trajectories
 from rlsd.harness.train import evaluate_parts
+from rlsd.harness.types import Trajectory
 
 SCRIPTED: dict[str, Callable[[int], Agent]] = {
     "random": lambda seed: RandomAgent(seed),
@@ -71,6 +73,10 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
         return make(spec, split=request.split, **kwargs)
 
     env = open_env()
+    if name.startswith("recorded:"):
+        result = recorded(name.removeprefix("recorded:"), env, request)
+        env.close()
+        return result, name
     panel = panel_of(env, request.episodes)
     env.close()
     agent = _agent(name, request)
@@ -84,6 +90,25 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
             on_episode=lambda _: advance(),
         )
     return result, name
+
+
+def recorded(path: str, env: TextEnv, request: EvalRequest) -> EvalResult:
+    """Episodes that were played elsewhere, say by people in `rlsd serve shop`, as an evaluation of the tasks that were
+    played; of several episodes of one task the first counts.
+
+    Raises:
+        ConfigError: a file that cannot be read, or no episode of this environment's tasks in it.
+    """
+    played: dict[str, Trajectory] = {}
+    for trajectory in read_trajectories(path, str(request.env), label="--agent recorded"):
+        played.setdefault(trajectory.task.task_id, trajectory)
+    tasks = [task for task in list(env.tasks())[: request.episodes] if task.task_id in played]
+    if not tasks:
+        raise ConfigError(
+            f"{path} has {len(played)} tasks, none of them in split {request.split!r} of {request.env} (such as "
+            f"{next(iter(played))!r}): give the --split and --arg that it was recorded with"
+        )
+    return EvalResult(panel=Panel.of(env, tasks), trajectories=tuple(played[task.task_id] for task in tasks))
 
 
 def parts_of(path: Path, overrides: tuple[str, ...] = ()) -> Parts:
@@ -142,7 +167,7 @@ def _agent(name: str, request: EvalRequest) -> Agent:
         return _chatting(place, request)
     if name in SCRIPTED:
         return SCRIPTED[name](request.seed)
-    known = [*SCRIPTED, "hf:FOLDER", "vllm:URL", "openai:URL#MODEL"]
+    known = [*SCRIPTED, "hf:FOLDER", "vllm:URL", "openai:URL#MODEL", "recorded:FILE"]
     raise ConfigError(f"unknown agent {name!r}{closest(name, known)}")
 
 

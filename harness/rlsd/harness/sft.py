@@ -234,11 +234,14 @@ def _wins(group: Group) -> Group:
     return Group(task=group.task, trajectories=tuple(t for t in group.trajectories if t.success))
 
 
-def read_trajectories(path: str | Path, env_id: str) -> list[Trajectory]:
+def read_trajectories(path: str | Path, env_id: str, *, label: str = "sft.trajectories") -> list[Trajectory]:
     """A user's own episodes: JSON lines (plain or .gz) with `goal` and `turns` of `observation` and `action`.
 
     Also reads what a run wrote under `rollouts/`. Optional: `response` (the whole text the model should write),
     `success`, `task_type`, and the other fields of `Trajectory.to_json`.
+
+    Args:
+        label: what named the file, for errors.
 
     Raises:
         ConfigError: unreadable, or a line that is no episode; names the line.
@@ -250,17 +253,17 @@ def read_trajectories(path: str | Path, env_id: str) -> list[Trajectory]:
             lines = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
     except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"sft.trajectories: cannot read {str(path)!r}: {reason}") from error
+        raise ConfigError(f"{label}: cannot read {str(path)!r}: {reason}") from error
     for number, line in lines:
         try:
             found.append(_episode(json.loads(line), number, env_id))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
-                f"sft.trajectories: line {number} of {path} is no episode ({type(error).__name__}: {error}); expected "
+                f"{label}: line {number} of {path} is no episode ({type(error).__name__}: {error}); expected "
                 '{"goal": "…", "turns": [{"observation": "…", "action": "…"}, …]}'
             ) from error
     if not found:
-        raise ConfigError(f"sft.trajectories: {path} holds no episodes")
+        raise ConfigError(f"{label}: {path} holds no episodes")
     return found
 
 

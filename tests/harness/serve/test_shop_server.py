@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import httpx
 import pytest
 
 from rlsd.envs.webshop.env import WebShopEnv
+from rlsd.harness.config import ConfigError
+from rlsd.harness.evaluating import EvalRequest, run_eval
 from rlsd.harness.serve.guard import Background, Limits, Listener
 from rlsd.harness.serve.shop import shop_app
 from rlsd.harness.sft import read_trajectories
@@ -78,6 +81,16 @@ def test_a_person_buys_the_goal_and_the_session_is_recorded(client: httpx.Client
     assert played.turns[0].observation.startswith("WebShop [SEP] Instruction: [SEP]")
     again = client.post(str(here.url), data={"words": "more"})  # what is over stays over
     assert again.text == here.text
+    request = EvalRequest(
+        env="rlsd/WebShop-v0", agent=f"recorded:{folder / 'people.jsonl'}", env_args=("catalogue=gen-tiny",)
+    )
+    result, _ = run_eval(request, quiet=True)
+    assert result.wins() == {task: True}
+    assert result.panel.task_ids == (task,)
+    with pytest.raises(ConfigError, match=r"none of them in split 'train'.*gen-tiny/"):
+        run_eval(replace(request, split="train"), quiet=True)
+    with pytest.raises(ConfigError, match="--agent recorded: cannot read"):
+        run_eval(replace(request, agent="recorded:nothing"), quiet=True)
 
 
 def test_every_button_of_every_page_works(client: httpx.Client) -> None:

@@ -16,6 +16,7 @@ import torch
 from rlsd.agents.core import ContextFull, EpisodeKey, FinishReason, SampleRequest, SampleResult
 from rlsd.agents.models import Policy, save_policy, tiny_policy
 from rlsd.agents.vllm_client import (
+    SamplerError,
     ServerMismatch,
     ServerReply,
     ServerUnreachable,
@@ -26,7 +27,8 @@ from rlsd.agents.vllm_client import (
 )
 from rlsd.agents.vllm_fake import FakeVLLM
 from rlsd.agents.vllm_sampler import VLLMSampler
-from rlsd.agents.vllm_weights import PolicyWeights, WeightSync
+from rlsd.agents.vllm_source import PolicyWeights
+from rlsd.agents.vllm_weights import WeightSync
 from tests.tokenizers import FAMILIES
 
 PROMPT = tuple(range(5, 25))
@@ -285,6 +287,51 @@ def test_the_other_server_carries_on(fake: Fake) -> None:
     assert servers[1].completions == 8
 
 
+# ---------------------------------------------------------------------- scoring
+
+
+def test_whole_sequences_are_scored_as_the_policy_does(fake: Fake) -> None:
+    policy, servers = small(), [fake(), fake()]
+    stir(policy)
+    sampler = sampler_of(policy, *(s.url for s in servers))
+    sampler.refresh(2)
+    sequences = [tuple(range(5, 25 + n)) for n in range(6)]
+    found = sampler.score(sequences, version=2)
+    source = PolicyWeights(policy)
+    for ids, logps_found in zip(sequences, found, strict=True):
+        assert logps_found == pytest.approx(source.logps(ids), abs=1e-4)
+    assert [s.scored_tokens for s in servers] == [sum(map(len, sequences[i::2])) for i in range(2)]
+    assert sampler.decoded_tokens == 0
+    assert sampler.score([], version=2) == []
+
+
+def test_scores_of_another_policy_version_are_refused(fake: Fake) -> None:
+    sampler = sampler_of(small(), fake().url)
+    sampler.refresh(2)
+    with pytest.raises(StalePolicy, match="policy 3 is to be scored, the servers were sent version 2"):
+        sampler.score([PROMPT], version=3)
+    with pytest.raises(SamplerError, match=r"draws at 0\.8.*score_teacher"):
+        sampler.view(temperature=0.8, seed=1).score([PROMPT], version=2)
+
+
+def test_a_server_restarted_between_rollout_and_scoring_gets_the_weights_first(fake: Fake) -> None:
+    policy, server = small(), fake()
+    stir(policy)
+    sampler = sampler_of(policy, server.url)
+    sampler.refresh(1)
+    server.stop()
+    revived = fake(port=server.port)
+    assert sampler.score([PROMPT], version=1)[0] == pytest.approx(PolicyWeights(policy).logps(PROMPT), abs=1e-4)
+    assert revived.cache_resets == 1
+
+
+def test_a_sequence_too_long_to_score_is_one_clear_error(fake: Fake) -> None:
+    sampler = sampler_of(small(), fake().url, retries=1)
+    sampler.refresh(0)
+    with pytest.raises(ServerReply, match=r"256 prompt tokens and 1 new ones exceed 256.*tried 2 times"):
+        sampler.score([[5] * 256], version=0)
+
+
 # ---------------------------------------------------------------------- weights
 
 
@@ -381,15 +428,17 @@ def test_of_several_processes_the_main_one_sends_and_all_know(fake: Fake, lying:
             assert list(result.logps) == pytest.approx(logps(policy, result), abs=1e-4)
 
 
-def test_adapter_is_loaded_anew_where_in_place_is_unknown(fake: Fake) -> None:
+def test_one_adapter_is_served_at_a_time_under_its_versions_name(fake: Fake) -> None:
+    """A run that starts again with the same version numbers replaces what the one before left."""
     policy, server = with_lora(small()), fake()
-    server.wrong = replace(server.wrong, lacks=("load_inplace",))
-    sampler = sampler_of(policy, server.url, kind="lora")
-    for version in range(2):
+    for version in (0, 1, 1):
         stir(policy)
+        sampler = sampler_of(policy, server.url, kind="lora")
         sampler.refresh(version)
-    for result in (r for episode in play(sampler, 2) for r in episode):
-        assert list(result.logps) == pytest.approx(logps(policy, result), abs=1e-4)
+        assert list(server.adapters) == [f"rlsd-policy-v{version}"]
+        for result in (r for episode in play(sampler, 2) for r in episode):
+            assert list(result.logps) == pytest.approx(logps(policy, result), abs=1e-4)
+        sampler.close()
 
 
 def test_prefix_cache_that_is_in_use_is_emptied_later(fake: Fake) -> None:
@@ -406,7 +455,9 @@ def test_prefix_cache_that_is_in_use_is_emptied_later(fake: Fake) -> None:
         ("return_token_ids", "folder", "does not know 'return_token_ids': take a newer vLLM"),
         ("/collective_rpc", "folder", "VLLM_SERVER_DEV_MODE=1"),
         ("/reset_prefix_cache", "folder", "VLLM_SERVER_DEV_MODE=1"),
+        ("prompt_logprobs", "folder", "does not know 'prompt_logprobs': take a newer vLLM"),
         ("/v1/load_lora_adapter", "lora", "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"),
+        ("/v1/unload_lora_adapter", "lora", "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"),
         ("/v1/models", "folder", "404"),
     ],
 )

@@ -15,8 +15,8 @@ from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.forward import joined, plain
 from rlsd.harness.hints import Hinter, HintSettings
 from rlsd.harness.learner import Learner, LossError, LossFn, MemoryFull, TokenSlice
-from rlsd.harness.rows import Row, distinct, flat_offsets, joint_rows, student_rows, teacher_rows
-from rlsd.harness.scoring import _behind, _copied
+from rlsd.harness.rows import Row, distinct, fill_in, flat_offsets, joint_rows, student_rows, teacher_rows
+from rlsd.harness.scoring import _behind
 from tests.worlds import Played
 
 
@@ -94,7 +94,7 @@ def test_a_view_that_siblings_share_is_read_once() -> None:
     want, _ = learner.logprobs(teacher_rows(played.trajectories, insertions), total)
     found, _ = learner.logprobs(teacher_rows(played.trajectories, kept), total)
     assert bool(found[flat_offsets(played.trajectories)[1][0] :].isnan().all())
-    torch.testing.assert_close(_copied(found, copies), want, atol=1e-5, rtol=0)
+    torch.testing.assert_close(fill_in(found, copies), want, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("settings", [{"packing": True}, {"gradient_checkpointing": True}, {"micro_tokens": 64}])

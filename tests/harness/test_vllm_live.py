@@ -18,10 +18,12 @@ import torch
 
 from rlsd.agents.models import load_policy
 from rlsd.agents.vllm_client import VLLMServer
+from rlsd.agents.vllm_proof import PROBE, largest
 from rlsd.agents.vllm_sampler import VLLMSampler
-from rlsd.agents.vllm_weights import PROBE
+from rlsd.agents.vllm_source import PolicyWeights
 from rlsd.harness.batch import token_count
 from rlsd.harness.config import RunConfig, parse_config
+from rlsd.harness.exporting import export_run
 from rlsd.harness.iteration import Iteration
 from rlsd.harness.metrics import read_metrics
 from rlsd.harness.progress import Progress
@@ -126,31 +128,68 @@ def config_of(folder: Path, live: Live, **blocks: Any) -> RunConfig:
     return parse_config(data)
 
 
+def served(live: Live) -> str:
+    """The name of what answers: the base model, or the adapter that was loaded last."""
+    return live.server.models()[-1]["id"]
+
+
 def base_again(model: Path, live: Live) -> None:
     """Give the server the weights it started from; the test before may have left others."""
     sampler = build(config_of(model, live)).sampler
     sampler.connect()
     sampler.refresh(0)
+    for adapter in live.server.models()[1:]:
+        live.server.call("POST", "/v1/unload_lora_adapter", {"lora_name": adapter["id"]})
     sampler.close()
 
 
 @pytest.mark.parametrize("kind", ["folder", "lora"])
 def test_training_changes_the_servers_own_log_probs(model: Path, live: Live, tmp_path: Path, kind: str) -> None:
+    """The server's log-probs of a text before and after, each beside those of the learner's weights."""
     base_again(model, live)
-    name = live.server.models()[0]["id"] if kind == "folder" else "rlsd-policy"
-    ids = load_policy(model).tokenizer.encode(PROBE, add_special_tokens=False)
-    before = live.server.prompt_logps(live.server.models()[0]["id"], ids)
+    policy = load_policy(model)
+    ids = policy.tokenizer.encode(PROBE, add_special_tokens=False)
+    before, ours_before = live.server.prompt_logps(served(live), ids), PolicyWeights(policy).logps(ids)
     lora = None if kind == "folder" else {"rank": 4, "alpha": 8}
     result = train(config_of(model, live, model={"lora": lora}), tmp_path / "run")
-    after = live.server.prompt_logps(name, ids)
-    assert max(abs(a - b) for a, b in zip(before, after, strict=True)) > 1e-4
-    found = [r for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if r["kind"] == "train"]
-    assert [r["updates"] for r in found] == [1, 1]
-    for record in found:
+    export_run(tmp_path / "run", tmp_path / "weights", last=True)
+    after = live.server.prompt_logps(served(live), ids)
+    ours_after = PolicyWeights(load_policy(tmp_path / "weights")).logps(ids)
+    found = {
+        "weights": kind,
+        "server_moved": largest(before, after),
+        "learner_moved": largest(ours_before, ours_after),
+        "apart_before": largest(before, ours_before),
+        "apart_after": largest(after, ours_after),
+    }
+    print(found)
+    assert found["server_moved"] > 1e-2
+    assert found["apart_before"] < 1e-3, "float32 here and there"
+    assert found["apart_after"] < 1e-3
+    records = [r for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if r["kind"] == "train"]
+    assert [r["updates"] for r in records] == [1, 1]
+    for record in records:
         print({k: record[k] for k in ("sampler_gap", "sampler_gap_mean", "wasted_tokens", "tokens", "timing")})
-        assert record["sampler_gap_mean"] < 1e-3, "float32 here and there"
+        assert record["sampler_gap_mean"] < 1e-3
         assert record["wasted_tokens"] == 0
     assert result["episodes"] == 2
+
+
+def test_the_server_scores_the_hindsight_view(model: Path, live: Live) -> None:
+    """As the learner does, with weights that are not those it started from."""
+    base_again(model, live)
+    changed = {"sampler": {"temperature": 1.0, "score_teacher": True}, "agent": {"memory": "last", "keep": 1}}
+    parts = build(config_of(model, live, **changed))
+    parts.sampler.connect()
+    iteration = Iteration(parts, reward=odd_tokens, progress=Progress(quiet=True))
+    found = [iteration.run(step).metrics for step in range(2)]
+    iteration.close()
+    for metrics in found:
+        shown = ("teacher_gap", "teacher_gap_mean", "verified_teacher_tokens", "sampler_gap_mean", "forwarded_tokens")
+        print({k: metrics[k] for k in shown})
+        assert metrics["verified_teacher_tokens"] > 0
+        assert metrics["teacher_gap_mean"] < 1e-3
+        assert metrics["forwarded_tokens"]["teacher_on_servers"] > metrics["tokens"]
 
 
 def test_server_killed_and_restarted_mid_rollout(model: Path, live: Live) -> None:
@@ -177,7 +216,8 @@ def test_server_killed_and_restarted_mid_rollout(model: Path, live: Live) -> Non
     outcome = iteration.run(0)
     killer.join()
     iteration.close()
-    print({"repeated": sampler.repeated, **{k: v for k, v in outcome.metrics.items() if k.startswith("sampler")}})
+    shown = ("episodes", "failed_episodes", "wasted_tokens", "sampler_gap", "sampler_gap_mean")
+    print({"repeated": sampler.repeated, **{k: outcome.metrics[k] for k in shown}})
     assert sampler.repeated > 0, "the rollout was over before the server was killed"
     assert outcome.metrics["episodes"] == 6
     assert outcome.metrics["failed_episodes"] == 0

@@ -9,6 +9,7 @@ leaves `prompt` at None and `token_ids` empty.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -178,3 +179,12 @@ class TrainingSampler(Sampler, Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class SequenceScorer(Protocol):
+    """A sampler that gives log-probs of whole sequences too."""
+
+    def score(self, sequences: Sequence[Sequence[int]], *, version: int) -> list[list[float]]:
+        """Nats of ids[1:] of every sequence, at temperature 1 under policy `version`; raises if it holds another."""
+        ...

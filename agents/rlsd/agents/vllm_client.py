@@ -36,10 +36,12 @@ class StalePolicy(SamplerError):
     """The server answers with weights other than those it was sent."""
 
 
+COMPLETIONS = "/v1/completions"
 NEEDS = {
-    "/v1/completions": "is it a vLLM server?",
+    COMPLETIONS: "is it a vLLM server?",
     "/collective_rpc": "start it with VLLM_SERVER_DEV_MODE=1",
     "/reset_prefix_cache": "start it with VLLM_SERVER_DEV_MODE=1",
+    "/v1/unload_lora_adapter": "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1",
     "/v1/load_lora_adapter": "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1",
 }
 """How to get a route that a server lacks."""
@@ -166,15 +168,20 @@ class VLLMServer:
         return list(found["tokens"]) if isinstance(found, dict) and "tokens" in found else None
 
     def prompt_logps(self, model: str, ids: Sequence[int]) -> list[float]:
-        """Nats of ids[1:] given what stands before each, under the server's present weights at temperature 1."""
-        body = {"model": model, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-        found = self.call("POST", "/v1/completions", body)
+        """Nats of ids[1:] given what stands before each, under the server's present weights at temperature 1.
+
+        Raises:
+            ServerUnreachable: no answer, or status 500 and above.
+            ServerReply: an answer without them.
+        """
+        return self._read_scores(self.call("POST", COMPLETIONS, scoring_body(ids, model=model)), model, ids)
+
+    def _read_scores(self, found: Any, model: str, ids: Sequence[int]) -> list[float]:
         try:
-            places = found["choices"][0]["prompt_logprobs"][1:]
-            return [float(place[str(i)]["logprob"]) for i, place in zip(ids[1:], places, strict=True)]
+            return read_scores(found, ids, model=model)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ServerReply(
-                f"{self.url}/v1/completions gave no prompt log-probs for {len(ids)} ids ({_reason(error)})"
+                f"{self.url}{COMPLETIONS} gave no prompt log-probs for {len(ids)} ids ({_reason(error)})"
             ) from error
 
     # ------------------------------------------------------------------ sampling
@@ -187,17 +194,24 @@ class VLLMServer:
             ServerUnreachable: no answer, or status 500 and above.
             ServerReply: an answer that is not one response to `body`.
         """
-        try:
-            answer = await client.post(
-                f"{self.url}/v1/completions", json=body, headers=self.headers, timeout=self.timeout_s
-            )
-        except httpx.HTTPError as error:
-            raise ServerUnreachable(f"{self.url}/v1/completions: {_reason(error)}") from error
-        found = self.decode(answer, "/v1/completions")
+        found = await self._post(client, body)
         try:
             return read_response(found, body, version=version)
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ServerReply(f"{self.url}/v1/completions: unusable answer: {_reason(error)}") from error
+            raise ServerReply(f"{self.url}{COMPLETIONS}: unusable answer: {_reason(error)}") from error
+
+    async def score(self, client: httpx.AsyncClient, model: str, ids: Sequence[int]) -> list[float]:
+        """As `prompt_logps`, awaited."""
+        return self._read_scores(await self._post(client, scoring_body(ids, model=model)), model, ids)
+
+    async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> Any:
+        try:
+            answer = await client.post(
+                f"{self.url}{COMPLETIONS}", json=body, headers=self.headers, timeout=self.timeout_s
+            )
+        except httpx.HTTPError as error:
+            raise ServerUnreachable(f"{self.url}{COMPLETIONS}: {_reason(error)}") from error
+        return self.decode(answer, COMPLETIONS)
 
 
 def request_body(
@@ -253,6 +267,23 @@ def read_response(found: Any, body: dict[str, Any], *, version: int) -> SampleRe
         finish=FinishReason.EOS if ended else FinishReason.LENGTH,
         policy_version=version,
     )
+
+
+def scoring_body(ids: Sequence[int], *, model: str) -> dict[str, Any]:
+    """A request for the log-probs of `ids` themselves. One token must be drawn too; nobody looks at it."""
+    return {"model": model, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+
+
+def read_scores(found: Any, ids: Sequence[int], *, model: str) -> list[float]:
+    """Nats of ids[1:] from an answer to `scoring_body`.
+
+    Raises:
+        KeyError, IndexError, TypeError, ValueError: it is not such an answer.
+    """
+    if found["model"] != model:
+        raise ValueError(f"it comes from model {found['model']!r}, {model!r} was asked")
+    places = found["choices"][0]["prompt_logprobs"][1:]
+    return [float(place[str(i)]["logprob"]) for i, place in zip(ids[1:], places, strict=True)]
 
 
 def _reason(error: Exception) -> str:

@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file
 
 from rlsd.agents.models import load_policy
+from rlsd.agents.vllm_proof import PROBE
 
 BODY_LIMIT = 16 * 1024 * 1024
 
@@ -41,6 +42,8 @@ class Misbehaviour:
     """Attempts to empty the prefix cache that fail."""
     lacks: tuple[str, ...] = ()
     """Routes and fields the server does not have."""
+    prompt_shift: float = 0.0
+    """Nats added to the prompt log-probs of anything but the probe: a server that only the check on episodes finds."""
     token_delay_s: float = 0.0
     """Pause before each token."""
 
@@ -58,12 +61,17 @@ class FakeVLLM:
         self.folder = str(folder)
         self.policy = load_policy(folder)
         self.context = context or self.policy.context
+        self.probe = self.policy.tokenizer.encode(PROBE, add_special_tokens=False)
         self.wrong = Misbehaviour()
         self.lock = threading.Lock()
         """Held while the model computes or changes."""
         self.adapters: dict[str, Any] = {}
+        self._adapter: Any = None
+        """The one that was loaded last."""
         self.weight_version = "default"
         self.completions = 0
+        self.scored_tokens = 0
+        """Prompt tokens whose log-probs were asked for, the probe's apart."""
         self.decoded_tokens = 0
         self.aborted = 0
         """Completions whose client went away before they were done."""
@@ -101,10 +109,12 @@ class FakeVLLM:
     def load_adapter(self, name: str, folder: str) -> None:
         from peft import PeftModel
 
-        if self.wrong.keep_weights and name in self.adapters:
-            return
         with self.lock:
+            if self.wrong.keep_weights and self._adapter is not None:
+                self.adapters[name] = self._adapter
+                return
             self.adapters[name] = PeftModel.from_pretrained(load_policy(self.folder).model, folder).eval()
+            self._adapter = self.adapters[name]
 
     @torch.inference_mode()
     def prompt_logps(self, model: Any, ids: list[int]) -> list[float]:
@@ -195,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _openapi(self, _: dict[str, Any]) -> dict[str, Any]:
         fake = self.server.fake
         fields = {name: {} for name in ("return_token_ids", "prompt_logprobs") if not fake.lacks(name)}
-        lora = {name: {} for name in ("lora_name", "lora_path", "load_inplace") if not fake.lacks(name)}
+        lora = {name: {} for name in ("lora_name", "lora_path") if not fake.lacks(name)}
         shown: dict[str, Any] = {path: {} for path in ROUTES if not fake.lacks(path)}
         if "/v1/completions" in shown:
             shown["/v1/completions"] = {"post": {"body": {"$ref": "#/components/schemas/Completion"}}}
@@ -216,10 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         fake = self.server.fake
         model = fake.model(body["model"])
         if body.get("prompt_logprobs") is not None:
-            with fake.lock:
-                logps = fake.prompt_logps(model, body["prompt"])
-            places = [{str(i): {"logprob": x}} for i, x in zip(body["prompt"][1:], logps, strict=True)]
-            return {"model": body["model"], "choices": [{"prompt_logprobs": [None, *places]}]}
+            return self._score(model, body)
         fake.completions += 1
         wrong = fake.wrong
         if wrong.fail > 0:
@@ -241,6 +248,18 @@ class _Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, "text": "", "token_ids": ids, "logprobs": {"token_logprobs": logps}}
         return {"model": name, "choices": [{**choice, "finish_reason": reason}]}
 
+    def _score(self, model: Any, body: dict[str, Any]) -> dict[str, Any]:
+        fake, ids, shift = self.server.fake, body["prompt"], 0.0
+        if len(ids) + int(body["max_tokens"]) > fake.context:
+            raise ValueError(f"{len(ids)} prompt tokens and {body['max_tokens']} new ones exceed {fake.context}")
+        if ids != fake.probe[: len(ids)]:
+            fake.scored_tokens += len(ids)
+            shift = fake.wrong.prompt_shift
+        with fake.lock:
+            logps = fake.prompt_logps(model, ids)
+        places = [{str(i): {"logprob": x + shift}} for i, x in zip(ids[1:], logps, strict=True)]
+        return {"model": body["model"], "choices": [{"prompt_logprobs": [None, *places]}]}
+
     def _gone(self) -> bool:
         """The client has closed its side of the connection."""
         readable, _, _ = select.select([self.connection], [], [], 0)
@@ -254,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _load_lora(self, body: dict[str, Any]) -> dict[str, Any] | None:
         fake = self.server.fake
-        if body["lora_name"] in fake.adapters and not body.get("load_inplace"):
+        if body["lora_name"] in fake.adapters:
             return self._answer(400, {"error": f"adapter {body['lora_name']!r} is loaded already"})
         fake.load_adapter(body["lora_name"], body["lora_path"])
         return {"message": "Success"}

@@ -1,49 +1,21 @@
-"""Sampling from vLLM servers: least loaded first, an episode stays where its prefix is cached, failures are retried.
-
-A server that fails is left alone until it answers again with the present weights: after a restart it is sent them
-anew, and requests wait (or go to the other servers) meanwhile, so no episode is lost.
-"""
+"""Sampling from vLLM servers, and log-probs of whole sequences from them (the hindsight view, if it is asked for)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import httpx
 
 from rlsd.agents.core import ContextFull, EpisodeKey, SampleRequest, SampleResult
 from rlsd.agents.seeding import derive
-from rlsd.agents.vllm_client import (
-    CONNECTIONS,
-    SamplerError,
-    ServerMismatch,
-    ServerReply,
-    ServerUnreachable,
-    StalePolicy,
-    VLLMServer,
-    request_body,
-)
-from rlsd.agents.vllm_weights import Weights
+from rlsd.agents.vllm_client import SamplerError, ServerUnreachable, StalePolicy, VLLMServer, request_body
+from rlsd.agents.vllm_pool import BACK_OFF_S, LONGEST_PAUSE_S, ServerPool
+from rlsd.agents.vllm_served import Weights
 
-BACK_OFF_S = 0.1
-"""Pause before the first repetition; doubled each time."""
-LONGEST_PAUSE_S = 5.0
-
-
-@dataclass(slots=True)
-class _Session:
-    """What belongs to one event loop."""
-
-    loop: asyncio.AbstractEventLoop
-    client: httpx.AsyncClient
-    ready: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    """By server: done when the server may be asked; failed when it is beyond hope."""
-    closing: asyncio.Task[None] | None = None
-    """Closes the client when the loop ends and cancels what is left."""
-    away: set[str] = field(default_factory=set)
-    """Servers that failed and have not shown themselves again."""
+SCORED_AT_ONCE = 64
+"""Sequences under way at one server while they are scored."""
 
 
 class VLLMSampler:
@@ -80,14 +52,17 @@ class VLLMSampler:
         self.patience_s = patience_s
         self.decoded_tokens = 0
         """Tokens received since construction."""
-        self.repeated = 0
+        self._pool = ServerPool(weights, retries=retries, patience_s=patience_s)
+
+    @property
+    def repeated(self) -> int:
         """Requests sent again since construction."""
-        self.busy_s = 0.0
+        return self._pool.repeated
+
+    @property
+    def busy_s(self) -> float:
         """Seconds with at least one request under way since construction."""
-        self._under_way = 0
-        self._since = 0.0
-        self._home: dict[EpisodeKey, VLLMServer] = {}
-        self._session: _Session | None = None
+        return self._pool.busy_s
 
     @property
     def version(self) -> int:
@@ -133,7 +108,7 @@ class VLLMSampler:
                 return self.weights.push(version)
             except ServerUnreachable as error:
                 if self.weights.peers.gather(time.monotonic() > deadline)[0]:  # the main process decides for all
-                    raise self._gone(error) from error
+                    raise self._pool.gone(error) from error
                 time.sleep(min(LONGEST_PAUSE_S, 10 * BACK_OFF_S))
 
     def close(self) -> None:
@@ -144,12 +119,10 @@ class VLLMSampler:
     # ------------------------------------------------------------------ sampling
 
     def join(self, key: EpisodeKey) -> None:
-        if key in self._home:
-            raise ValueError(f"episode {key} has joined already")
-        self._home[key] = self._least_loaded({server.url: server for server in self.weights.servers})
+        self._pool.join(key)
 
     def leave(self, key: EpisodeKey) -> None:
-        self._home.pop(key, None)
+        self._pool.leave(key)
 
     async def sample(self, request: SampleRequest) -> SampleResult:
         """
@@ -161,126 +134,57 @@ class VLLMSampler:
             raise ContextFull(
                 f"prompt of {len(request.prompt_ids)} tokens + {request.max_new_tokens} new ones > {self.context}"
             )
-        session = self._begin()
-        failures = 0
-        while True:
-            server = await self._pick(session, request.key)
-            try:
-                result = await self._ask(session, server, request)
-            except (ServerUnreachable, ServerReply) as error:
-                failures += 1
-                self._suspect(session, server)
-                if failures > self.retries:
-                    raise type(error)(f"{error} (tried {failures} times)") from error
-                self.repeated += 1
-                await asyncio.sleep(min(LONGEST_PAUSE_S, BACK_OFF_S * 2 ** (failures - 1)))
-                continue
-            self.decoded_tokens += len(result.token_ids)
-            return result
+        seed = derive(self.seed, *request.key, "turn", request.turn)
 
-    async def _ask(self, session: _Session, server: VLLMServer, request: SampleRequest) -> SampleResult:
-        version = self.weights.held(server)
-        assert version is not None, f"{server} was asked before it had weights"
-        body = request_body(
-            request.prompt_ids,
-            model=self.weights.model(server),
-            max_new_tokens=request.max_new_tokens,
-            temperature=self.temperature,
-            seed=derive(self.seed, *request.key, "turn", request.turn),
-            eos_ids=self.eos_ids,
-        )
-        if self._under_way == 0:
-            self._since = time.perf_counter()
-        self._under_way += 1
-        try:
-            return await server.complete(session.client, body, version=version)
-        finally:
-            self._under_way -= 1
-            if self._under_way == 0:
-                self.busy_s += time.perf_counter() - self._since
+        async def call(server: VLLMServer, client: httpx.AsyncClient, version: int) -> SampleResult:
+            body = request_body(
+                request.prompt_ids,
+                model=self.weights.model(server),
+                max_new_tokens=request.max_new_tokens,
+                temperature=self.temperature,
+                seed=seed,
+                eos_ids=self.eos_ids,
+            )
+            return await server.complete(client, body, version=version)
 
-    # ------------------------------------------------------------------ servers
+        result = await self._pool.ask(request.key, call)
+        self.decoded_tokens += len(result.token_ids)
+        return result
 
-    def _begin(self) -> _Session:
-        """This event loop's session; with a new one every server must show that it still holds its weights."""
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._session.loop is not loop:
-            client = httpx.AsyncClient(**CONNECTIONS)
-            self._session = _Session(loop=loop, client=client, closing=loop.create_task(_close_at_end(client)))
-            for server in self.weights.servers:
-                self._session.ready[server.url] = loop.create_task(self._make_ready(self._session, server))
-        return self._session
+    # ------------------------------------------------------------------ scoring
 
-    async def _pick(self, session: _Session, key: EpisodeKey) -> VLLMServer:
-        """The episode's own server if it is ready, else the ready one with the fewest episodes."""
-        while True:
-            for task in session.ready.values():
-                if task.done() and isinstance(task.exception(), StalePolicy | ServerMismatch):
-                    raise task.exception()  # type: ignore[misc]  # wrong weights stop the run, even one server's
-            ready = {s.url: s for s in self.weights.servers if _is_up(session.ready[s.url])}
-            home = self._home.get(key)
-            if home is not None and home.url in ready:
-                return home
-            if home is not None and home.url not in session.away and not session.ready[home.url].done():
-                await asyncio.wait({session.ready[home.url]}, timeout=0.05)  # it is only being looked at
-                continue
-            if ready:
-                self._home[key] = self._least_loaded(ready)
-                return self._home[key]
-            coming = [task for task in session.ready.values() if not task.done()]
-            if not coming:
-                raise next(iter(session.ready.values())).exception() or SamplerError("no sampling server is left")
-            await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+    def score(self, sequences: Sequence[Sequence[int]], *, version: int) -> list[list[float]]:
+        """Nats of ids[1:] of every sequence under policy `version`, from the servers' prompt log-probs.
 
-    def _least_loaded(self, servers: Mapping[str, VLLMServer]) -> VLLMServer:
-        load = dict.fromkeys(servers, 0)
-        for server in self._home.values():
-            if server.url in load:
-                load[server.url] += 1
-        return servers[min(load, key=lambda url: load[url])]
+        Blocks; not for use inside an event loop. A server whose weights are not known to be `version` is asked nothing.
 
-    def _suspect(self, session: _Session, server: VLLMServer) -> None:
-        """A request failed: nobody asks this server until it has shown itself ready again."""
-        session.away.add(server.url)
-        if session.ready[server.url].done():
-            session.ready[server.url] = session.loop.create_task(self._make_ready(session, server))
+        Raises:
+            StalePolicy: the servers were sent another version.
+            SamplerError: as for `sample`; or the temperature is not 1, at which servers score prompts.
+        """
+        if self.temperature != 1.0:
+            raise SamplerError(
+                f"servers score prompts at temperature 1, this sampler draws at {self.temperature:g}: set "
+                "sampler.temperature to 1 or sampler.score_teacher to false"
+            )
+        if version != self.version:
+            raise StalePolicy(
+                f"policy {version} is to be scored, the servers were sent version {self.version}: refresh them first"
+            )
+        return asyncio.run(self._score(sequences))
 
-    async def _make_ready(self, session: _Session, server: VLLMServer) -> None:
-        """Return when `server` answers and holds the present weights, which a restarted one is sent again."""
-        deadline = time.monotonic() + self.patience_s
-        pause = BACK_OFF_S
-        while True:
-            try:
-                if await asyncio.to_thread(server.healthy):
-                    await asyncio.to_thread(self._ensure, server)
-                    session.away.discard(server.url)
-                    return
-                last: SamplerError = ServerUnreachable(f"{server} does not answer")
-            except ServerUnreachable as error:
-                last = error
-            session.away.add(server.url)
-            if time.monotonic() > deadline:
-                raise self._gone(last)
-            await asyncio.sleep(pause)
-            pause = min(LONGEST_PAUSE_S, 2 * pause)
+    async def _score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        slots = asyncio.Semaphore(SCORED_AT_ONCE * len(self.weights.servers))
 
-    def _ensure(self, server: VLLMServer) -> None:
-        if not self.weights.still_held(server):
-            self.weights.forget(server)
-            self.weights.load(server)
+        async def one(number: int, ids: Sequence[int]) -> list[float]:
+            async def call(server: VLLMServer, client: httpx.AsyncClient, _: int) -> list[float]:
+                return await server.score(client, self.weights.model(server), ids)
 
-    def _gone(self, error: SamplerError) -> ServerUnreachable:
-        return ServerUnreachable(
-            f"{error} (waited {self.patience_s:g} s). Start the server again or take it out of sampler.urls"
-        )
+            async with slots:
+                self._pool.join(("scored", number))
+                try:
+                    return await self._pool.ask(("scored", number), call)
+                finally:
+                    self._pool.leave(("scored", number))
 
-
-def _is_up(task: asyncio.Task[None]) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is None
-
-
-async def _close_at_end(client: httpx.AsyncClient) -> None:
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await client.aclose()
+        return await asyncio.gather(*(one(i, ids) for i, ids in enumerate(sequences)))

@@ -11,201 +11,20 @@ import tempfile
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import torch
-from safetensors.torch import save_file
+from rlsd.agents.vllm_client import COMPLETIONS, SamplerError, ServerReply, VLLMServer
+from rlsd.agents.vllm_proof import NOISE, PROBE, PROBE_TOKENS, Held, check, largest
+from rlsd.agents.vllm_served import check_base
+from rlsd.agents.vllm_source import Alone, Peers, WeightSource
 
-from rlsd.agents.models import Policy
-from rlsd.agents.vllm_client import SamplerError, ServerMismatch, ServerReply, StalePolicy, VLLMServer
-
-ADAPTER = "rlsd-policy"
-"""Name under which the LoRA adapter is served."""
-PROBE = (
-    "You are in the middle of a room. Looking quickly around you, you see a drawer 1, a shelf 2 and a fridge 1. "
-    "Your task is to: put some mug in shelf. go to drawer 1. open drawer 1. take mug 1 from drawer 1. look."
-)
-"""Text whose log-probs tell one set of weights from another."""
-PROBE_TOKENS = 128
-NOISE = 1e-5
-"""Nats that log-probs may differ by though the weights are the same."""
+ADAPTER = "rlsd-policy-v"
+"""What the names of served LoRA adapters begin with; the policy version follows."""
+ADAPTER_ROUTES = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
+FOLDER_ROUTES = ("/collective_rpc", "/reset_prefix_cache")
 CACHE_TRIES = 40
 """How often a prefix cache that is in use is asked to empty itself, a quarter of a second apart."""
-
-
-class WeightSource(Protocol):
-    """Where the present weights come from: a policy in this process, or a sharded one that is gathered first."""
-
-    def write(self, folder: Path, *, adapter: bool) -> None:
-        """Write a transformers folder (with `adapter`: a PEFT adapter's) of the weights as they are now."""
-        ...
-
-    def logps(self, ids: Sequence[int]) -> list[float]:
-        """Nats of ids[1:] under the weights as they are now, at temperature 1."""
-        ...
-
-
-class Peers(Protocol):
-    """The learner's processes: the main one sends weights, the others wait for it."""
-
-    @property
-    def main(self) -> bool: ...
-
-    def gather(self, value: Any) -> list[Any]:
-        """Everybody's value, the main process's first, on every process."""
-        ...
-
-
-class Alone:
-    """One process."""
-
-    main = True
-
-    def gather(self, value: Any) -> list[Any]:
-        return [value]
-
-
-class PolicyWeights:
-    """The weights of a policy in this process."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-
-    def write(self, folder: Path, *, adapter: bool) -> None:
-        if adapter:
-            self.policy.model.save_pretrained(folder)
-        else:
-            write_full(self.policy.model, folder)
-
-    @torch.inference_mode()
-    def logps(self, ids: Sequence[int]) -> list[float]:
-        model = self.policy.model
-        model.eval()
-        given = torch.tensor([list(ids)], device=next(model.parameters()).device)
-        logp = torch.log_softmax(model(input_ids=given).logits[0, :-1].float(), dim=-1)
-        return logp.gather(-1, given[0, 1:, None]).squeeze(-1).tolist()
-
-
-def write_full(model: Any, folder: Path) -> None:
-    """Every weight under its own name, the output embedding too where it is tied to the input's: vLLM's CPU build keeps
-    a packed copy of it, which a reload renews only if it finds the name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    seen: set[int] = set()
-    weights: dict[str, torch.Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        shared = tensor.data_ptr() in seen
-        seen.add(tensor.data_ptr())
-        weights[name] = tensor.detach().clone() if shared else tensor.detach().contiguous()
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    model.config.save_pretrained(folder)
-
-
-@dataclass(slots=True)
-class _Held:
-    """What a server is known to hold."""
-
-    version: int | None = None
-    """Policy version; None: unknown."""
-    theirs: list[float] | None = None
-    """Its probe log-probs after the last push."""
-    ours: list[float] | None = None
-    """The learner's, for the same weights."""
-    noise: float = NOISE
-    """Nats by which the probe asked twice differs (engines whose sums depend on the batch)."""
-
-
-class Weights(Protocol):
-    """What a `VLLMSampler` must know of its servers' weights."""
-
-    servers: tuple[VLLMServer, ...]
-    version: int
-    peers: Peers
-
-    def model(self, server: VLLMServer) -> str: ...
-
-    def held(self, server: VLLMServer) -> int | None: ...
-
-    def connect(self, server: VLLMServer) -> None: ...
-
-    def push(self, version: int) -> None: ...
-
-    def load(self, server: VLLMServer) -> None: ...
-
-    def forget(self, server: VLLMServer) -> None: ...
-
-    def still_held(self, server: VLLMServer) -> bool: ...
-
-    def close(self) -> None: ...
-
-
-class AsItIs:
-    """A server whose weights are left alone: evaluation of whatever it serves."""
-
-    def __init__(self, server: VLLMServer, tokenizer: Any, *, context: int) -> None:
-        self.servers = (server,)
-        self.version = 0
-        self.peers: Peers = Alone()
-        self._tokenizer = tokenizer
-        self._context = context
-        self._base: str | None = None
-
-    def model(self, server: VLLMServer) -> str:
-        if self._base is None:
-            self.connect(server)
-        assert self._base is not None
-        return self._base
-
-    def held(self, server: VLLMServer) -> int:
-        return 0
-
-    def connect(self, server: VLLMServer) -> None:
-        """Check model, tokenizer and context.
-
-        Raises:
-            SamplerError: as `WeightSync.connect` does.
-        """
-        server.require("/v1/completions", "return_token_ids")
-        self._base = check_base(server, self._tokenizer, self._context)
-
-    def push(self, version: int) -> None:
-        raise SamplerError("this server's weights are not ours to change")
-
-    def load(self, server: VLLMServer) -> None:
-        self.connect(server)
-
-    def forget(self, server: VLLMServer) -> None:
-        server.forget()
-
-    def still_held(self, server: VLLMServer) -> bool:
-        return self._base is not None
-
-    def close(self) -> None:
-        pass
-
-
-def check_base(server: VLLMServer, tokenizer: Any, context: int) -> str:
-    """The name of a server's base model, which must share the tokenizer and allow `context` tokens.
-
-    Raises:
-        ServerMismatch: it does not.
-    """
-    base = server.models()[0]
-    allowed = base.get("max_model_len")
-    if isinstance(allowed, int) and allowed < context:
-        raise ServerMismatch(
-            f"{server.url} takes {allowed} tokens, the run needs {context}: start it with --max-model-len "
-            f"{context} or lower agent.context"
-        )
-    theirs = server.tokenize(str(base["id"]), PROBE)
-    ours = list(tokenizer.encode(PROBE, add_special_tokens=False))
-    if theirs is not None and theirs != ours:
-        raise ServerMismatch(
-            f"{server.url} serves {base['id']!r} with another tokenizer ({len(theirs)} tokens for the probe text, "
-            f"{len(ours)} here): start it with the model that model.path names"
-        )
-    return str(base["id"])
 
 
 class WeightSync:
@@ -215,8 +34,8 @@ class WeightSync:
         servers: all of them get every version.
         source: the learner's weights.
         tokenizer: the policy's; the servers' must agree.
-        kind: "folder" writes a transformers folder and lets `reload_weights` read it; "lora" writes an adapter and
-            loads it in place.
+        kind: "folder" writes a transformers folder and lets `reload_weights` read it; "lora" writes an adapter
+            and loads it under a name of its own.
         folder: where versions are written, at a path the servers see under the same name; default: a temporary one.
         context: tokens a prompt and its response may take; the servers must allow as many.
         gap_stop: mean difference in nats of the probe's log-probs between server and learner that means "other model".
@@ -250,12 +69,12 @@ class WeightSync:
         self._temporary = folder is None
         self._folder = folder
         self._base: dict[str, str] = {}
-        self._held = {server.url: _Held() for server in self.servers}
+        self._held = {server.url: Held() for server in self.servers}
         self._ours: list[float] | None = None
 
     def model(self, server: VLLMServer) -> str:
         """The model name that requests to `server` carry."""
-        return ADAPTER if self.kind == "lora" else self._base[server.url]
+        return f"{ADAPTER}{self.version}" if self.kind == "lora" else self._base[server.url]
 
     def held(self, server: VLLMServer) -> int | None:
         """The policy version `server` is known to hold; None: not known."""
@@ -268,8 +87,9 @@ class WeightSync:
             ServerMismatch: a route, another tokenizer, too short a context; named.
             ServerUnreachable: no answer.
         """
-        server.require("/v1/completions", "return_token_ids")
-        for path in ("/v1/load_lora_adapter",) if self.kind == "lora" else ("/collective_rpc", "/reset_prefix_cache"):
+        server.require(COMPLETIONS, "return_token_ids")
+        server.require(COMPLETIONS, "prompt_logprobs")
+        for path in ADAPTER_ROUTES if self.kind == "lora" else FOLDER_ROUTES:
             server.require(path)
         self._base[server.url] = check_base(server, self._tokenizer, self.context)
 
@@ -333,9 +153,10 @@ class WeightSync:
         if server.offers("/update_weight_version"):
             server.call("POST", "/update_weight_version", {"new_version": self._tag()})
         theirs = server.prompt_logps(self.model(server), self._probe)
-        self._check(server, held, theirs)
+        assert self._ours is not None, "weights are loaded after a push"
+        check(server.url, self.version, held, theirs=theirs, ours=self._ours, gap_stop=self.gap_stop)
         again = server.prompt_logps(self.model(server), self._probe)
-        held.noise = max(NOISE, 4 * _largest(theirs, again))
+        held.noise = max(NOISE, 4 * largest(theirs, again))
         held.version, held.theirs, held.ours = self.version, theirs, self._ours
 
     def forget(self, server: VLLMServer) -> None:
@@ -356,7 +177,7 @@ class WeightSync:
             now = server.prompt_logps(self.model(server), self._probe)
         except ServerReply:
             return False  # e.g. 404: an adapter that a restarted server does not have
-        return _largest(now, held.theirs) <= held.noise
+        return largest(now, held.theirs) <= held.noise
 
     def close(self) -> None:
         if self._temporary and self._folder is not None:
@@ -380,14 +201,13 @@ class WeightSync:
         return f"rlsd-{self.version}"
 
     def _load_adapter(self, server: VLLMServer) -> None:
+        """Under a name of its own, so that no other version can answer a request. Not with vLLM's `load_inplace`: 0.32
+        keeps that flag with the name, reads the folder again for every batch, and dies when it is gone."""
+        for held in [str(m["id"]) for m in server.models()]:
+            if held.startswith(ADAPTER):
+                server.call("POST", "/v1/unload_lora_adapter", {"lora_name": held})
         place = str(self._place(self.version).resolve())
-        body = {"lora_name": ADAPTER, "lora_path": place}
-        if server.offers("/v1/load_lora_adapter", "load_inplace"):
-            server.call("POST", "/v1/load_lora_adapter", {**body, "load_inplace": True})
-        else:
-            if any(m["id"] == ADAPTER for m in server.models()):
-                server.call("POST", "/v1/unload_lora_adapter", {"lora_name": ADAPTER})
-            server.call("POST", "/v1/load_lora_adapter", body)
+        server.call("POST", "/v1/load_lora_adapter", {"lora_name": self.model(server), "lora_path": place})
         if server.offers("/reset_prefix_cache"):
             self._empty_cache(server)
 
@@ -399,38 +219,3 @@ class WeightSync:
                 return
             time.sleep(0.25)
         raise SamplerError(f"{server.url} did not empty its prefix cache: is another client using it?")
-
-    def _check(self, server: VLLMServer, held: _Held, theirs: list[float]) -> None:
-        ours = self._ours
-        assert ours is not None
-        gap = _mean(theirs, ours)
-        if held.theirs is not None and held.ours is not None:
-            moved, expected = _largest(theirs, held.theirs), _largest(ours, held.ours)
-            if moved == 0.0 and expected > NOISE:
-                raise StalePolicy(
-                    f"{server.url} took version {self.version} and kept its old weights: the learner's log-probs moved "
-                    f"by up to {expected:.2g} nats, the server's not at all"
-                )
-            if gap > _mean(theirs, held.ours) and _mean(ours, held.ours) > 4 * _mean(held.theirs, held.ours) + NOISE:
-                raise StalePolicy(
-                    f"{server.url} took version {self.version}, but its log-probs are nearer to the version before "
-                    f"({_mean(theirs, held.ours):.2g} nats away) than to this one ({gap:.2g})"
-                )
-            if gap > 0.1 * _mean(ours, held.ours) + 4 * _mean(held.theirs, held.ours) + NOISE:
-                raise StalePolicy(
-                    f"{server.url} took version {self.version} in part: its log-probs are {gap:.2g} nats from the "
-                    f"learner's, with the version before it was {_mean(held.theirs, held.ours):.2g}"
-                )
-        if not gap <= self.gap_stop:
-            raise ServerMismatch(
-                f"{server.url} differs from the learner by {gap:.2g} nats a token on the probe after it was sent "
-                f"version {self.version} (allowed: {self.gap_stop:g}): another model, or weights that did not load"
-            )
-
-
-def _mean(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum(abs(x - y) for x, y in zip(a, b, strict=True)) / max(1, len(a))
-
-
-def _largest(a: Sequence[float], b: Sequence[float]) -> float:
-    return max((abs(x - y) for x, y in zip(a, b, strict=True)), default=0.0)

@@ -115,6 +115,9 @@ class SamplerConfig(Block):
     reuse_logps: bool = False
     """Take the sampler's log-probs as the old ones where no hindsight is read (GRPO and kin): no scoring pass but that
     of `verify_episodes`. Methods that compare both views score with the learner anyway."""
+    score_teacher: bool = False
+    """The servers score the hindsight view too; both sides of its comparison are theirs then, and the learner scores
+    `verify_episodes` only. For `vllm`, a live teacher, temperature 1 and no `rollout.ahead`."""
     verify_episodes: int = Field(default=4, ge=1)
     """Episodes an iteration at least whose log-probs are compared with the learner's."""
     gap_warn: float = Field(default=0.05, gt=0)
@@ -283,7 +286,25 @@ class RunConfig(Block):
                 "rollout.ahead samples from weights one iteration old, which needs the truncated importance "
                 "correction: --set algorithm.loss.sampler_cap=2"
             )
+        if self.sampler.score_teacher and (told := _unservable(self)):
+            raise ValueError(f"sampler.score_teacher asks the servers for the hindsight view, {told}")
         return self
+
+
+def _unservable(config: RunConfig) -> str | None:
+    """Why servers cannot score the teacher of this run."""
+    if config.sampler.kind != "vllm":
+        return f"but sampler.kind is {config.sampler.kind}: in this process the learner scores it as cheaply"
+    teacher = config.algorithm.teacher.weights
+    if teacher != "live":
+        return f"but they hold the learner's weights and algorithm.teacher.weights is {teacher}: only live will do"
+    if config.rollout.ahead:
+        return "but with rollout.ahead actions are of an older policy version than the one they hold by then"
+    if config.sampler.temperature != 1:
+        return f"which they score at temperature 1, but sampler.temperature is {config.sampler.temperature:g}"
+    if config.algorithm.loss.distill.full_vocabulary:
+        return "but algorithm.loss.distill compares whole vocabularies, and they give single log-probs"
+    return None
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Sequence[str | Path] = ()) -> RunConfig:

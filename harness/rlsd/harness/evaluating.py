@@ -176,7 +176,7 @@ def _served(place: str, request: EvalRequest) -> Agent:
     is not the path the server itself was started with."""
     from rlsd.agents.vllm_client import VLLMServer
     from rlsd.agents.vllm_sampler import VLLMSampler
-    from rlsd.agents.vllm_weights import AsItIs
+    from rlsd.agents.vllm_served import AsItIs
 
     url, _, folder = place.partition("#")
     server = VLLMServer(url)

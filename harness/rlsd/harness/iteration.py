@@ -33,7 +33,7 @@ from rlsd.harness.learner import TokenSlice, UpdateStats
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import RewardFn, Rollout
 from rlsd.harness.rows import student_rows
-from rlsd.harness.sampler_check import Versions
+from rlsd.harness.sampler_check import Gap, Versions
 from rlsd.harness.scoring import Scored, score
 from rlsd.harness.setup import Parts, context_of, env_maker, rollout_settings
 from rlsd.harness.sft import SftMaker, SftStep, sft_steps
@@ -139,6 +139,8 @@ class Iteration:
         scored = score(parts, groups, step)
         batch, hints = scored.batch, scored.hints
         self._warn(scored.gap.warning(self.config.sampler))
+        if scored.teacher_gap is not None:
+            self._warn(scored.teacher_gap.warning(self.config.sampler, view="hindsight view"))
         clock.lap("score_s")
         given = assign(batch, algorithm, step=step)
         stats = self._update(trajectories, scored, given, step)
@@ -161,6 +163,7 @@ class Iteration:
             "sampler_gap": scored.gap.largest,
             "sampler_gap_mean": scored.gap.mean,
             "verified_tokens": scored.gap.tokens,
+            **_teacher_gap(scored.teacher_gap),
             "idle_trajectories": len(scored.idle),
             "credit": given.diagnostics,
             "hints": {**hints.counts, "echo": echo_share(trajectories, hints.texts)} if hints.counts else {},
@@ -316,6 +319,12 @@ def _update_metrics(stats: Sequence[UpdateStats]) -> dict[str, Any]:
         "trained_tokens": sum(s.tokens for s in stats),
         "padded_tokens": sum(s.padded_tokens for s in stats),
     }
+
+
+def _teacher_gap(gap: Gap | None) -> dict[str, Any]:
+    if gap is None:
+        return {}
+    return {"teacher_gap": gap.largest, "teacher_gap_mean": gap.mean, "verified_teacher_tokens": gap.tokens}
 
 
 def _sums(counts: Sequence[Counter[str]]) -> dict[str, int]:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from rlsd.agents.core import Action, Prompt
 from rlsd.harness.types import Trajectory
 
@@ -107,6 +109,13 @@ def distinct(
         else:
             copies.append(Copy(source=source, target=flat, count=len(action.token_ids)))
     return kept, copies
+
+
+def fill_in(logp: Tensor, copies: Sequence[Copy]) -> Tensor:
+    """Fill in the (M,) log-probs of tokens that are those of others."""
+    for c in copies:
+        logp[c.target : c.target + c.count] = logp[c.source : c.source + c.count]
+    return logp
 
 
 def flat_offsets(trajectories: Sequence[Trajectory]) -> list[list[int]]:

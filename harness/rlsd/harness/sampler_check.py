@@ -33,15 +33,18 @@ class Gap:
             return cls(largest=0.0, mean=0.0, tokens=0)
         return cls(largest=float(apart.max()), mean=float(apart.mean()), tokens=len(apart))
 
-    def warning(self, settings: SamplerConfig) -> str | None:
+    def warning(self, settings: SamplerConfig, *, view: str = "") -> str | None:
         """What to tell when the gap is above `gap_warn`.
+
+        Args:
+            view: what was compared, where it is not the acting view.
 
         Raises:
             SamplerDrift: it is above `gap_stop`.
         """
         told = (
-            f"sampler and learner differ by {self.mean:.3g} nats a token on average (largest {self.largest:.3g}, "
-            f"{self.tokens} tokens)"
+            f"sampler and learner differ by {self.mean:.3g} nats a token on average{view and f' in the {view}'} "
+            f"(largest {self.largest:.3g}, {self.tokens} tokens)"
         )
         if not self.mean <= settings.gap_stop:
             raise SamplerDrift(

@@ -50,7 +50,8 @@ def _vllm_sampler(config: RunConfig, policy: Policy, ranks: Ranks) -> TrainingSa
     try:
         from rlsd.agents.vllm_client import VLLMServer
         from rlsd.agents.vllm_sampler import VLLMSampler
-        from rlsd.agents.vllm_weights import PolicyWeights, WeightSync
+        from rlsd.agents.vllm_source import PolicyWeights
+        from rlsd.agents.vllm_weights import WeightSync
     except ImportError as error:
         raise ConfigError("sampler.kind=vllm needs the package httpx: pip install 'rlsd[vllm]'") from error
     c = config.sampler

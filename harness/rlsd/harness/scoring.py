@@ -15,9 +15,9 @@ from rlsd.harness.forward import plain
 from rlsd.harness.hints import Hints
 from rlsd.harness.ranks import Ranks
 from rlsd.harness.rows import (
-    Copy,
     Insertion,
     distinct,
+    fill_in,
     flat_offsets,
     joint_rows,
     runs,
@@ -25,6 +25,7 @@ from rlsd.harness.rows import (
     teacher_rows,
 )
 from rlsd.harness.sampler_check import Gap, chosen
+from rlsd.harness.served_teacher import only, served_logps, serves_teacher, verified
 from rlsd.harness.setup import Parts
 from rlsd.harness.types import Group, Trajectory
 
@@ -42,6 +43,8 @@ class Scored:
     """Trajectories that other processes train on."""
     gap: Gap
     """Sampler against learner, on the tokens the learner scored."""
+    teacher_gap: Gap | None
+    """The same for the hindsight view, where the servers scored it."""
     teacher_hidden: Tensor | None
     """(M, D) for full-vocabulary divergences; zeros for trajectories of other processes."""
     reference_logp: Tensor | None
@@ -62,15 +65,14 @@ def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
     total = len(batch.turn)
     hints = parts.hinter.build(groups, skip=idle | foreign) if needs_teacher(algorithm, step) else Hints()
     hints = _needed(parts, batch, hints, step)
+    served = serves_teacher(config, step)
+    checked = verified(config, ranks, trajectories, hints, step) if served else set[int]()
+    if served:
+        skip = (set(range(len(trajectories))) - checked) | foreign
     wants_hidden = needs_divergence(algorithm, step)
-    teacher_hidden = None
-    if parts.teacher.kind == "live" and not wants_hidden and config.learner.share and _turn_only(ranks, hints):
-        student, teacher = _both(parts, trajectories, hints, total, skip)
-    else:
-        student, _ = learner.logprobs(student_rows(trajectories, merge=merge, skip=skip), total)
-        teacher = torch.full_like(student, float("nan"))
-        if any(ranks.gather(bool(hints.insertions))):
-            teacher, teacher_hidden = _apart(parts, trajectories, hints, total, wants_hidden)
+    student, teacher, teacher_hidden = _views(
+        parts, trajectories, only(hints, checked) if served else hints, total, skip, wants_hidden=wants_hidden
+    )
     reference = None
     if parts.reference is not None:
         with parts.reference.weights() as model:
@@ -78,8 +80,11 @@ def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
             reference, _ = learner.logprobs(rows, total, model=model, kinds=("reference", "reference"))
             reference = ranks.known(reference)
     student, teacher = ranks.known(student), ranks.known(teacher)
-    gap = Gap.of(batch.sampler_logp, student)
-    if _reuses(parts, step):
+    gap, teacher_gap = Gap.of(batch.sampler_logp, student), None
+    if served:
+        theirs = ranks.known(served_logps(parts, trajectories, hints, total))
+        teacher_gap, teacher = Gap.of(theirs, teacher), theirs
+    if served or _reuses(parts, step):
         student = batch.sampler_logp
     student = torch.where(student.isnan(), batch.sampler_logp, student)
     batch = with_teacher(replace(batch, student_logp=student), teacher)
@@ -89,6 +94,7 @@ def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
         idle=frozenset(idle),
         foreign=frozenset(foreign),
         gap=gap,
+        teacher_gap=teacher_gap,
         teacher_hidden=teacher_hidden,
         reference_logp=reference,
     )
@@ -109,6 +115,20 @@ def _unscored(parts: Parts, trajectories: Sequence[Trajectory], idle: set[int], 
     return idle - set([n for n in verified if n in idle][: max(0, missing)])
 
 
+def _views(
+    parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int, skip: set[int], *, wants_hidden: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(M,) student's and (M,) teacher's log-probs by the learner, and (M, D) teacher's hidden states if wanted."""
+    learner, merge, ranks = parts.learner, parts.config.learner.merge_rows, parts.learner.ranks
+    shared = parts.teacher.kind == "live" and not wants_hidden and parts.config.learner.share
+    if shared and _turn_only(ranks, hints):
+        return *_both(parts, trajectories, hints, total, skip), None
+    student, _ = learner.logprobs(student_rows(trajectories, merge=merge, skip=skip), total)
+    if not any(ranks.gather(bool(hints.insertions))):
+        return student, torch.full_like(student, float("nan")), None
+    return student, *_apart(parts, trajectories, hints, total, wants_hidden)
+
+
 def _both(
     parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int, skip: set[int]
 ) -> tuple[Tensor, Tensor]:
@@ -117,7 +137,7 @@ def _both(
     apart = _behind(trajectories, kept, total)
     rows = joint_rows(trajectories, apart, merge=parts.config.learner.merge_rows, skip=skip)
     both, _ = parts.learner.logprobs(rows, 2 * total)
-    return both[:total], _copied(both[total:], copies)
+    return both[:total], fill_in(both[total:], copies)
 
 
 def _apart(
@@ -131,14 +151,7 @@ def _apart(
         teacher, hidden = parts.learner.logprobs(
             rows if share else plain(rows), total, model=model, keep_hidden=wants_hidden, kinds=("teacher", "teacher")
         )
-    return _copied(teacher, copies), hidden
-
-
-def _copied(logp: Tensor, copies: Sequence[Copy]) -> Tensor:
-    """Fill in the tokens whose log-probs are those of others."""
-    for c in copies:
-        logp[c.target : c.target + c.count] = logp[c.source : c.source + c.count]
-    return logp
+    return fill_in(teacher, copies), hidden
 
 
 def _turn_only(ranks: Ranks, hints: Hints) -> bool:

@@ -101,7 +101,8 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     policy = _with_lora(load_or_make(config, model_path), config)
     format = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
     context = context_of(config.agent, policy)
-    hinter = make_hinter(config, format, context=context)
+    # a server scores a prompt only if there is room for one token more
+    hinter = make_hinter(config, format, context=context - config.sampler.score_teacher)
     learner = Learner(
         policy,
         config.learner if ranks else config.learner.alone(),

@@ -160,10 +160,13 @@ class TrainingSampler(Sampler, Protocol):
 
     decoded_tokens: int
     """Tokens decoded since construction."""
-    busy_s: float
-    """Seconds in which it had something to generate, since construction."""
     live: bool
     """It reads the learner's own weights: `refresh` costs nothing."""
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which it had something to generate, since construction."""
+        ...
 
     @property
     def version(self) -> int:

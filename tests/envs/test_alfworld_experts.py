@@ -223,6 +223,31 @@ def test_hindsight_follows_the_episode(kitchen: Game) -> None:
     assert witness.hindsight().feedback.startswith("The command was refused: no nearer to the goal")
 
 
+def test_hindsight_is_of_this_very_state_whenever_it_is_asked_for(tiny: SimpleNamespace) -> None:
+    """Nothing that was told of an earlier state stays: asked at every step, now and then, or of a copy."""
+    for seed in range(40):
+        world, draw = World(tiny.random_game(seed)), random.Random(seed)
+        often, seldom = Witness(world.copy()), Witness(world.copy())
+        for _ in range(25):
+            command = draw.choice([*often.world.admissible(), "nonsense"])
+            held = {fact.text for fact in goal_facts(often.world) if fact.holds}
+            for witness in (often, seldom):
+                witness.step(command)
+            known, now = often.hindsight(), goal_facts(often.world)
+            assert known.missing == tuple(fact.text for fact in now if not fact.holds)
+            assert known.whereabouts == whereabouts(often.world)
+            lost = [f"no longer true: {fact.text}" for fact in now if fact.text in held and not fact.holds]
+            assert [text for text in known.lost if text.startswith("no longer")] == lost
+            if draw.random() < 0.3:
+                told = draw.choice((seldom, seldom.copy())).hindsight()
+                assert (told.missing, told.whereabouts, told.changed) == (
+                    known.missing,
+                    known.whereabouts,
+                    known.changed,
+                )
+                assert told.distance == known.distance
+
+
 def test_every_change_is_told_and_nothing_else(tiny: SimpleNamespace) -> None:
     """Along random walks: refused and idle commands change nothing, any other exactly what the state shows."""
     told = set()

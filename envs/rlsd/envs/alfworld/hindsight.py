@@ -20,6 +20,17 @@ class Fact(NamedTuple):
     holds: bool
 
 
+class _State(NamedTuple):
+    """What stays the same until a command changes the world."""
+
+    facts: tuple[Fact, ...]
+    whereabouts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, world: World) -> _State:
+        return cls(goal_facts(world), whereabouts(world))
+
+
 class Witness:
     """Watches a world from the side and tells on demand; costs a copy of the state per step until asked."""
 
@@ -29,6 +40,8 @@ class Witness:
         self._plan: tuple[str, ...] | None = None
         self._plan_before: tuple[str, ...] | None = None
         self._fresh = self._fresh_before = False
+        self._state: _State | None = None
+        self._state_before: _State | None = None
 
     @property
     def world(self) -> World:
@@ -41,20 +54,25 @@ class Witness:
         twin._before = self._before  # never stepped, so it can be shared
         twin._plan, twin._plan_before = self._plan, self._plan_before
         twin._fresh, twin._fresh_before = self._fresh, self._fresh_before
+        twin._state, twin._state_before = self._state, self._state_before
         return twin
 
     def step(self, command: str) -> str:
         """Do a command in the watched world; returns its observation."""
         self._before = self._world.copy()
         self._plan_before, self._fresh_before = self._plan, self._fresh
+        self._state_before = self._state
         answer = self._world.step(command)
+        still = not self._world.understood or command.split()[0] in _IDLE
+        if not still:
+            self._state = None
         old = self._plan
         if self._fresh and old is not None:
             # What is left of a shortest plan is shortest; keeping it also keeps the advice steady among equals.
             if old and self._world.understood and command.strip() == old[0]:
                 self._plan = old[1:]
                 return answer
-            if not self._world.understood or command.split()[0] in _IDLE:
+            if still:
                 return answer
         self._fresh = False
         return answer
@@ -68,6 +86,7 @@ class Witness:
     def hindsight(self) -> Hindsight:
         """Everything about the present state; `feedback` and `lost` speak of the last command."""
         world, route = self._world, self.plan()
+        state = self._state = self._state or _State.of(world)
         feedback, lost, changed, before = "", (), (), None
         if self._before is not None:
             if not self._fresh_before:
@@ -75,12 +94,13 @@ class Witness:
             before = _steps(self._plan_before)
             changed = changes(self._before, world)
             feedback = _feedback(changed, world, before, _steps(route))
-            lost = _lost(self._before, world, self._plan_before, route)
+            self._state_before = self._state_before or _State.of(self._before)
+            lost = _lost(self._state_before.facts, state.facts, self._plan_before, route)
         return Hindsight(
             demonstration=world.game.walkthrough,
             plan=route or (),
-            missing=tuple(fact.text for fact in goal_facts(world) if not fact.holds),
-            whereabouts=whereabouts(world),
+            missing=tuple(fact.text for fact in state.facts if not fact.holds),
+            whereabouts=state.whereabouts,
             distance=_steps(route),
             distance_before=before,
             changed=changed,
@@ -187,12 +207,10 @@ def changes(before: World, now: World) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _lost(before: World, now: World, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> tuple[str, ...]:
-    gone = [
-        f"no longer true: {fact.text}"
-        for was, fact in zip(goal_facts(before), goal_facts(now), strict=True)
-        if was.holds and not fact.holds
-    ]
+def _lost(
+    was: tuple[Fact, ...], now: tuple[Fact, ...], old: tuple[str, ...] | None, new: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    gone = [f"no longer true: {fact.text}" for had, fact in zip(was, now, strict=True) if had.holds and not fact.holds]
     if new is None and old is not None:
         gone.append("the goal can no longer be reached")
     return tuple(gone)

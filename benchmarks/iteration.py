@@ -12,6 +12,9 @@ The last line is one JSON object. Ratios are medians over iterations. On a CPU t
 which other jobs on the machine hardly disturb; wall-clock ratios stand beside them.
 
     python benchmarks/iteration.py [--steps 6] [--set rollout.tasks=16] …
+
+Where a model is too weak to be told apart by outcomes (all advantages 0, nothing to learn, nothing to measure),
+`--all-count` gives siblings unequal returns: no trajectory is idle, the dearest case for RLSD.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ from rlsd.envs.errors import RlsdError
 from rlsd.harness.config import RunConfig, load_config
 from rlsd.harness.iteration import Iteration
 from rlsd.harness.progress import Progress
+from rlsd.harness.rollout import RewardFn
 from rlsd.harness.setup import build, env_maker
+from rlsd.harness.types import Trajectory
 
 ROOT = Path(__file__).parents[1]
 REAL = ["env.kwargs.games=real", "env.kwargs.max_steps=15"]
@@ -49,6 +54,7 @@ class Side:
     """One method with what it measured, an entry an iteration."""
 
     config: RunConfig
+    reward: RewardFn | None = None
     seconds: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     update: list[float] = field(default_factory=list)
@@ -59,7 +65,7 @@ class Side:
     def __post_init__(self) -> None:
         self.now = time.process_time if self.config.learner.device == "cpu" else time.perf_counter
         self.parts = build(self.config)
-        self.iteration = Iteration(self.parts, reward=None, progress=Progress(quiet=True), now=self.now)
+        self.iteration = Iteration(self.parts, reward=self.reward, progress=Progress(quiet=True), now=self.now)
         self.start = {k: v.clone() for k, v in self.parts.learner.weights().items()}
         self.teacher = {k: v.clone() for k, v in self.parts.teacher.state().items()}
 
@@ -71,30 +77,48 @@ class Side:
         learner.updates = 0
         self.parts.teacher.load_state(self.teacher)
         sampler.refresh(0)
-        prefilled, decoded = sampler.prefilled_tokens, sampler.decoded_tokens
+        prefilled, decoded = prefilled_tokens(sampler), sampler.decoded_tokens
         wall, begun = time.perf_counter(), self.now()
         outcome = self.iteration.run(step)
         self.seconds.append(self.now() - begun)
         self.wall.append(time.perf_counter() - wall)
         self.update.append(sum(outcome.timing[k] for k in UPDATE))
         self.rollout.append(outcome.timing["rollout_s"])
-        played = {"prefill": sampler.prefilled_tokens - prefilled, "decode": sampler.decoded_tokens - decoded}
+        played = {"prefill": prefilled_tokens(sampler) - prefilled, "decode": sampler.decoded_tokens - decoded}
         self.tokens.append({**played, **outcome.metrics["forwarded_tokens"]})
         self.metrics.append({**outcome.metrics, "timing": outcome.timing})
 
 
-def measure(base: Path, overrides: list[str], names: list[str], steps: int) -> dict[str, Side]:
-    """`steps` iterations of every side after one that does not count."""
-    sides = {name: Side(load_config(base, [*overrides, *SIDES[name]])) for name in names}
-    for step in range(steps + 1):
+def prefilled_tokens(sampler: Any) -> int:
+    """Prompt tokens fed so far; 0 for a server, which does not tell."""
+    return getattr(sampler, "prefilled_tokens", 0)
+
+
+def by_number(trajectory: Trajectory) -> float:
+    """A return that no two siblings share."""
+    return float(trajectory.key.sibling)
+
+
+def measure(
+    base: Path,
+    overrides: list[str],
+    names: list[str],
+    steps: int,
+    *,
+    warm_up: int = 1,
+    reward: RewardFn | None = None,
+) -> dict[str, Side]:
+    """`steps` iterations of every side after `warm_up` that do not count."""
+    sides = {name: Side(load_config(base, [*overrides, *SIDES[name]]), reward) for name in names}
+    for step in range(steps + warm_up):
         order = names if step % 2 else names[::-1]
         for name in order:
             sides[name].run(step)
         told = "  ".join(f"{n} {s.seconds[-1]:.2f} s (update {s.update[-1]:.2f})" for n, s in sides.items())
-        print(f"iteration {step}{' (warm-up)' if not step else ''}: {told}", flush=True)
+        print(f"iteration {step}{' (warm-up)' if step < warm_up else ''}: {told}", flush=True)
     for side in sides.values():
         for found in (side.seconds, side.wall, side.update, side.rollout, side.tokens, side.metrics):
-            del found[0]
+            del found[:warm_up]
     return sides
 
 
@@ -140,6 +164,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--warm-up", type=int, default=1, help="iterations that do not count")
+    parser.add_argument(
+        "--all-count", action="store_true", help="unequal returns, so that every trajectory is trained on"
+    )
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--generated", action="store_true", help="generated games even if the published ones are here")
     parser.add_argument("--set", dest="overrides", nargs="+", default=[])
@@ -148,11 +176,13 @@ def main() -> None:
     model = [f"model.path={ROOT / 'checkpoints' / 'warm_tiny'}"] if arguments.config.stem == "quickstart" else []
     overrides = [*SMALL, *world, *model, *arguments.overrides]
     names = ["grpo", *(n for n in arguments.sides if n != "grpo")]
-    sides = measure(arguments.config, overrides, names, arguments.steps)
+    reward = by_number if arguments.all_count else None
+    sides = measure(arguments.config, overrides, names, arguments.steps, warm_up=arguments.warm_up, reward=reward)
     config = sides["grpo"].config
     told = {
         "games": "published" if world else "generated",
         "clock": "processor seconds, one thread" if config.learner.device == "cpu" else "wall seconds",
+        "model": Path(config.model.path).name if config.model.path else "tiny",
         "steps": arguments.steps,
         "episodes": config.rollout.tasks * config.rollout.siblings,
         "torch": torch.__version__,

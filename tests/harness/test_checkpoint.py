@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from rlsd.harness import checkpoint
 from rlsd.harness.checkpoint import CheckpointError
 from rlsd.harness.config import LearnerConfig
-from rlsd.harness.learner import Learner, TokenSlice
+from rlsd.harness.learner import Learner
 from rlsd.harness.rows import student_rows
 from rlsd.harness.rundir import RunDir, replace_folder, write_atomic
+from rlsd.harness.steps import TokenSlice
 from tests.worlds import Played
 
 TENSORS = {

@@ -9,14 +9,15 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from rlsd.harness import forward
+from rlsd.harness import trunks
 from rlsd.harness.batch import token_count
 from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.forward import joined, plain
 from rlsd.harness.hints import Hinter, HintSettings
-from rlsd.harness.learner import Learner, LossError, LossFn, MemoryFull, TokenSlice
+from rlsd.harness.learner import Learner
 from rlsd.harness.rows import Row, distinct, fill_in, flat_offsets, joint_rows, student_rows, teacher_rows
 from rlsd.harness.scoring import _behind
+from rlsd.harness.steps import LossError, LossFn, MemoryFull, TokenSlice
 from tests.worlds import Played
 
 
@@ -71,9 +72,9 @@ def test_siblings_common_beginning_is_fed_once() -> None:
     played = Played("compact", tasks=2, siblings=4)
     rows = student_rows(played.trajectories)
     total = token_count(played.trajectories)
-    found = forward.beginnings(rows)
+    found = trunks.beginnings(rows)
     assert len(found) == 2
-    assert min(len(ids) for ids in found.values()) >= forward.LEAST_PREFIX
+    assert min(len(ids) for ids in found.values()) >= trunks.LEAST_PREFIX
     shared, apart = learner_of(played), learner_of(played, share=False)
     a, _ = shared.logprobs(rows, total)
     b, _ = apart.logprobs(rows, total)

@@ -29,7 +29,6 @@ from rlsd.harness.ahead import Ahead
 from rlsd.harness.batch import episode_metrics, flatten, token_count
 from rlsd.harness.config import ConfigError
 from rlsd.harness.hints import echo_share
-from rlsd.harness.learner import TokenSlice, UpdateStats
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import RewardFn, Rollout
 from rlsd.harness.rows import student_rows
@@ -37,6 +36,7 @@ from rlsd.harness.sampler_check import Gap, Versions
 from rlsd.harness.scoring import Scored, score
 from rlsd.harness.setup import Parts, context_of, env_maker, rollout_settings
 from rlsd.harness.sft import SftMaker, SftStep, sft_steps
+from rlsd.harness.steps import TokenSlice, UpdateStats
 from rlsd.harness.types import Group, Trajectory
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,68 +20,16 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from rlsd.agents.models import Policy
-from rlsd.envs.errors import RlsdError
-from rlsd.harness import wrapping
+from rlsd.harness import state, wrapping
 from rlsd.harness.config import ConfigError, LearnerConfig
-from rlsd.harness.forward import (
-    Head,
-    Prefixes,
-    TokenModel,
-    beginnings,
-    forwarded,
-    joined,
-    packed,
-    places,
-    plain,
-    prefix_pass,
-    shared,
-)
+from rlsd.harness.forward import Head, TokenModel, joined, packed, places, plain
 from rlsd.harness.ranks import Ranks, lost_peer, open_ranks
 from rlsd.harness.rows import Place, Row
+from rlsd.harness.steps import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, halved, out_of_memory
+from rlsd.harness.trunks import Prefixes, beginnings, forwarded, prefix_pass, shared
 
 BLANK = Row(ids=(0, 0), places=(Place(column=1, flat=0, count=1),))
 """A row that counts for nothing: what a process computes while only the others have rows left."""
-
-
-class LossError(RlsdError):
-    """A loss or gradient that is no number; no step was taken."""
-
-
-class MemoryFull(RlsdError):
-    """Rows that do not fit into memory, even split."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenSlice:
-    """What a loss sees of one micro-batch: m of the batch's M tokens."""
-
-    flat: Tensor
-    """(m,) int64: numbers of the tokens in the flat batch."""
-    logp: Tensor
-    """(m,) float32, with gradient: log-prob of the sampled token."""
-    hidden: Tensor
-    """(m, D), with gradient: hidden state that predicts the token."""
-    head: Head
-    """Output embedding: (m, D) → (m, V)."""
-
-
-LossFn = Callable[[TokenSlice], Tensor]
-"""Scalar loss of a slice; already divided by the global normaliser, so that slices and processes add up. Called again
-for the same tokens if memory ran out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateStats:
-    """Of all processes together."""
-
-    loss: float
-    grad_norm: float
-    tokens: int
-    """Tokens with a gradient."""
-    padded_tokens: int
-    """Columns computed, padding included."""
-    splits: int = 0
-    """Micro-batches that ran out of memory and were split."""
 
 
 class Learner:
@@ -252,8 +199,8 @@ class Learner:
             try:
                 total = self._gradient(batches, loss_fn)
                 break
-            except _OutOfMemory as failed:
-                batches, splits = self._split(batches, failed, splits), splits + 1
+            except OutOfMemory as failed:
+                batches, splits = halved(batches, failed, splits, self.settings, self.wrapper), splits + 1
             self.optimizer.zero_grad(set_to_none=True)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -288,9 +235,9 @@ class Learner:
                 try:
                     total += self._backward(batch, loss_fn)
                 except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                    if not _out_of_memory(error):
+                    if not out_of_memory(error):
                         raise
-                    raise _OutOfMemory(i, str(error)) from error
+                    raise OutOfMemory(i, str(error)) from error
         if ddp:  # one exchange of all gradients, however many micro-batches each process had
             self._backward([BLANK], loss_fn)
         self.wrapped.eval()
@@ -317,26 +264,6 @@ class Learner:
             (loss * self.ranks.world).backward()  # DDP and FSDP2 average over processes
         return value
 
-    def _split(self, batches: list[list[Row]], failed: _OutOfMemory, splits: int) -> list[list[Row]]:
-        """The micro-batches with the one that did not fit in two.
-
-        Raises:
-            MemoryFull: it was split before, or is a single row, or other processes would wait for this one.
-        """
-        batch = batches[failed.number]
-        widest = max(len(r.ids) for r in batch)
-        told = (
-            f"a micro-batch of {len(batch)} rows, the longest of {widest} tokens, does not fit into memory "
-            f"({failed.reason[:120]}); lower learner.micro_tokens (now {self.settings.micro_tokens}) or "
-            "agent.context, or set learner.gradient_checkpointing"
-        )
-        if splits or len(batch) == 1:
-            raise MemoryFull(told + (" (it was split once already)" if splits else "")) from failed
-        if self.wrapper == "fsdp2":
-            raise MemoryFull(told + " (with fsdp2 no process can retry alone)") from failed
-        half = len(batch) // 2
-        return [*batches[: failed.number], batch[:half], batch[half:], *batches[failed.number + 1 :]]
-
     def _totals(self, loss: float, tokens: int, padded: int, splits: int) -> tuple[float, int, int, int]:
         """Sums over processes."""
         if self.ranks.world == 1:
@@ -361,16 +288,7 @@ class Learner:
 
     def optimizer_state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Moments as tensors, and step counts, by weight name."""
-        tensors: dict[str, Tensor] = {}
-        counts: dict[str, float] = {}
-        for name, p in self.model.named_parameters():
-            held = self.optimizer.state.get(p, {})
-            for key, value in held.items():
-                if key == "step":
-                    counts[name] = float(value)
-                else:
-                    tensors[f"{name}/{key}"] = value
-        return tensors, counts
+        return state.moments(self.model, self.optimizer)
 
     def load(self, weights: Any, moments: Any, counts: dict[str, float]) -> None:
         """Restore what `weights` and `optimizer_state` gave, on this or another number of processes.
@@ -383,34 +301,8 @@ class Learner:
             KeyError: a weight is missing.
             RuntimeError: a weight has another shape.
         """
-        keys = {name: [k for k in moments if k.rpartition("/")[0] == name] for name in counts}
-        for name, p in self.model.named_parameters():
-            if p.requires_grad:
-                wrapping.put(p, weights[name])
-            if name not in counts:
-                continue
-            held: dict[str, Any] = {"step": torch.tensor(counts[name])}
-            for key in keys[name]:
-                held[key.rpartition("/")[2]] = moment = torch.zeros_like(p)
-                wrapping.put(moment, moments[key])
-            self.optimizer.state[p] = held
+        state.put_back(self.model, self.optimizer, weights, moments, counts)
         self.publish()
-
-
-class _OutOfMemory(Exception):
-    """Micro-batch `number` did not fit."""
-
-    def __init__(self, number: int, reason: str) -> None:
-        super().__init__(reason)
-        self.number = number
-        self.reason = " ".join(reason.split())
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """CUDA says so by type, the CPU allocator in words."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return "allocate memory" in str(error) or "out of memory" in str(error).lower()
 
 
 def _branched(rows: Sequence[Row]) -> list[Row]:

@@ -1,0 +1,228 @@
+"""The blocks of a run's config: nested frozen models, unknown keys refused, each field explained under it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rlsd.agents.parsing import Style
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class EnvConfig(Block):
+    id: str = "rlsd/ALFWorld-v0"
+    """A registered id, or `module:Class`."""
+    kwargs: dict[str, Any] = {}
+    """Keyword arguments of the environment, the split apart."""
+    train_split: str = "train"
+    valid_split: str = "valid"
+    """Where the best checkpoint is chosen; never the reported split."""
+    test_split: str = "test"
+    workers: int = Field(default=0, ge=0)
+    """Processes that the environments run in; 0: this one. What is played does not depend on it."""
+    eval_kwargs: dict[str, Any] | None = None
+    """Keyword arguments for the valid and test splits, where they differ from training's."""
+
+
+class TinyConfig(Block):
+    """A Llama made from scratch, with a tokenizer trained on the environment's own text."""
+
+    layers: int = Field(default=3, ge=1)
+    dim: int = Field(default=128, ge=16)
+    heads: int = Field(default=4, ge=1)
+    vocab: int = Field(default=1024, ge=300)
+    context: int = Field(default=1024, ge=64)
+    """Longest sequence in tokens."""
+    text_episodes: int = Field(default=200, ge=1)
+    """Expert episodes whose text the tokenizer is trained on."""
+
+
+class LoraConfig(Block):
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    targets: list[str] | Literal["all-linear"] = "all-linear"
+
+
+class ModelConfig(Block):
+    path: str | None = None
+    """A transformers folder, a hub name, or a run directory (its best checkpoint's export)."""
+    tiny: TinyConfig | None = None
+    lora: LoraConfig | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """`flash_attention_2` takes no mask: hindsight branches become rows of their own, `learner.packing` is free."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        if (self.path is None) == (self.tiny is None):
+            raise ValueError("give either model.path (a folder or name) or model.tiny (made from scratch)")
+        return self
+
+
+class AgentConfig(Block):
+    style: Style = "think"
+    """`think`: <think>…</think><action>…</action>; `compact`: the response is the action; `search`: <think>…</think>,
+    then <search>…</search> or <answer>…</answer>; `tool`: the same as JSON tool calls."""
+    memory: Literal["full", "last"] = "last"
+    """`full`: the whole conversation, rows merge; `last`: the last `keep` turns in one message."""
+    keep: int = Field(default=2, ge=0)
+    max_new_tokens: int = Field(default=512, ge=1)
+    context: int | None = Field(default=None, ge=32)
+    """Longest prompt + response in tokens; default: the model's."""
+
+
+class SamplerConfig(Block):
+    kind: Literal["hf", "vllm"] = "hf"
+    """`hf`: transformers in this process; `vllm`: vLLM servers over HTTP."""
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Below 1 the sampled distribution is truncated: refused for training."""
+    dispatch: Literal["all", "eager"] = "all"
+    """`all` waits until every live episode waits (repeatable on CPU); `eager` serves as requests come."""
+    urls: list[str] = []
+    """vLLM servers, as in http://127.0.0.1:8000; episodes go to the least loaded."""
+    weights: Literal["auto", "folder", "lora"] = "auto"
+    """How new weights reach the servers: a transformers folder they reload, or a LoRA adapter loaded in place.
+    `auto`: lora with model.lora, else folder."""
+    weights_folder: str | None = None
+    """Where weights are written for the servers, which must see it under the same path; default: a temporary one."""
+    api_key_env: str | None = None
+    """Environment variable that holds the servers' API key."""
+    timeout_s: float = Field(default=600.0, gt=0)
+    """Longest wait for one answer of a server."""
+    retries: int = Field(default=4, ge=0)
+    """How often a request to a server is sent again."""
+    patience_s: float = Field(default=600.0, ge=0)
+    """How long a server that went away is waited for; it gets the present weights again when it is back."""
+    reuse_logps: bool = False
+    """Take the sampler's log-probs as the old ones where no hindsight is read (GRPO and kin): no scoring pass but that
+    of `verify_episodes`. Methods that compare both views score with the learner anyway."""
+    score_teacher: bool = False
+    """The servers score the hindsight view too; both sides of its comparison are theirs then, and the learner scores
+    `verify_episodes` only. For `vllm`, a live teacher, temperature 1 and no `rollout.ahead`."""
+    verify_episodes: int = Field(default=4, ge=1)
+    """Episodes an iteration at least whose log-probs are compared with the learner's."""
+    gap_warn: float = Field(default=0.05, gt=0)
+    """Mean difference in nats a token between sampler and learner that is warned of; with `rollout.ahead` it includes
+    what one update moves."""
+    gap_stop: float = Field(default=0.2, gt=0)
+    """And the one that stops the run."""
+
+
+class RolloutConfig(Block):
+    tasks: int = Field(default=16, ge=1)
+    """Tasks an iteration."""
+    siblings: int = Field(default=8, ge=1)
+    """Episodes a task: G."""
+    slots: int = Field(default=128, ge=1)
+    """Episodes in flight."""
+    max_turns: int | None = Field(default=None, ge=1)
+    step_timeout_s: float = Field(default=60.0, gt=0)
+    retries: int = Field(default=1, ge=0)
+    ahead: bool = False
+    """Roll the next iteration out during the update, with weights one iteration old. Needs
+    algorithm.loss.sampler_cap; an in-process sampler keeps a copy of the weights. A resumed run starts without."""
+
+
+class HindsightConfig(Block):
+    """How hindsight is written down; which contexts are read is the algorithm's choice."""
+
+    max_tokens: int = Field(default=256, ge=1)
+    max_items: int | None = Field(default=None, ge=1)
+    source: Literal["own", "other_task"] = "own"
+    """`other_task`: the control experiment."""
+
+
+class SftConfig(Block):
+    """Where supervised episodes come from (`algorithm: sft`)."""
+
+    expert: Literal["explorer", "oracle"] = "explorer"
+    noise: float = Field(default=0.0, ge=0, lt=1)
+    """Share of turns played at random or misplayed (never imitated), so that odd states and refusals are seen too."""
+    trajectories: str | None = None
+    """Your own episodes instead: a JSON-lines file with `goal` and `turns` of `observation`, `action`."""
+    contexts: list[str] = ["plan"]
+    """Hindsight of the teacher's view; empty trains the acting view alone."""
+    hinted_share: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the teacher's view in the loss."""
+    hinted_target: Literal["plan", "own"] = "plan"
+    """What the teacher's view imitates: the plan's next action, or the episode's own action."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that play and encode episodes ahead; the result does not depend on their number."""
+    only_success: bool = True
+    """Leave episodes out that the expert lost."""
+
+
+class LearnerConfig(Block):
+    device: Literal["cpu", "cuda"] = "cpu"
+    lr: float = Field(default=1e-6, gt=0)
+    lr_final: float | None = Field(default=None, ge=0)
+    """With `lr_updates`: cosine from `lr` down to this."""
+    lr_updates: int | None = Field(default=None, ge=1)
+    warmup_updates: int = Field(default=0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(default=0.01, ge=0)
+    grad_clip: float = Field(default=1.0, gt=0)
+    epochs: int = Field(default=1, ge=1)
+    """Passes over an iteration's episodes."""
+    minibatches: int = Field(default=1, ge=1)
+    """Optimizer steps a pass."""
+    micro_tokens: int = Field(default=16_384, ge=64)
+    """Padded columns computed at once."""
+    merge_rows: bool = True
+    """One row for turns whose prompts extend each other; off: one row a turn (same loss, slower)."""
+    share: bool = True
+    """Score siblings' common beginnings once, and hindsight on the keys and values of the acting view; off: every
+    view is a row of its own (same log-probs, slower)."""
+    packing: bool = False
+    """Rows end to end instead of padded. Saves with `flash_attention_2`; elsewhere a mask keeps them apart."""
+    processes: int | None = Field(default=None, ge=1)
+    """How many processes must have found each other at start; None: as many as torchrun started."""
+    wrapper: Literal["auto", "none", "ddp", "fsdp2"] = "auto"
+    """`auto`: `ddp` with several processes, else `none`. `fsdp2` shards weights, gradients and moments."""
+    precision: Literal["model", "bfloat16"] = "model"
+    """`bfloat16`: weights stay as loaded (float32, say), matrix products run in bfloat16."""
+    gradient_checkpointing: bool = False
+    """Keep no activations inside layers; recompute them backwards."""
+    cpu_offload: bool = False
+    """`fsdp2` only: weights, gradients and moments live in CPU memory."""
+    liger: bool = False
+    """CUDA only: liger-kernel's fused norm, rotary embedding and SwiGLU."""
+    timeout_s: float = Field(default=3600.0, gt=0)
+    """Seconds a process waits for the others before it gives up."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> LearnerConfig:
+        if self.cpu_offload and self.wrapper != "fsdp2":
+            raise ValueError(f"learner.cpu_offload needs learner.wrapper: fsdp2, given {self.wrapper!r}")
+        if self.liger and self.device != "cuda":
+            raise ValueError("learner.liger needs learner.device: cuda (its kernels do not run on a CPU)")
+        return self
+
+    def alone(self) -> LearnerConfig:
+        """For one process: evaluation and export of a run that several trained."""
+        return self.model_copy(update={"processes": None, "wrapper": "auto", "cpu_offload": False})
+
+    def lr_at(self, update: int) -> float:
+        """Learning rate of optimizer step number `update`, counted from 0."""
+        if update < self.warmup_updates:
+            return self.lr * (update + 1) / self.warmup_updates
+        if self.lr_final is None or self.lr_updates is None:
+            return self.lr
+        done = min(1.0, (update - self.warmup_updates) / max(1, self.lr_updates - self.warmup_updates))
+        return self.lr_final + (self.lr - self.lr_final) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class EvalConfig(Block):
+    every: int = Field(default=10, ge=0)
+    """Iterations between evaluations on the validation panel; 0: never."""
+    at_start: bool = True
+    episodes: int | None = Field(default=None, ge=1)
+    """The panel's first tasks only (quick looks); default: the whole panel."""
+    temperature: float = Field(default=0.0, ge=0)
+    seed: int = 0

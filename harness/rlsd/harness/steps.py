@@ -1,0 +1,94 @@
+"""One optimizer step: what a loss sees, what comes out, what can go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rlsd.envs.errors import RlsdError
+from rlsd.harness.blocks import LearnerConfig
+from rlsd.harness.forward import Head
+from rlsd.harness.rows import Row
+
+
+class LossError(RlsdError):
+    """A loss or gradient that is no number; no step was taken."""
+
+
+class MemoryFull(RlsdError):
+    """Rows that do not fit into memory, even split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSlice:
+    """What a loss sees of one micro-batch: m of the batch's M tokens."""
+
+    flat: Tensor
+    """(m,) int64: numbers of the tokens in the flat batch."""
+    logp: Tensor
+    """(m,) float32, with gradient: log-prob of the sampled token."""
+    hidden: Tensor
+    """(m, D), with gradient: hidden state that predicts the token."""
+    head: Head
+    """Output embedding: (m, D) → (m, V)."""
+
+
+LossFn = Callable[[TokenSlice], Tensor]
+"""Scalar loss of a slice; already divided by the global normaliser, so that slices and processes add up. Called again
+for the same tokens if memory ran out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateStats:
+    """Of all processes together."""
+
+    loss: float
+    grad_norm: float
+    tokens: int
+    """Tokens with a gradient."""
+    padded_tokens: int
+    """Columns computed, padding included."""
+    splits: int = 0
+    """Micro-batches that ran out of memory and were split."""
+
+
+class OutOfMemory(Exception):
+    """Micro-batch `number` did not fit."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(reason)
+        self.number = number
+        self.reason = " ".join(reason.split())
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """CUDA says so by type, the CPU allocator in words."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "allocate memory" in str(error) or "out of memory" in str(error).lower()
+
+
+def halved(
+    batches: Sequence[list[Row]], failed: OutOfMemory, splits: int, settings: LearnerConfig, wrapper: str
+) -> list[list[Row]]:
+    """The micro-batches with the one that did not fit in two.
+
+    Raises:
+        MemoryFull: it was split before, or is a single row, or other processes would wait for this one.
+    """
+    batch = batches[failed.number]
+    widest = max(len(r.ids) for r in batch)
+    told = (
+        f"a micro-batch of {len(batch)} rows, the longest of {widest} tokens, does not fit into memory "
+        f"({failed.reason[:120]}); lower learner.micro_tokens (now {settings.micro_tokens}) or "
+        "agent.context, or set learner.gradient_checkpointing"
+    )
+    if splits or len(batch) == 1:
+        raise MemoryFull(told + (" (it was split once already)" if splits else "")) from failed
+    if wrapper == "fsdp2":
+        raise MemoryFull(told + " (with fsdp2 no process can retry alone)") from failed
+    half = len(batch) // 2
+    return [*batches[: failed.number], batch[:half], batch[half:], *batches[failed.number + 1 :]]

@@ -147,3 +147,10 @@ class Canary(Plain):
 def odd_tokens(trajectory: Any) -> float:
     """A reward that is mixed in every group, whatever an untrained model says, so that updates really happen."""
     return float(sum(i % 2 for turn in trajectory.turns for i in turn.action.token_ids))
+
+
+def overflowing(trajectory: Any) -> float:
+    """As `odd_tokens` in the first iteration; from then on so large that the square of a gradient is infinite."""
+    if trajectory.key.stream == "train" and trajectory.key.iteration > 0:
+        return 3e38 - 1e38 * trajectory.key.sibling
+    return odd_tokens(trajectory)

@@ -304,6 +304,23 @@ def test_older_checkpoint_is_used_when_the_damaged_one_is_deleted(run: Path, fai
     assert not stop.value.code
 
 
+def test_a_loss_that_is_no_number_ends_the_run_and_loses_nothing(fails: Cli, config: Path, tmp_path: Path) -> None:
+    """A user's rewards are beyond all bounds in the second iteration: the first one's weights and records stay."""
+    folder = tmp_path / "run"
+    changed = ["reward=tests.plain_worlds:overflowing", "iterations=3", "checkpoint_every=1", "eval.every=0"]
+    changed.append("algorithm.advantage.method=dr_grpo")  # which does not divide by the deviation
+    arguments = ("train", config, "--run", folder, "--quiet", *(x for c in changed for x in ("--set", c)))
+    for _ in range(2):  # started again, it stops at the same place
+        told = fails(*arguments)
+        assert "LossError" in told
+        assert "no step was taken and the last checkpoint is sound" in told
+        assert [p.name for p in (folder / "checkpoints").iterdir()] == ["step-000001"]
+        kept, _ = checkpoint.load(folder / "checkpoints" / "step-000001")
+        assert all(bool(weight.isfinite().all()) for weight in kept["model"].values())
+        records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [r["step"] for r in records if r["kind"] == "train"] == [0]
+
+
 def test_resume_with_another_config(fails: Cli, config: Path, run: Path) -> None:
     told = fails("train", config, "--run", run, "--set", "learner.lr=0.5", "--set", "seed=3")
     assert "another 'seed'" in told

@@ -12,7 +12,8 @@ from rlsd.agents.models import save_policy, tiny_policy
 from rlsd.agents.vllm_client import VLLMServer
 from rlsd.agents.vllm_fake import FakeVLLM
 from rlsd.agents.vllm_sampler import VLLMSampler
-from rlsd.agents.vllm_weights import PolicyWeights, WeightSync
+from rlsd.agents.vllm_source import PolicyWeights
+from rlsd.agents.vllm_weights import WeightSync
 from tests.tokenizers import FAMILIES
 
 MOMENTS = range(9, 15)

@@ -7,10 +7,9 @@ between two receptacles at one location; the goal may hold and be lost again.
 
 from __future__ import annotations
 
+from rlsd.envs.alfworld.commands import CONSTANT, commands_of
 from rlsd.envs.alfworld.game import Game
 from rlsd.envs.alfworld.text import HELP, NOTHING_HAPPENS, WELCOME, described, listing, things
-
-_CONSTANT = ("help", "inventory", "look")
 
 
 class World:
@@ -95,7 +94,7 @@ class World:
     def step(self, command: str) -> str:
         """Do one command (only white space around it is forgiven); returns the observation."""
         command = command.strip()
-        if command in _CONSTANT:
+        if command in CONSTANT:
             self.understood = True
             return getattr(self, "_" + command)()
         answer = None
@@ -255,44 +254,8 @@ class World:
     def admissible(self) -> list[str]:
         """Every command the world would accept now, sorted; a list of the caller's own."""
         if self._admissible is None:
-            self._admissible = self._commands()
+            self._admissible = commands_of(self)
         return self._admissible.copy()
-
-    def _commands(self) -> list[str]:
-        game, held = self.game, self.held
-        commands = [*game.go[self.place], *_CONSTANT]
-        add = commands.append
-        thing = game.objects[held] if held >= 0 else ""
-        lamps: set[str] = set()  # a thing may be in two receptacles here; its command is listed once
-        for r in game.at_place[self.place]:
-            name = game.receptacles[r]
-            add("examine " + name)
-            shut = r in game.openable and r not in self.opened
-            if r in game.openable:
-                add(("open " if shut else "close ") + name)
-            for o in self.contents[r]:
-                if o in game.toggleable:
-                    lamps.add("use " + game.objects[o])
-                if held < 0 and not shut and o in game.pickupable:
-                    add(f"take {game.objects[o]} from {name}")
-            if held < 0:
-                continue
-            if not shut and r in game.fits[held]:
-                add(f"move {thing} to {name}")
-            if r in game.sinks and held in game.cleanable:
-                add(f"clean {thing} with {name}")
-            if r in game.microwaves and held in game.heatable:
-                add(f"heat {thing} with {name}")
-            if r in game.fridges and held in game.coolable:
-                add(f"cool {thing} with {name}")
-        if held >= 0:
-            add("examine " + thing)
-            if held in game.knives:
-                here = self.place
-                commands += [f"slice {game.objects[o]} with {thing}" for o in game.sliceable if here in self.lies_at[o]]
-        commands += lamps
-        commands.sort()
-        return commands
 
     # --- the goal -------------------------------------------------------------------------------------------
 

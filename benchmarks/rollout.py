@@ -9,8 +9,9 @@ the slowest has its observation, and finished episodes stay in the batch until t
 The simulated sampler decodes a batch at a price of so many milliseconds a token, growing slowly with the batch, as an
 accelerator does; requests join and leave between tokens. The real one is the shipped checkpoint on generated games.
 Times are of this machine; only ratios of one run mean anything. For the real sampler, which computes in this process,
-the ratio is given in processor time too: on a machine that others use, wall clock says little. The last line is one
-JSON object.
+the ratio is given in processor time too: on a machine that others use, wall clock says little. Forward passes and
+prompt tokens are counted beside decoded tokens: with a small model a pass costs much the same however many rows it has,
+and both schedules need about as many passes. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -249,6 +250,9 @@ def real(episodes: int, slots: int) -> dict[str, Any]:
         "streaming_over_lockstep": streaming_s / lock_s,
         "streaming_over_lockstep_cpu": streaming_cpu_s / lock_cpu_s,
         "lockstep_wasted_share": 1 - kept / lock.decoded_tokens,
+        "decoded_tokens_over_lockstep": sampler.decoded_tokens / lock.decoded_tokens,
+        "forward_passes_over_lockstep": sampler.passes / lock.passes,
+        "prompt_tokens_over_lockstep": sampler.prefilled_tokens / lock.prefilled_tokens,
         "same_episodes": lengths == [len(t.turns) for t in played],
         "sampler_busy_share": sampler.busy_s / streaming_s,
     }

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from rlsd.agents.core import ContextFull, EpisodeKey, FinishReason, SampleRequest, SampleResult
-from rlsd.agents.hf_sampler import PREFILL_TOKENS, HFSampler
+from rlsd.agents.hf_generator import PREFILL_TOKENS, Generator
+from rlsd.agents.hf_sampler import HFSampler
 from rlsd.agents.models import Policy, tiny_policy
 from tests.tokenizers import FAMILIES
 
@@ -139,10 +140,10 @@ def test_draws_follow_the_distribution() -> None:
 
 
 def test_a_token_without_probability_is_never_drawn() -> None:
-    s = sampler()
+    s = Generator(POLICY.model, eos_ids=POLICY.eos_ids, temperature=1.0, seed=0)
     logits = torch.full((3, 5), float("-inf"))
     logits[:, 2] = 0.0
-    tokens, logp = s._draw(logits, torch.tensor([0.0, 0.5, 1.0 - 1e-7]))
+    tokens, logp = s.draw(logits, torch.tensor([0.0, 0.5, 1.0 - 1e-7]))
     assert tokens.tolist() == [2, 2, 2]
     assert logp.tolist() == [0.0, 0.0, 0.0]
 

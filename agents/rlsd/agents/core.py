@@ -137,6 +137,15 @@ class SampleRequest:
     max_new_tokens: int
 
 
+def check_room(request: SampleRequest, context: int) -> None:
+    """
+    Raises:
+        ContextFull: prompt and response would take more than `context` tokens.
+    """
+    if len(request.prompt_ids) + request.max_new_tokens > context:
+        raise ContextFull(f"prompt of {len(request.prompt_ids)} tokens + {request.max_new_tokens} new ones > {context}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleResult:
     token_ids: tuple[int, ...]
@@ -158,10 +167,13 @@ class Sampler(Protocol):
 class TrainingSampler(Sampler, Protocol):
     """A sampler whose weights follow a learner's."""
 
-    decoded_tokens: int
-    """Tokens decoded since construction."""
     live: bool
     """It reads the learner's own weights: `refresh` costs nothing."""
+
+    @property
+    def decoded_tokens(self) -> int:
+        """Tokens decoded since construction."""
+        ...
 
     @property
     def busy_s(self) -> float:

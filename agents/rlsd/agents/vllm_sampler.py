@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from rlsd.agents.core import ContextFull, EpisodeKey, SampleRequest, SampleResult
+from rlsd.agents.core import EpisodeKey, SampleRequest, SampleResult, check_room
 from rlsd.agents.seeding import derive
 from rlsd.agents.vllm_client import SamplerError, ServerUnreachable, StalePolicy, VLLMServer, request_body
 from rlsd.agents.vllm_pool import BACK_OFF_S, LONGEST_PAUSE_S, ServerPool
@@ -130,10 +130,7 @@ class VLLMSampler:
             ContextFull: prompt and response would not fit.
             SamplerError: no server gave a usable answer, or one holds other weights than it was sent.
         """
-        if len(request.prompt_ids) + request.max_new_tokens > self.context:
-            raise ContextFull(
-                f"prompt of {len(request.prompt_ids)} tokens + {request.max_new_tokens} new ones > {self.context}"
-            )
+        check_room(request, self.context)
         seed = derive(self.seed, *request.key, "turn", request.turn)
 
         async def call(server: VLLMServer, client: httpx.AsyncClient, version: int) -> SampleResult:

@@ -15,7 +15,7 @@ from rlsd.agents.vllm_pool import BACK_OFF_S, LONGEST_PAUSE_S, ServerPool
 from rlsd.agents.vllm_served import Weights
 
 SCORED_AT_ONCE = 64
-"""Sequences under way at one server while they are scored."""
+"""Sequences under way at one server while they are scored; one where it serves adapters."""
 
 
 class VLLMSampler:
@@ -171,17 +171,19 @@ class VLLMSampler:
         return asyncio.run(self._score(sequences))
 
     async def _score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        slots = asyncio.Semaphore(SCORED_AT_ONCE * len(self.weights.servers))
+        gates: dict[str, asyncio.Semaphore] = {}
 
         async def one(number: int, ids: Sequence[int]) -> list[float]:
             async def call(server: VLLMServer, client: httpx.AsyncClient, _: int) -> list[float]:
-                return await server.score(client, self.weights.model(server), ids)
+                # vLLM 0.32's CPU build with --enable-lora dies when it scores two prompts in one batch
+                alone = server.offers("/v1/load_lora_adapter")
+                async with gates.setdefault(server.url, asyncio.Semaphore(1 if alone else SCORED_AT_ONCE)):
+                    return await server.score(client, self.weights.model(server), ids)
 
-            async with slots:
-                self._pool.join(("scored", number))
-                try:
-                    return await self._pool.ask(("scored", number), call)
-                finally:
-                    self._pool.leave(("scored", number))
+            self._pool.join(("scored", number))
+            try:
+                return await self._pool.ask(("scored", number), call)
+            finally:
+                self._pool.leave(("scored", number))
 
         return await asyncio.gather(*(one(i, ids) for i, ids in enumerate(sequences)))

@@ -106,10 +106,13 @@ def mutate(records: list[Any], draw: random.Random) -> str:
                 ["nan", "x" * 11, "", "B000000001", "buy now", "< prev", "ab\n[SEP]", "search"]
             )
     text = json.dumps(records)
-    if draw.random() < 0.25:
-        at = draw.randrange(len(text))
-        text = draw.choice([text[:at], text[:at] + draw.choice('{}[]",\\x') + text[at:], text[:at] + text[at + 1 :]])
-    return text
+    return damaged(text, draw) if draw.random() < 0.25 else text
+
+
+def damaged(text: str, draw: random.Random) -> str:
+    """Cut short, or one character more or less."""
+    at = draw.randrange(len(text))
+    return draw.choice([text[:at], text[:at] + draw.choice('{}[]",:\\x') + text[at:], text[:at] + text[at + 1 :]])
 
 
 def shop_in(products: list[Product], draw: random.Random) -> None:
@@ -129,8 +132,11 @@ def shop_in(products: list[Product], draw: random.Random) -> None:
 def test_a_mutated_product_file_is_read_or_refused_with_one_clear_error(tmp_path: Path, files: int) -> None:
     draw = random.Random(files)
     path = shelf.write_files(tmp_path)
+    attributes = json.dumps(shelf.ATTRIBUTES)
     read, refusals = 0, []
     for _ in range(files):
+        entries = damaged(attributes, draw) if draw.random() < 0.1 else attributes
+        (tmp_path / "items_ins_v2_1000.json").write_text(entries, encoding="utf-8", errors="surrogatepass")
         path.write_text(mutate(shelf.RECORDS, draw), encoding="utf-8", errors="surrogatepass")
         try:
             products = list(read_products(path))
@@ -142,4 +148,5 @@ def test_a_mutated_product_file_is_read_or_refused_with_one_clear_error(tmp_path
             shop_in(products, draw)
     assert read > files // 10
     assert len(refusals) > files // 10
-    assert all("items_shuffle_1000" in refusal and len(refusal) < 1000 for refusal in refusals)
+    names = ("items_shuffle_1000", "items_ins_v2_1000")
+    assert all(any(name in refusal for name in names) and len(refusal) < 1000 for refusal in refusals)

@@ -204,6 +204,30 @@ def test_a_freed_slot_forgets_its_episode() -> None:
     assert s.prefilled_tokens == 69
 
 
+@pytest.mark.parametrize("dispatch", ["all", "eager"])
+def test_the_cache_stays_right_while_rows_end_early_and_episodes_leave(dispatch: Any) -> None:
+    """A third of all tokens ends a response; low slots are freed and taken over by episodes from high ones."""
+    s = sampler(eos_ids=frozenset(range(0, 400, 3)), dispatch=dispatch)
+    prompts = {key(i): prompt_of(10 + 5 * i) for i in range(12)}
+    for k in prompts:
+        s.join(k)
+    new = sum(len(p) for p in prompts.values())
+    lengths: set[int] = set()
+    for turn in range(5):
+        before = s.prefilled_tokens
+        results = ask(s, prompts, turn=turn, new=9)
+        assert s.prefilled_tokens - before == new, "what was cached before is still there"
+        for k, result in results.items():
+            assert result.logps == pytest.approx(plain_logps(prompts[k], result.token_ids), abs=2e-5)
+            lengths.add(len(result.token_ids))
+        for gone in (key(2 * turn), key(2 * turn + 1)):
+            s.leave(gone)
+            del prompts[gone]
+        prompts = {k: (*p, *results[k].token_ids, *prompt_of(3 + turn, seed=turn)) for k, p in prompts.items()}
+        new = len(prompts) * (1 + 3 + turn)  # the last sampled token of a response was not fed
+    assert len(lengths) > 4
+
+
 def test_full_context() -> None:
     s = sampler(context=32)
     s.join(key(0))

@@ -1,6 +1,6 @@
 """Generation with a transformers model: prompts are fed behind what the cache holds, then all rows decode together.
 
-A finished row leaves the decode batch at once. Log-probs are those of the temperature-scaled, untruncated distribution,
+Log-probs are those of the temperature-scaled, untruncated distribution,
 in float32.
 """
 
@@ -20,6 +20,8 @@ from rlsd.agents.slots import SlotCache
 
 PREFILL_TOKENS = 16_384
 """Padded prompt tokens fed in one forward pass, at most."""
+ENDED_SHARE = 0.4
+"""Finished rows are fed along up to this share of a decode batch: their neighbours' cache is read in place then."""
 READ_STEP = 32
 """Cache columns are read in multiples of this, so that shapes repeat."""
 
@@ -70,6 +72,13 @@ class Generator:
                 new[: self._cache.slots] = old
                 getattr(cache, name).append(new)
         self._cache = cache
+
+    @torch.inference_mode()
+    def move(self, episode: CachedEpisode, slot: int) -> None:
+        """Give an episode another slot that is free; not while a batch is under way."""
+        if episode.cached:
+            self._cache.move(episode.slot, slot)
+        episode.slot = slot
 
     @torch.inference_mode()
     def generate(self, jobs: list[Job], *, slots: int, version: int) -> list[SampleResult]:
@@ -149,7 +158,7 @@ class Generator:
         """(B, Q, D) hidden states of `ids` written at `positions` of slots `rows`."""
         self.passes += 1
         width = -(-(int(positions.max()) + 1) // READ_STEP) * READ_STEP
-        mask = self._cache.aim(rows, positions, width)
+        mask = self._cache.aim(rows, positions, width, next(self.model.parameters()).dtype)
         backbone, _ = split_head(self.model)
         return backbone(
             input_ids=ids,
@@ -170,11 +179,14 @@ class Generator:
         ids: list[list[int]] = [[] for _ in jobs]
         logps: list[list[float]] = [[] for _ in jobs]
         ended = [False] * len(jobs)
-        live = torch.arange(len(jobs), device=device)
+        live = fed = torch.arange(len(jobs), device=device)  # fed: with those who have ended but keep their place
+        neighbours = jobs[-1][1].slot - jobs[0][1].slot + 1 == len(jobs)
+        last, places = torch.zeros_like(lengths), lengths.clone()
         for step in range(int(room.max())):
             tokens, logp = self.draw(head(hidden), uniforms[live, step])
             stop = torch.isin(tokens, eos)
             going = ~stop & (step + 1 < room[live])
+            last[live], places[live] = tokens, lengths[live] + step
             for b, token, value, end in zip(live.tolist(), tokens.tolist(), logp.tolist(), stop.tolist()):
                 ids[b].append(token)
                 logps[b].append(value)
@@ -183,7 +195,10 @@ class Generator:
             if not bool(going.any()):
                 break
             live, tokens = live[going], tokens[going]
-            hidden = self._forward(tokens[:, None], rows[live], (lengths[live] + step)[:, None])[:, 0]
+            if not neighbours or len(live) < (1 - ENDED_SHARE) * len(fed):
+                fed = live
+            # One who has ended writes behind its last token, where nobody looks.
+            hidden = self._forward(last[fed, None], rows[fed], places[fed, None])[torch.isin(fed, live), 0]
             for b, token in zip(live.tolist(), tokens.tolist()):
                 jobs[b][1].cached.append(token)
         return ids, logps, ended

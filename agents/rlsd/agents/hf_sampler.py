@@ -1,8 +1,8 @@
 """In-process sampling with a transformers model: batched over episodes, key-value cache kept over turns.
 
 Requests wait until every episode that has joined is waiting too ("all": bit-for-bit repeatable on CPU, whatever the
-order in which environments answer), or are served as they come ("eager"). A finished row leaves the decode batch at
-once. Log-probs are those of the temperature-scaled, untruncated distribution, in float32.
+order in which environments answer), or are served as they come ("eager"). Log-probs are those of the
+temperature-scaled, untruncated distribution, in float32.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ class HFSampler:
         if not batch:
             return
         self._serving = True
+        self._pack()
         jobs = [(request, episode) for request, episode, _ in batch]
         if self.dispatch == "all":
             try:
@@ -150,6 +151,14 @@ class HFSampler:
         else:
             task = asyncio.get_running_loop().run_in_executor(None, self._generate, jobs)
             task.add_done_callback(lambda done: self._deliver(batch, done.exception() or done.result()))
+
+    def _pack(self) -> None:
+        """Move episodes from the highest slots into freed ones, so that those who live are neighbours."""
+        held = sorted(self._episodes.values(), key=lambda episode: episode.slot)
+        taken = {episode.slot for episode in held}
+        for hole, episode in zip([s for s in range(len(held)) if s not in taken], reversed(held)):
+            self._generator.move(episode, hole)
+        self._free = list(range(len(held), self._slots))
 
     def _generate(self, jobs: list[Job]) -> list[SampleResult]:
         return self._generator.generate(jobs, slots=self._slots, version=self.version)

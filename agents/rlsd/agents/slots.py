@@ -19,7 +19,7 @@ class SlotCache(Cache):
     """Keys and values of `slots` episodes in every layer, grown on demand.
 
     Before a forward pass call `aim(rows, positions)`; the model then writes at those places and reads all columns up
-    to the longest row.
+    to the longest row. Rows that are neighbours are read in place, others are copied together first.
     """
 
     def __init__(self, slots: int) -> None:
@@ -30,23 +30,33 @@ class SlotCache(Cache):
         self._rows = torch.empty(0, dtype=torch.long)
         self._positions = torch.empty(0, 0, dtype=torch.long)
         self._width = 0
-        self._all = False
+        self._read: slice | Tensor = self._rows
 
-    def aim(self, rows: Tensor, positions: Tensor, width: int) -> Tensor:
+    def aim(self, rows: Tensor, positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
         """Direct the next forward pass.
 
         Args:
             rows: (B,) int64 slots, ascending and without repeats.
             positions: (B, Q) int64 positions written and queried.
             width: columns that are read; more than the largest position.
+            dtype: of the queries.
 
         Returns:
-            (B, 1, Q, width) bool: what each query may attend to.
+            (B, 1, Q, width) in `dtype`, what attention adds to its scores: 0 where a query may look. As numbers,
+            because from bools every layer would make them anew.
         """
         self._rows, self._positions, self._width = rows, positions, width
-        self._all = rows.shape[0] == self.slots
-        columns = torch.arange(width, device=positions.device)
-        return (columns[None, None, :] <= positions[:, :, None])[:, None]
+        first, last = int(rows[0]), int(rows[-1])
+        self._read = slice(first, last + 1) if last - first + 1 == rows.shape[0] else rows
+        hidden = torch.arange(width, device=positions.device) > positions[:, :, None]
+        return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(
+            hidden, torch.finfo(dtype).min
+        )[:, None]
+
+    def move(self, source: int, target: int) -> None:
+        """Copy what slot `source` holds to slot `target`."""
+        for held in (*self._keys, *self._values):
+            held[target] = held[source]
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object):  # type: ignore[override]
         """Write (B, H, Q, D) keys and values of one layer; return (B, H, width, D) of the aimed rows."""
@@ -63,8 +73,7 @@ class SlotCache(Cache):
                 grown[:, :, : held.shape[2]] = held
                 store[layer_idx] = held = grown
             held[self._rows[:, None], :, self._positions] = new.transpose(1, 2)
-            view = held if self._all else held[self._rows]
-            out.append(view[:, :, : self._width])
+            out.append(held[:, :, : self._width][self._read])
         return out[0], out[1]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:

@@ -79,6 +79,15 @@ def test_a_taken_port_is_one_clear_error() -> None:
             Listener(echo, port=port)
 
 
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """Connections take this from the socket that listens."""
+    listener = Listener(echo)
+    with listener._socket as listening:
+        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_no_network_address_without_a_token() -> None:
     with pytest.raises(ServeError, match="RLSD_TOKEN"):
         Listener(echo, host="0.0.0.0")

@@ -36,6 +36,7 @@ from typing import Any
 import gymnasium
 
 import rlsd.envs  # noqa: F401  (registers the ids)
+from rlsd.envs.lanes import Lanes
 from rlsd.envs.searchqa.index import build_index, open_index
 from rlsd.envs.searchqa.model import Passage
 from rlsd.envs.searchqa.world.encyclopedia import WorldConfig, build
@@ -118,8 +119,7 @@ async def load(url: str, queries: Sequence[str], agents: int, seconds: float) ->
     taken: list[float] = []
     failed = 0
     end = time.perf_counter() + seconds
-    limits = httpx.Limits(max_connections=agents, max_keepalive_connections=agents)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, transport=Lanes(), timeout=60, trust_env=False) as client:
 
         async def agent(number: int) -> None:
             nonlocal failed

@@ -15,7 +15,6 @@ from typing import TypeVar
 import httpx
 
 from rlsd.agents.vllm_client import (
-    CONNECTIONS,
     SamplerError,
     ServerMismatch,
     ServerReply,
@@ -24,6 +23,7 @@ from rlsd.agents.vllm_client import (
     VLLMServer,
 )
 from rlsd.agents.vllm_served import Weights
+from rlsd.envs.lanes import Lanes
 
 T = TypeVar("T")
 BACK_OFF_S = 0.1
@@ -113,7 +113,7 @@ class ServerPool:
         """This event loop's session; with a new one every server must show that it still holds its weights."""
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.loop is not loop:
-            client = httpx.AsyncClient(**CONNECTIONS)
+            client = httpx.AsyncClient(transport=Lanes(keep=False), trust_env=False)
             self._session = _Session(loop=loop, client=client, closing=loop.create_task(_close_at_end(client)))
             for server in self.weights.servers:
                 self._session.ready[server.url] = loop.create_task(self._make_ready(self._session, server))

@@ -144,13 +144,15 @@ class HttpRetriever:
         if loop not in self._open:
             import httpx
 
+            from rlsd.envs.lanes import Lanes
+
             headers = {"accept-encoding": "identity"}
             if self._token is not None:
                 headers["authorization"] = f"Bearer {self._token}"
             client = httpx.AsyncClient(
                 headers=headers,
                 timeout=self._timeout_s,
-                limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+                transport=Lanes(most=_CONNECTIONS),
                 trust_env=self._proxies,
             )
             self._open[loop] = _Connections(client, loop.create_task(self._close_at_end(loop, client)))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -111,6 +112,23 @@ def test_a_request_that_is_cancelled_or_fails_gives_its_place_back() -> None:
                     await client.get("http://127.0.0.1:9")
                 async with client.stream("GET", "/left unread"):
                     pass
+                assert await ask(client, ["/next"]) == ["/next"]
+            await until_closed(seen)
+
+    asyncio.run(run())
+
+
+def test_trusted_certificates_that_cannot_be_read_take_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+
+    async def run() -> None:
+        async with serving() as seen, asyncio.timeout(10):
+            async with httpx.AsyncClient(base_url=seen.url, transport=Lanes(most=1), trust_env=False) as client:
+                for _ in range(2):
+                    with pytest.raises(FileNotFoundError):
+                        await client.get(seen.url.replace("http:", "https:"))
                 assert await ask(client, ["/next"]) == ["/next"]
             await until_closed(seen)
 

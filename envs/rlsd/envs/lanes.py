@@ -33,17 +33,17 @@ class Lanes(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self._room is not None:
             await self._room.acquire()
-        secure = request.url.scheme == "https"
-        free = self._free[secure]
-        lane = free.pop() if free else self._opened(secure)
+        free = self._free[request.url.scheme == "https"]
+        used: list[httpx.AsyncHTTPTransport] = []
 
         def give_back() -> None:
-            free.append(lane)
+            free.extend(used)
             if self._room is not None:
                 self._room.release()
 
         try:
-            response = await lane.handle_async_request(request)
+            used.append(free.pop() if free else self._opened(secure=request.url.scheme == "https"))
+            response = await used[0].handle_async_request(request)
         except BaseException:
             give_back()
             raise
@@ -54,12 +54,11 @@ class Lanes(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         await asyncio.gather(*(lane.aclose() for lane in self._lanes), return_exceptions=True)
 
-    def _opened(self, secure: bool) -> httpx.AsyncHTTPTransport:
-        if secure and self._trusted is None:
-            self._trusted = httpx.create_ssl_context()  # reads all certificates: once
-        lane = httpx.AsyncHTTPTransport(
-            verify=self._trusted if secure and self._trusted else False, limits=self._limits
-        )
+    def _opened(self, *, secure: bool) -> httpx.AsyncHTTPTransport:
+        verify: ssl.SSLContext | bool = False
+        if secure:
+            verify = self._trusted = self._trusted or httpx.create_ssl_context()  # reads all certificates: once
+        lane = httpx.AsyncHTTPTransport(verify=verify, limits=self._limits)
         self._lanes.append(lane)
         return lane
 

@@ -59,7 +59,8 @@ test-slow: $(DEV)
 	@$(PYTEST) -m slow $(PYTEST_ARGS)
 
 # vLLM lives in an environment of its own. Its CPU build names build tools among its requirements and would replace
-# torch, so torch comes first, then what else it needs, then the wheel alone. On a GPU machine: VLLM=vllm.
+# torch, so torch comes first, then what else it needs, then the wheel alone, then rlsd's plug-in for vLLM (weights over
+# TCP). On a GPU machine: VLLM=vllm.
 $(VLLM_VENV)/.installed:
 	@echo "creating $(VLLM_VENV) with $(VLLM) (several gigabytes)"
 	@$(PYTHON) -m venv $(VLLM_VENV)
@@ -68,6 +69,7 @@ $(VLLM_VENV)/.installed:
 	@$(VLLM_VENV)/bin/python tests/vllm_requirements.py $(VLLM_VENV)/wheels > $(VLLM_VENV)/requirements.txt
 	@$(VLLM_VENV)/bin/python -m pip $(QUIET) install -r $(VLLM_VENV)/requirements.txt
 	@$(VLLM_VENV)/bin/python -m pip $(QUIET) install --no-deps $(VLLM_VENV)/wheels/*.whl
+	@$(VLLM_VENV)/bin/python -m pip $(QUIET) install --no-deps -e .
 	@touch $@
 
 models/smollm2/config.json: | $(DEV)

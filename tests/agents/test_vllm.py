@@ -1,113 +1,27 @@
-"""vLLM's routes, spoken by the shipped stand-in: sampling, weights that are proven to be in use, and every fault."""
+"""vLLM's routes, spoken by the shipped stand-in: sampling, scoring, and every fault of the transport."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from rlsd.agents.core import ContextFull, EpisodeKey, FinishReason, SampleRequest, SampleResult
-from rlsd.agents.models import Policy, save_policy, tiny_policy
+from rlsd.agents.core import ContextFull, FinishReason, SampleRequest
 from rlsd.agents.vllm_client import (
     SamplerError,
-    ServerMismatch,
     ServerReply,
     ServerUnreachable,
     StalePolicy,
-    VLLMServer,
     read_response,
     request_body,
 )
 from rlsd.agents.vllm_fake import FakeVLLM
-from rlsd.agents.vllm_sampler import VLLMSampler
 from rlsd.agents.vllm_source import PolicyWeights
-from rlsd.agents.vllm_weights import WeightSync
-from tests.tokenizers import FAMILIES
-
-PROMPT = tuple(range(5, 25))
-Fake = Callable[..., FakeVLLM]
-
-
-def small(seed: int = 3, family: str = "compact") -> Policy:
-    return tiny_policy(FAMILIES[family](), layers=1, dim=32, heads=2, context=256, seed=seed)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder as the server starts from it."""
-    folder = tmp_path_factory.mktemp("model")
-    save_policy(small(), folder)
-    return folder
-
-
-@pytest.fixture
-def fake(folder: Path) -> Iterator[Fake]:
-    """Starts stand-ins; all are gone at the end."""
-    running: list[FakeVLLM] = []
-
-    def start(place: Path = folder, **arguments: Any) -> FakeVLLM:
-        running.append(FakeVLLM(place, **arguments))
-        return running[-1]
-
-    yield start
-    for server in running:
-        server.stop()
-
-
-def sampler_of(policy: Policy, *urls: str, kind: Any = "folder", **settings: Any) -> VLLMSampler:
-    sync = WeightSync(
-        [VLLMServer(url, timeout_s=30) for url in urls], PolicyWeights(policy), policy.tokenizer, kind=kind, context=256
-    )
-    settings = {"patience_s": 20.0, **settings}
-    return VLLMSampler(sync, eos_ids=policy.eos_ids, seed=7, context=256, **settings)
-
-
-def key(sibling: int, group: int = 0) -> EpisodeKey:
-    return EpisodeKey("train", 0, group, sibling)
-
-
-def play(sampler: VLLMSampler, count: int, *, turns: int = 2, new: int = 12) -> list[list[SampleResult]]:
-    """`count` episodes at once, each of some turns."""
-
-    async def episode(sibling: int) -> list[SampleResult]:
-        sampler.join(key(sibling))
-        try:
-            return [
-                await sampler.sample(SampleRequest(key=key(sibling), turn=turn, prompt_ids=PROMPT, max_new_tokens=new))
-                for turn in range(turns)
-            ]
-        finally:
-            sampler.leave(key(sibling))
-
-    async def run() -> list[list[SampleResult]]:
-        return await asyncio.gather(*(episode(i) for i in range(count)))
-
-    return asyncio.run(run())
-
-
-def logps(policy: Policy, result: SampleResult, temperature: float = 1.0) -> list[float]:
-    """What the policy itself gives the sampled ids."""
-    with torch.inference_mode():
-        logits = policy.model(input_ids=torch.tensor([[*PROMPT, *result.token_ids]])).logits[0, len(PROMPT) - 1 : -1]
-    logp = torch.log_softmax(logits / temperature, dim=-1)
-    return logp.gather(-1, torch.tensor(result.token_ids)[:, None]).squeeze(-1).tolist()
-
-
-def stir(policy: Policy, size: float = 0.02) -> None:
-    """An update."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for weight in policy.model.parameters():
-            if weight.requires_grad:
-                weight += size * torch.randn_like(weight)
-
+from tests.vllm_servers import PROMPT, Fake, key, logps, play, sampler_of, small, stir, with_lora
 
 # ---------------------------------------------------------------------- sampling
 
@@ -236,7 +150,7 @@ def test_a_server_that_stays_away_ends_the_run_with_its_name(fake: Fake) -> None
         sampler.refresh(1)
 
 
-@pytest.mark.parametrize("kind", ["folder", "lora"])
+@pytest.mark.parametrize("kind", ["folder", "lora", "gloo"])
 def test_killed_and_restarted_server_gets_the_weights_again(fake: Fake, kind: str) -> None:
     """It comes back with the weights it starts from; no episode is lost, none is sampled from those."""
     policy, server = with_lora(small()) if kind == "lora" else small(), fake()
@@ -330,160 +244,3 @@ def test_a_sequence_too_long_to_score_is_one_clear_error(fake: Fake) -> None:
     sampler.refresh(0)
     with pytest.raises(ServerReply, match=r"256 prompt tokens and 1 new ones exceed 256.*tried 2 times"):
         sampler.score([[5] * 256], version=0)
-
-
-# ---------------------------------------------------------------------- weights
-
-
-def with_lora(policy: Policy) -> Policy:
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(0)
-    lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    return replace(policy, model=get_peft_model(policy.model, lora))
-
-
-@pytest.mark.parametrize("kind", ["folder", "lora"])
-def test_new_weights_reach_the_server(fake: Fake, kind: str) -> None:
-    policy, server = with_lora(small()) if kind == "lora" else small(), fake()
-    sampler = sampler_of(policy, server.url, kind=kind)
-    for version in range(3):
-        sampler.refresh(version)
-        results = [r for episode in play(sampler, 2) for r in episode]
-        assert {r.policy_version for r in results} == {version}
-        for result in results:
-            assert list(result.logps) == pytest.approx(logps(policy, result), abs=1e-4)
-        stir(policy)
-    assert any(abs(a - b) > 1e-3 for a, b in zip(results[0].logps, logps(policy, results[0]), strict=True))
-    assert server.cache_resets == 3
-    folder = sampler.weights.folder
-    assert [p.name for p in folder.iterdir()] == ["rlsd-v000002"], "one version is kept"
-    sampler.close()
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize("kind", ["folder", "lora"])
-@pytest.mark.parametrize("size", [1e-4, 0.2])
-def test_server_that_keeps_its_weights_is_found_out(fake: Fake, kind: str, size: float) -> None:
-    policy, server = with_lora(small()) if kind == "lora" else small(), fake()
-    sampler = sampler_of(policy, server.url, kind=kind)
-    stir(policy)
-    sampler.refresh(0)
-    stir(policy, size)
-    server.wrong.keep_weights = True
-    with pytest.raises(StalePolicy, match="kept its old weights"):
-        sampler.refresh(1)
-
-
-class Pair:
-    """Two threads as two processes of a run."""
-
-    def __init__(self, main: bool, barrier: threading.Barrier, held: dict[bool, Any]) -> None:
-        self.main, self._barrier, self._held = main, barrier, held
-
-    def gather(self, value: Any) -> list[Any]:
-        self._held[self.main] = value
-        self._barrier.wait(60)
-        found = [self._held[True], self._held[False]]
-        self._barrier.wait(60)
-        return found
-
-
-@pytest.mark.parametrize("lying", [False, True])
-def test_of_several_processes_the_main_one_sends_and_all_know(fake: Fake, lying: bool) -> None:
-    server, barrier, held = fake(), threading.Barrier(2), {}
-    policies = [small(), small()]
-    samplers = [sampler_of(policy, server.url) for policy in policies]
-    for main, sampler in zip((True, False), samplers, strict=True):
-        sampler.weights.peers = Pair(main, barrier, held)
-    told: list[str] = []
-
-    def refresh(version: int) -> None:
-        def one(sampler: VLLMSampler) -> None:
-            try:
-                sampler.refresh(version)
-            except StalePolicy as error:
-                told.append(str(error))
-
-        threads = [threading.Thread(target=one, args=(sampler,)) for sampler in samplers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-
-    refresh(0)
-    for policy in policies:
-        stir(policy)
-    server.wrong.keep_weights = lying
-    refresh(1)
-    if lying:
-        assert len(told) == 2
-        assert told[0] == told[1], "all processes stop, with the same reason"
-        return
-    assert told == []
-    assert server.cache_resets == 2, "loaded once a version"
-    for policy, sampler in zip(policies, samplers, strict=True):
-        for result in (r for episode in play(sampler, 2) for r in episode):
-            assert result.policy_version == 1
-            assert list(result.logps) == pytest.approx(logps(policy, result), abs=1e-4)
-
-
-def test_one_adapter_is_served_at_a_time_under_its_versions_name(fake: Fake) -> None:
-    """A run that starts again with the same version numbers replaces what the one before left."""
-    policy, server = with_lora(small()), fake()
-    for version in (0, 1, 1):
-        stir(policy)
-        sampler = sampler_of(policy, server.url, kind="lora")
-        sampler.refresh(version)
-        assert list(server.adapters) == [f"rlsd-policy-v{version}"]
-        for result in (r for episode in play(sampler, 2) for r in episode):
-            assert list(result.logps) == pytest.approx(logps(policy, result), abs=1e-4)
-        sampler.close()
-
-
-def test_prefix_cache_that_is_in_use_is_emptied_later(fake: Fake) -> None:
-    server = fake()
-    server.wrong.stuck_cache = 2
-    sampler_of(small(), server.url).refresh(0)
-    assert server.cache_resets == 1
-
-
-@pytest.mark.parametrize(
-    "lacks, kind, told",
-    [
-        ("/v1/completions", "folder", "is it a vLLM server"),
-        ("return_token_ids", "folder", "does not know 'return_token_ids': take a newer vLLM"),
-        ("/collective_rpc", "folder", "VLLM_SERVER_DEV_MODE=1"),
-        ("/reset_prefix_cache", "folder", "VLLM_SERVER_DEV_MODE=1"),
-        ("prompt_logprobs", "folder", "does not know 'prompt_logprobs': take a newer vLLM"),
-        ("/v1/load_lora_adapter", "lora", "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"),
-        ("/v1/unload_lora_adapter", "lora", "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"),
-        ("/v1/models", "folder", "404"),
-    ],
-)
-def test_missing_capability_is_named(fake: Fake, lacks: str, kind: str, told: str) -> None:
-    server = fake()
-    server.wrong = replace(server.wrong, lacks=(lacks,))
-    policy = with_lora(small()) if kind == "lora" else small()
-    with pytest.raises((ServerMismatch, ServerReply), match=told):
-        sampler_of(policy, server.url, kind=kind).connect()
-
-
-def test_server_with_another_tokenizer_is_refused(fake: Fake, tmp_path: Path) -> None:
-    save_policy(small(family="bytelevel-chatml"), tmp_path)
-    with pytest.raises(ServerMismatch, match="another tokenizer"):
-        sampler_of(small(), fake(tmp_path).url).connect()
-
-
-def test_server_with_too_short_a_context_is_refused(fake: Fake) -> None:
-    with pytest.raises(ServerMismatch, match=r"takes 128 tokens.*--max-model-len 256"):
-        sampler_of(small(), fake(context=128).url).connect()
-
-
-def test_server_with_another_model_is_refused(fake: Fake) -> None:
-    """Same tokenizer, other weights, and a reload that does nothing."""
-    server, policy = fake(), small()
-    stir(policy, 1.0)
-    server.wrong.keep_weights = True
-    with pytest.raises(ServerMismatch, match=r"differs from the learner by .* nats.*another model"):
-        sampler_of(policy, server.url).refresh(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rlsd.agents.core import EpisodeKey, SampleRequest
 from rlsd.agents.models import save_policy, tiny_policy
+from rlsd.agents.vllm_carriers import Folders
 from rlsd.agents.vllm_client import VLLMServer
 from rlsd.agents.vllm_fake import FakeVLLM
 from rlsd.agents.vllm_sampler import VLLMSampler
@@ -25,8 +26,9 @@ def test_no_connection_outlives_the_rollout(tmp_path: Path) -> None:
     policy = tiny_policy(FAMILIES["compact"](), layers=1, dim=32, heads=2, context=256, seed=3)
     save_policy(policy, tmp_path)
     fake = FakeVLLM(tmp_path)
+    source = PolicyWeights(policy)
     sync = WeightSync(
-        [VLLMServer(fake.url)], PolicyWeights(policy), policy.tokenizer, kind="folder", context=policy.context
+        [VLLMServer(fake.url)], source, policy.tokenizer, carrier=Folders(source, None), context=policy.context
     )
     sampler = VLLMSampler(sync, eos_ids=policy.eos_ids, seed=7, context=256)
     asked = SampleRequest(key=EpisodeKey("train", 0, 0, 0), turn=0, prompt_ids=tuple(range(5, 25)), max_new_tokens=1)

@@ -33,6 +33,7 @@ from rlsd.harness.train import train
 from tests.plain_worlds import odd_tokens
 
 pytestmark = pytest.mark.vllm
+TRANSFER = "nccl" if torch.cuda.is_available() else "gloo"
 START_S = 1800.0
 """vLLM's CPU build takes minutes to start, more on a busy machine."""
 
@@ -51,7 +52,9 @@ class Live:
                 "TORCHDYNAMO_DISABLE": "1",  # it would compile C++ for minutes at the first request
                 "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "1800",
             }
-        command = policy_command(model, host="127.0.0.1", port=port, lora=True, python=python, more=more)
+        command = policy_command(
+            model, host="127.0.0.1", port=port, lora=True, transfer=TRANSFER, python=python, more=more
+        )
         self._words = list(command.words)
         self._variables = {**os.environ, **command.variables, **variables, "PYTHONPATH": ""}
         self._log = log.open("ab")
@@ -143,15 +146,15 @@ def base_again(model: Path, live: Live) -> None:
     sampler.close()
 
 
-@pytest.mark.parametrize("kind", ["folder", "lora"])
+@pytest.mark.parametrize("kind", ["folder", "lora", TRANSFER])
 def test_training_changes_the_servers_own_log_probs(model: Path, live: Live, tmp_path: Path, kind: str) -> None:
     """The server's log-probs of a text before and after, each beside those of the learner's weights."""
     base_again(model, live)
     policy = load_policy(model)
     ids = policy.tokenizer.encode(PROBE, add_special_tokens=False)
     before, ours_before = live.server.prompt_logps(served(live), ids), PolicyWeights(policy).logps(ids)
-    lora = None if kind == "folder" else {"rank": 4, "alpha": 8}
-    result = train(config_of(model, live, model={"lora": lora}), tmp_path / "run")
+    lora = {"rank": 4, "alpha": 8} if kind == "lora" else None
+    result = train(config_of(model, live, model={"lora": lora}, sampler={"weights": kind}), tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "weights", last=True)
     after = live.server.prompt_logps(served(live), ids)
     ours_after = PolicyWeights(load_policy(tmp_path / "weights")).logps(ids)
@@ -192,10 +195,12 @@ def test_the_server_scores_the_hindsight_view(model: Path, live: Live) -> None:
         assert metrics["forwarded_tokens"]["teacher_on_servers"] > metrics["tokens"]
 
 
-def test_server_killed_and_restarted_mid_rollout(model: Path, live: Live) -> None:
+@pytest.mark.parametrize("kind", ["folder", TRANSFER])
+def test_server_killed_and_restarted_mid_rollout(model: Path, live: Live, kind: str) -> None:
     """It comes back with the weights it starts from, is sent the present ones, and every group is whole."""
     base_again(model, live)
-    config = config_of(model, live, rollout={"tasks": 3, "siblings": 2, "slots": 2}, env={"kwargs": {"max_steps": 3}})
+    small = {"rollout": {"tasks": 3, "siblings": 2, "slots": 2}, "env": {"kwargs": {"max_steps": 3}}}
+    config = config_of(model, live, **small, sampler={"weights": kind})
     parts = build(config)
     with torch.no_grad():
         for weight in parts.policy.model.parameters():
@@ -217,7 +222,8 @@ def test_server_killed_and_restarted_mid_rollout(model: Path, live: Live) -> Non
     killer.join()
     iteration.close()
     shown = ("episodes", "failed_episodes", "wasted_tokens", "sampler_gap", "sampler_gap_mean")
-    print({"repeated": sampler.repeated, **{k: outcome.metrics[k] for k in shown}})
+    live.wait()
+    print({"weights": kind, "repeated": sampler.repeated, **{k: outcome.metrics[k] for k in shown}})
     assert sampler.repeated > 0, "the rollout was over before the server was killed"
     assert outcome.metrics["episodes"] == 6
     assert outcome.metrics["failed_episodes"] == 0

@@ -71,10 +71,14 @@ def records(run: Path) -> list[dict[str, Any]]:
     return [r for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "train"]
 
 
-@pytest.mark.parametrize("lora", [None, {"rank": 4, "alpha": 8}])
-def test_a_run_against_a_server(folder: Path, server: FakeVLLM, tmp_path: Path, lora: Any) -> None:
+@pytest.mark.parametrize("weights, lora", [("auto", None), ("auto", {"rank": 4, "alpha": 8}), ("gloo", None)])
+def test_a_run_against_a_server(
+    folder: Path, server: FakeVLLM, tmp_path: Path, weights: str, lora: dict[str, int] | None
+) -> None:
     """Whole line: weights pushed after each update, log-probs equal to the learner's, evaluation on the server."""
-    data = settings(folder, server, eval={"every": 1, "episodes": 2}, model={"lora": lora})
+    data = settings(
+        folder, server, eval={"every": 1, "episodes": 2}, model={"lora": lora}, sampler={"weights": weights}
+    )
     result = train(parse_config(data), tmp_path / "run")
     assert result["episodes"] == 2
     found = records(tmp_path / "run")
@@ -89,6 +93,7 @@ def test_a_run_against_a_server(folder: Path, server: FakeVLLM, tmp_path: Path, 
         assert 0 <= record["timing"]["sampler_idle_share"] <= 1
     assert server.weight_version == "rlsd-2"
     assert bool(server.adapters) == (lora is not None)
+    assert server.receiver.meetings == (weights == "gloo")
 
 
 def test_a_server_that_keeps_old_weights_stops_the_run_and_nothing_is_lost(
@@ -125,6 +130,8 @@ def test_command_line_tells_it_in_one_line(
     assert "answered 500" in told("--set", "sampler.retries=1")
     assert "name the servers" in told("--set", "sampler.urls=[]")
     assert "model.lora" in told("--set", "sampler.weights=lora")
+    assert "an adapter travels as lora" in told("--set", "sampler.weights=gloo", "--set", "model.lora.rank=4")
+    assert "needs CUDA" in told("--set", "sampler.weights=nccl")
     assert "sampler_cap" in told("--set", "rollout.ahead=true")
     assert "RLSD_NO_SUCH_KEY" in told("--set", "sampler.api_key_env=RLSD_NO_SUCH_KEY")
     server.stop()

@@ -19,8 +19,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from rlsd.agents.models import load_policy
+from rlsd.agents.vllm_fake_receiver import Receiver, Refused
 from rlsd.agents.vllm_proof import PROBE
 
 BODY_LIMIT = 16 * 1024 * 1024
@@ -46,6 +48,10 @@ class Misbehaviour:
     """Nats added to the prompt log-probs of anything but the probe: a server that only the check on episodes finds."""
     token_delay_s: float = 0.0
     """Pause before each token."""
+    broken_transfers: int = 0
+    """Transfers of weights that break off in the middle."""
+    transfer: str | None = "rlsd_gloo"
+    """The back-end it was started to receive weights with."""
 
 
 class FakeVLLM:
@@ -66,6 +72,7 @@ class FakeVLLM:
         self.lock = threading.Lock()
         """Held while the model computes or changes."""
         self.adapters: dict[str, Any] = {}
+        self.receiver = Receiver(self)
         self._adapter: Any = None
         """The one that was loaded last."""
         self.weight_version = "default"
@@ -91,6 +98,7 @@ class FakeVLLM:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self.receiver.close()
 
     def model(self, name: str) -> Any:
         """The model of a request's `model`; KeyError if there is none."""
@@ -99,12 +107,10 @@ class FakeVLLM:
     def lacks(self, name: str) -> bool:
         return name in self.wrong.lacks
 
-    def load_folder(self, folder: str) -> None:
-        if self.wrong.keep_weights:
-            return
-        fresh = load_file(Path(folder) / "model.safetensors")
-        with self.lock:
-            self.policy.model.load_state_dict(fresh)
+    def load_weights(self, fresh: dict[str, Tensor]) -> None:
+        if not self.wrong.keep_weights:
+            with self.lock:
+                self.policy.model.load_state_dict(fresh)
 
     def load_adapter(self, name: str, folder: str) -> None:
         from peft import PeftModel
@@ -186,6 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer = found(self, body)
         except (KeyError, FileNotFoundError, ValueError) as error:  # a name or folder that the request got wrong
             return self._answer(404, {"error": {"message": f"{type(error).__name__}: {error}"}})
+        except Refused as error:
+            return self._answer(500, {"error": {"message": str(error)}})
         if answer is not None:
             self._answer(200, answer)
 
@@ -268,7 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _rpc(self, body: dict[str, Any]) -> dict[str, Any] | None:
         if body.get("method") != "reload_weights":
             return self._answer(500, {"error": f"no method {body.get('method')!r}"})
-        self.server.fake.load_folder(body["kwargs"]["weights_path"])
+        self.server.fake.load_weights(load_file(Path(body["kwargs"]["weights_path"]) / "model.safetensors"))
         return {"results": [None]}
 
     def _load_lora(self, body: dict[str, Any]) -> dict[str, Any] | None:
@@ -310,6 +318,12 @@ ROUTES: dict[str, Any] = {
     "/v1/unload_lora_adapter": _Handler._unload_lora,
     "/update_weight_version": _Handler._set_version,
     "/weight_info": _Handler._get_version,
+    "/get_world_size": lambda handler, body: {"world_size": 1},
+    "/init_weight_transfer_engine": lambda handler, body: handler.server.fake.receiver.meet(body["init_info"]),
+    "/shutdown_weight_transfer_engine": lambda handler, body: handler.server.fake.receiver.close(),
+    "/start_weight_update": lambda handler, body: handler.server.fake.receiver.start(),
+    "/update_weights": lambda handler, body: handler.server.fake.receiver.receive(body["update_info"]),
+    "/finish_weight_update": lambda handler, body: handler.server.fake.receiver.finish(),
 }
 
 

@@ -160,7 +160,7 @@ class ServerPool:
         while True:
             try:
                 if await asyncio.to_thread(server.healthy):
-                    await asyncio.to_thread(self._ensure, server)
+                    await asyncio.to_thread(self.weights.ensure, server)
                     session.away.discard(server.url)
                     return
                 last: SamplerError = ServerUnreachable(f"{server} does not answer")
@@ -171,11 +171,6 @@ class ServerPool:
                 raise self.gone(last)
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE_S, 2 * pause)
-
-    def _ensure(self, server: VLLMServer) -> None:
-        if not self.weights.still_held(server):
-            self.weights.forget(server)
-            self.weights.load(server)
 
     def gone(self, error: SamplerError) -> ServerUnreachable:
         """What to tell about a server that was waited for in vain."""

@@ -24,11 +24,7 @@ class Weights(Protocol):
 
     def push(self, version: int) -> None: ...
 
-    def load(self, server: VLLMServer) -> None: ...
-
-    def forget(self, server: VLLMServer) -> None: ...
-
-    def still_held(self, server: VLLMServer) -> bool: ...
+    def ensure(self, server: VLLMServer) -> None: ...
 
     def close(self) -> None: ...
 
@@ -65,14 +61,10 @@ class AsItIs:
     def push(self, version: int) -> None:
         raise SamplerError("this server's weights are not ours to change")
 
-    def load(self, server: VLLMServer) -> None:
-        self.connect(server)
-
-    def forget(self, server: VLLMServer) -> None:
-        server.forget()
-
-    def still_held(self, server: VLLMServer) -> bool:
-        return self._base is not None
+    def ensure(self, server: VLLMServer) -> None:
+        if self._base is None:
+            server.forget()
+            self.connect(server)
 
     def close(self) -> None:
         pass

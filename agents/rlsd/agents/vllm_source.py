@@ -1,4 +1,4 @@
-"""The learner's weights, as something that can be written for servers and asked for log-probs."""
+"""The learner's weights, as something that can be sent to servers and asked for log-probs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from rlsd.agents.models import Policy
 
@@ -17,6 +18,10 @@ class WeightSource(Protocol):
 
     def write(self, folder: Path, *, adapter: bool) -> None:
         """Write a transformers folder (with `adapter`: a PEFT adapter's) of the weights as they are now."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every weight as it is now, by its name in a transformers folder; not copies."""
         ...
 
     def logps(self, ids: Sequence[int]) -> list[float]:
@@ -56,6 +61,11 @@ class PolicyWeights:
         else:
             write_full(self.policy.model, folder)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """With the output embedding where it is tied to the input's: vLLM's CPU build keeps a packed copy of it, which
+        a reload renews only if it finds the name."""
+        return {name: tensor.detach() for name, tensor in self.policy.model.state_dict().items()}
+
     @torch.inference_mode()
     def logps(self, ids: Sequence[int]) -> list[float]:
         model = self.policy.model
@@ -66,11 +76,10 @@ class PolicyWeights:
 
 
 def write_full(model: Any, folder: Path) -> None:
-    """Every weight under its own name, the output embedding too where it is tied to the input's: vLLM's CPU build keeps
-    a packed copy of it, which a reload renews only if it finds the name."""
+    """Every weight under its own name, as in `PolicyWeights.tensors`."""
     folder.mkdir(parents=True, exist_ok=True)
     seen: set[int] = set()
-    weights: dict[str, torch.Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         shared = tensor.data_ptr() in seen
         seen.add(tensor.data_ptr())

@@ -6,25 +6,28 @@ they must lie near the learner's: a server that answers 200 and keeps its old we
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import threading
 import time
-import weakref
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from rlsd.agents.vllm_client import COMPLETIONS, SamplerError, ServerReply, VLLMServer
+from rlsd.agents.vllm_carriers import Carrier
+from rlsd.agents.vllm_client import (
+    COMPLETIONS,
+    SamplerError,
+    ServerMismatch,
+    ServerReply,
+    ServerUnreachable,
+    StalePolicy,
+    VLLMServer,
+)
 from rlsd.agents.vllm_proof import NOISE, PROBE, PROBE_TOKENS, Held, check, largest
 from rlsd.agents.vllm_served import check_base
 from rlsd.agents.vllm_source import Alone, Peers, WeightSource
 
-ADAPTER = "rlsd-policy-v"
-"""What the names of served LoRA adapters begin with; the policy version follows."""
-ADAPTER_ROUTES = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
-FOLDER_ROUTES = ("/collective_rpc", "/reset_prefix_cache")
-CACHE_TRIES = 40
-"""How often a prefix cache that is in use is asked to empty itself, a quarter of a second apart."""
+WATCH_S = 2.0
+"""How often the main process looks for servers that restarted, where it alone can send them weights."""
 
 
 class WeightSync:
@@ -34,9 +37,7 @@ class WeightSync:
         servers: all of them get every version.
         source: the learner's weights.
         tokenizer: the policy's; the servers' must agree.
-        kind: "folder" writes a transformers folder and lets `reload_weights` read it; "lora" writes an adapter
-            and loads it under a name of its own.
-        folder: where versions are written, at a path the servers see under the same name; default: a temporary one.
+        carrier: how weights get there.
         context: tokens a prompt and its response may take; the servers must allow as many.
         gap_stop: mean difference in nats of the probe's log-probs between server and learner that means "other model".
         peers: the learner's processes; all of them push together.
@@ -48,8 +49,7 @@ class WeightSync:
         source: WeightSource,
         tokenizer: Any,
         *,
-        kind: Literal["folder", "lora"],
-        folder: Path | None = None,
+        carrier: Carrier,
         context: int = 2048,
         gap_stop: float = 0.2,
         peers: Peers | None = None,
@@ -57,7 +57,7 @@ class WeightSync:
         self.peers: Peers = peers or Alone()
         self.servers = tuple(servers)
         self.source = source
-        self.kind = kind
+        self.carrier = carrier
         self.gap_stop = gap_stop
         self.context = context
         self.version = -1
@@ -66,15 +66,19 @@ class WeightSync:
         """Seconds spent on writing, loading and checking weights since construction."""
         self._tokenizer = tokenizer
         self._probe = list(tokenizer.encode(PROBE, add_special_tokens=False))[: min(PROBE_TOKENS, context - 1)]
-        self._temporary = folder is None
-        self._folder = folder
         self._base: dict[str, str] = {}
         self._held = {server.url: Held() for server in self.servers}
         self._ours: list[float] | None = None
+        self._lock = threading.RLock()
+        """Held while servers are loaded."""
+        self._watch: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._found: SamplerError | None = None
+        """What the watch found, to be raised by the next push."""
 
     def model(self, server: VLLMServer) -> str:
         """The model name that requests to `server` carry."""
-        return f"{ADAPTER}{self.version}" if self.kind == "lora" else self._base[server.url]
+        return self.carrier.model(self._base[server.url], self.version)
 
     def held(self, server: VLLMServer) -> int | None:
         """The policy version `server` is known to hold; None: not known."""
@@ -87,14 +91,16 @@ class WeightSync:
             ServerMismatch: a route, another tokenizer, too short a context; named.
             ServerUnreachable: no answer.
         """
+        if self.peers.main:
+            self.carrier.check()
         server.require(COMPLETIONS, "return_token_ids")
         server.require(COMPLETIONS, "prompt_logprobs")
-        for path in ADAPTER_ROUTES if self.kind == "lora" else FOLDER_ROUTES:
+        for path in self.carrier.routes:
             server.require(path)
         self._base[server.url] = check_base(server, self._tokenizer, self.context)
 
     def push(self, version: int) -> None:
-        """Write the present weights, load them everywhere, and make sure that they are in use.
+        """Load the present weights everywhere, and make sure that they are in use.
 
         Raises:
             StalePolicy: a server kept other weights.
@@ -102,33 +108,61 @@ class WeightSync:
             SamplerError: a server that does not answer or refuses.
         """
         started = time.perf_counter()
-        self._ours = self.source.logps(self._probe)
-        self.version = version
-        failed: SamplerError | None = None
-        if self.peers.main:
-            try:
-                self._send()
-            except SamplerError as error:
-                failed = error
-        told, folder = self.peers.gather((failed, str(self.folder) if self.peers.main else None))[0]
-        if told is not None:
-            raise told
+        with self._lock:
+            self._ours = self.source.logps(self._probe)
+            self.version = version
+            failed, self._found = self._found, None
+            if self.peers.main and failed is None:
+                try:
+                    self._send()
+                except SamplerError as error:
+                    failed = error
+        everybody = self.peers.gather((failed, self.carrier.told() if self.peers.main else None))
+        failed, told = everybody[0]
+        if failed is not None:
+            raise failed
         if not self.peers.main:
-            self._temporary, self._folder = False, Path(folder)
+            self.carrier.tell(told)
             for server in self.servers:
                 self._adopt(server)
+        elif len(everybody) > 1 and not self.carrier.shared and self._watch is None:
+            self._watch = threading.Thread(target=self._keep_watch, daemon=True)
+            self._watch.start()
         self.push_s += time.perf_counter() - started
 
+    def ensure(self, server: VLLMServer) -> None:
+        """Return when `server` holds the version that was pushed last; after a restart it is sent anew.
+
+        Raises:
+            ServerUnreachable: it does not answer, or the main process has not sent it weights yet.
+            SamplerError: as `push`.
+        """
+        with self._lock:
+            if self._still_held(server):
+                return
+            if not (self.peers.main or self.carrier.shared):
+                raise ServerUnreachable(f"{server} restarted and waits for weights from this run's main process")
+            self._load_again(server)
+
+    def close(self) -> None:
+        self._ended.set()
+        if self._watch is not None:
+            self._watch.join()
+            self._watch = None
+        self.carrier.close()
+
+    # ------------------------------------------------------------------ parts
+
     def _send(self) -> None:
-        """Write the present weights and load them everywhere."""
-        place = self._place(self.version)
-        shutil.rmtree(place, ignore_errors=True)
-        self.source.write(place, adapter=self.kind == "lora")
-        for server in self.servers:
-            self.load(server)
-        for old in self.folder.glob("rlsd-v*"):
-            if old != place:
-                shutil.rmtree(old, ignore_errors=True)
+        """Load the present weights into all servers."""
+        self.carrier.prepare(self.version)
+        if not self.carrier.together or len(self.servers) == 1:
+            for server in self.servers:
+                self._load(server)
+            return
+        with ThreadPoolExecutor(len(self.servers)) as pool:
+            for done in [pool.submit(self._load, server) for server in self.servers]:
+                done.result()
 
     def _adopt(self, server: VLLMServer) -> None:
         """Take over what the main process has loaded into `server`."""
@@ -138,18 +172,13 @@ class WeightSync:
         held.theirs = server.prompt_logps(self.model(server), self._probe)
         held.ours, held.version = self._ours, self.version
 
-    def load(self, server: VLLMServer) -> None:
-        """Bring one server to the version that was pushed last (after a restart too)."""
+    def _load(self, server: VLLMServer) -> None:
+        """Bring one server to the version that was pushed last, and prove it."""
         held = self._held[server.url]
         held.version = None
         if server.url not in self._base:
             self.connect(server)
-        if self.kind == "lora":
-            self._load_adapter(server)
-        else:
-            place = str(self._place(self.version).resolve())
-            server.call("POST", "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": place}})
-            self._empty_cache(server)
+        self.carrier.load(server, self.version)
         if server.offers("/update_weight_version"):
             server.call("POST", "/update_weight_version", {"new_version": self._tag()})
         theirs = server.prompt_logps(self.model(server), self._probe)
@@ -159,63 +188,46 @@ class WeightSync:
         held.noise = max(NOISE, 4 * largest(theirs, again))
         held.version, held.theirs, held.ours = self.version, theirs, self._ours
 
-    def forget(self, server: VLLMServer) -> None:
+    def _load_again(self, server: VLLMServer) -> None:
         """The server may be another one now: what is known about it is asked again."""
         self._base.pop(server.url, None)
         server.forget()
+        self.carrier.forget(server)
+        self._load(server)
 
-    def still_held(self, server: VLLMServer) -> bool:
+    def _still_held(self, server: VLLMServer) -> bool:
         """The server answers, with the weights it got last; False after a restart."""
         held = self._held[server.url]
         if held.version != self.version or held.theirs is None:
             return False
         try:
-            if server.offers("/weight_info"):
-                found = server.call("GET", "/weight_info")
-                if not isinstance(found, dict) or found.get("weight_version") != self._tag():
-                    return False
+            if not self._tagged(server):
+                return False
             now = server.prompt_logps(self.model(server), self._probe)
         except ServerReply:
             return False  # e.g. 404: an adapter that a restarted server does not have
         return largest(now, held.theirs) <= held.noise
 
-    def close(self) -> None:
-        if self._temporary and self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-    @property
-    def folder(self) -> Path:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="rlsd-weights-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, True)
-        return self._folder
-
-    # ------------------------------------------------------------------ parts
-
-    def _place(self, version: int) -> Path:
-        """A path of its own for each version: vLLM keeps cached prefixes of an adapter whose path stays the same."""
-        return self.folder / f"rlsd-v{version:06d}"
+    def _tagged(self, server: VLLMServer) -> bool:
+        """The server says that it holds the version pushed last, or cannot say."""
+        if not server.offers("/weight_info"):
+            return True
+        found = server.call("GET", "/weight_info")
+        return isinstance(found, dict) and found.get("weight_version") == self._tag()
 
     def _tag(self) -> str:
         return f"rlsd-{self.version}"
 
-    def _load_adapter(self, server: VLLMServer) -> None:
-        """Under a name of its own, so that no other version can answer a request. Not with vLLM's `load_inplace`: 0.32
-        keeps that flag with the name, reads the folder again for every batch, and dies when it is gone."""
-        for held in [str(m["id"]) for m in server.models()]:
-            if held.startswith(ADAPTER):
-                server.call("POST", "/v1/unload_lora_adapter", {"lora_name": held})
-        place = str(self._place(self.version).resolve())
-        server.call("POST", "/v1/load_lora_adapter", {"lora_name": self.model(server), "lora_path": place})
-        if server.offers("/reset_prefix_cache"):
-            self._empty_cache(server)
-
-    def _empty_cache(self, server: VLLMServer) -> None:
-        for attempt in range(CACHE_TRIES):
-            late: dict[str, Any] = {"reset_running_requests": "true"} if 2 * attempt > CACHE_TRIES else {}
-            found = server.call("POST", "/reset_prefix_cache", **late)
-            if not isinstance(found, dict) or found.get("success", True):
-                return
-            time.sleep(0.25)
-        raise SamplerError(f"{server.url} did not empty its prefix cache: is another client using it?")
+    def _keep_watch(self) -> None:
+        """Send weights to servers that restarted while this process is busy and others wait for them."""
+        while not self._ended.wait(WATCH_S):
+            for server in self.servers:
+                with self._lock:
+                    try:
+                        if not (self._tagged(server) if server.offers("/weight_info") else self._still_held(server)):
+                            self._load_again(server)
+                    except (StalePolicy, ServerMismatch) as error:
+                        self._found = error
+                        return
+                    except SamplerError:
+                        continue  # not back yet

@@ -86,11 +86,13 @@ class SamplerConfig(Block):
     """`all` waits until every live episode waits (repeatable on CPU); `eager` serves as requests come."""
     urls: list[str] = []
     """vLLM servers, as in http://127.0.0.1:8000; episodes go to the least loaded."""
-    weights: Literal["auto", "folder", "lora"] = "auto"
-    """How new weights reach the servers: a transformers folder they reload, or a LoRA adapter loaded in place.
-    `auto`: lora with model.lora, else folder."""
+    weights: Literal["auto", "folder", "lora", "nccl", "gloo"] = "auto"
+    """How new weights reach the servers: a transformers folder they read, a LoRA adapter, or broadcasts from GPU to GPU
+    (`nccl`) or over TCP (`gloo`). `auto`: lora with model.lora, else folder."""
     weights_folder: str | None = None
     """Where weights are written for the servers, which must see it under the same path; default: a temporary one."""
+    weights_address: str | None = None
+    """`nccl`, `gloo`: this machine's address as the servers see it; default: the one it reaches them from."""
     api_key_env: str | None = None
     """Environment variable that holds the servers' API key."""
     timeout_s: float = Field(default=600.0, gt=0)

@@ -97,6 +97,10 @@ class RunConfig(Block):
             )
         if self.sampler.weights == "lora" and self.model.lora is None:
             raise ValueError("sampler.weights is lora but model.lora is not set: nothing but an adapter can be sent so")
+        if self.sampler.weights not in ("lora", "auto") and self.model.lora is not None:
+            raise ValueError(
+                f"sampler.weights is {self.sampler.weights} but model.lora is set: an adapter travels as lora (or auto)"
+            )
         if self.rollout.ahead and self.algorithm.loss.sampler_cap is None:
             raise ValueError(
                 "rollout.ahead samples from weights one iteration old, which needs the truncated importance "

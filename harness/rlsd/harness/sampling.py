@@ -16,6 +16,8 @@ from rlsd.harness.config import AgentConfig, ConfigError, RunConfig
 from rlsd.harness.ranks import Ranks
 
 if TYPE_CHECKING:
+    from rlsd.agents.vllm_carriers import Carrier
+    from rlsd.agents.vllm_source import WeightSource
     from rlsd.harness.setup import Parts
 
 
@@ -58,13 +60,12 @@ def _vllm_sampler(config: RunConfig, policy: Policy, ranks: Ranks) -> TrainingSa
     key = None if c.api_key_env is None else os.environ.get(c.api_key_env)
     if c.api_key_env is not None and not key:
         raise ConfigError(f"sampler.api_key_env names {c.api_key_env!r}, which is not set")
-    lora = config.model.lora is not None
+    source = PolicyWeights(policy)
     sync = WeightSync(
         [VLLMServer(url, api_key=key, timeout_s=c.timeout_s) for url in c.urls],
-        PolicyWeights(policy),
+        source,
         policy.tokenizer,
-        kind="lora" if c.weights == "lora" or (c.weights == "auto" and lora) else "folder",
-        folder=None if c.weights_folder is None else Path(c.weights_folder),
+        carrier=_carrier(config, source, ranks),
         context=context_of(config.agent, policy),
         gap_stop=c.gap_stop,
         peers=ranks,
@@ -78,6 +79,19 @@ def _vllm_sampler(config: RunConfig, policy: Policy, ranks: Ranks) -> TrainingSa
         retries=c.retries,
         patience_s=c.patience_s,
     )
+
+
+def _carrier(config: RunConfig, source: WeightSource, ranks: Ranks) -> Carrier:
+    """How weights get to the servers."""
+    from rlsd.agents.vllm_carriers import Adapters, Folders
+    from rlsd.agents.vllm_groups import Groups
+
+    c = config.sampler
+    if c.weights == "nccl" or c.weights == "gloo":
+        keep = config.rollout.ahead or ranks.world > 1
+        return Groups(source, kind=c.weights, address=c.weights_address, keep=keep, timeout_s=c.timeout_s)
+    files = Adapters if config.model.lora is not None else Folders
+    return files(source, None if c.weights_folder is None else Path(c.weights_folder))
 
 
 def eval_sampler(parts: Parts) -> Sampler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -19,7 +20,12 @@ def test_the_command_brings_every_route_that_training_needs() -> None:
     assert shown.startswith("VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 py -m vllm.")
     for piece in ("--port 8001", "--enable-lora", "processed_logprobs", "--generation-config vllm", "--dtype float32"):
         assert piece in shown
-    assert "LORA" not in policy_command(MODEL, host="127.0.0.1", port=1).shown()
+    plain = policy_command(MODEL, host="127.0.0.1", port=1).shown()
+    assert "LORA" not in plain
+    assert "weight-transfer" not in plain
+    for transfer, backend in (("nccl", "nccl"), ("gloo", "rlsd_gloo")):
+        words = policy_command(MODEL, host="127.0.0.1", port=1, transfer=transfer).words
+        assert words[-2:] == ("--weight-transfer-config", json.dumps({"backend": backend}))
 
 
 def test_refusals(tmp_path: Path) -> None:
@@ -28,6 +34,8 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match="token is needed"):
         policy_command(MODEL, host="0.0.0.0", port=1)
     assert policy_command(MODEL, host="0.0.0.0", port=1, more=("--api-key", "x")).words[-1] == "x"
+    with pytest.raises(ServeError, match="'tcp', expected one of nccl, gloo"):
+        policy_command(MODEL, host="127.0.0.1", port=1, transfer="tcp")
     with pytest.raises(ServeError, match="cannot run"):
         run_policy(Command(words=(str(tmp_path / "nothing"),), variables={}))
 

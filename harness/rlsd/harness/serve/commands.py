@@ -142,6 +142,9 @@ def serve_policy(
     host: HostOption = LOOPBACK,
     port: PortOption = 8000,
     lora: Annotated[bool, typer.Option(help="Take LoRA adapters (model.lora).")] = False,
+    transfer: Annotated[
+        str | None, typer.Option(help="Receive weights as tensors: nccl or gloo (sampler.weights).")
+    ] = None,
     python: Annotated[str | None, typer.Option(help="The Python that has vLLM; default: this one.")] = None,
     show: Annotated[bool, typer.Option(help="Print the command and do nothing.")] = False,
     more: Annotated[list[str] | None, typer.Argument(help="Further options of vLLM, after --.")] = None,
@@ -149,7 +152,9 @@ def serve_policy(
     """A vLLM server for `sampler.kind: vllm`, with the routes that training needs."""
     from rlsd.harness.serve.policy import policy_command, run_policy
 
-    command = policy_command(folder, host=host, port=port, lora=lora, python=python, more=tuple(more or ()))
+    command = policy_command(
+        folder, host=host, port=port, lora=lora, transfer=transfer, python=python, more=tuple(more or ())
+    )
     if show:
         print(command.shown())
     else:

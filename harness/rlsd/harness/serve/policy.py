@@ -5,6 +5,7 @@ Started as a module because the command `vllm serve` looks for a distribution of
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlsd.agents.vllm_plugin import BACKENDS
 from rlsd.harness.serve.guard import ServeError, check_bind
 
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -30,7 +32,14 @@ class Command:
 
 
 def policy_command(
-    folder: Path, *, host: str, port: int, lora: bool = False, python: str | None = None, more: tuple[str, ...] = ()
+    folder: Path,
+    *,
+    host: str,
+    port: int,
+    lora: bool = False,
+    transfer: str | None = None,
+    python: str | None = None,
+    more: tuple[str, ...] = (),
 ) -> Command:
     """How to serve `folder` with vLLM.
 
@@ -38,10 +47,12 @@ def policy_command(
     may stand; new weights come over routes that vLLM offers in its development mode alone.
 
     Raises:
-        ServeError: no model folder, or an address beyond this machine without vLLM's `--api-key`.
+        ServeError: no model folder, an unknown transfer, or an address beyond this machine without vLLM's `--api-key`.
     """
     if not (folder / "config.json").is_file():
         raise ServeError(f"{folder} holds no config.json: give a transformers model folder (`rlsd export` writes one)")
+    if transfer is not None and transfer not in BACKENDS:
+        raise ServeError(f"--transfer is {transfer!r}, expected one of {', '.join(BACKENDS)}")
     if not any(word.startswith("--api-key") for word in more):
         check_bind(host, None)
     words = [python or sys.executable, "-m", MODULE, "--model", str(folder), "--host", host, "--port", str(port)]
@@ -50,6 +61,8 @@ def policy_command(
     if lora:
         words += ["--enable-lora", "--max-lora-rank", "64"]
         variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    if transfer is not None:
+        words += ["--weight-transfer-config", json.dumps({"backend": BACKENDS[transfer]})]
     return Command(words=(*words, *more), variables=variables)
 
 

@@ -1,0 +1,174 @@
+"""How weights get into a server: files that it reads. (`vllm_groups`: tensors that it receives.)"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import weakref
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlsd.agents.vllm_client import SamplerError, VLLMServer
+from rlsd.agents.vllm_source import WeightSource
+
+ADAPTER = "rlsd-policy-v"
+"""What the names of served LoRA adapters begin with; the policy version follows."""
+CACHE_TRIES = 40
+"""How often a prefix cache that is in use is asked to empty itself, a quarter of a second apart."""
+
+
+class Carrier(Protocol):
+    """Brings a version of the learner's weights to servers."""
+
+    routes: tuple[str, ...]
+    """What a server must offer."""
+    together: bool
+    """Several servers may be loaded at once."""
+    shared: bool
+    """Every process of the run can load, once it was told how; else the main one alone."""
+
+    def check(self) -> None:
+        """Whether this process can carry at all.
+
+        Raises:
+            SamplerError: what it lacks.
+        """
+        ...
+
+    def prepare(self, version: int) -> None:
+        """Once a version, before any server gets it, in the main process."""
+        ...
+
+    def load(self, server: VLLMServer, version: int) -> None:
+        """Bring `version`, the one that was prepared last, to one server.
+
+        Raises:
+            SamplerError: a server that does not answer or refuses.
+        """
+        ...
+
+    def model(self, base: str, version: int) -> str:
+        """The model name under which a server with base model `base` serves `version`."""
+        ...
+
+    def forget(self, server: VLLMServer) -> None:
+        """The server may be another one now."""
+        ...
+
+    def told(self) -> Any:
+        """What the other processes must know to load too."""
+        ...
+
+    def tell(self, told: Any) -> None:
+        """Take over what the main process told."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class _Files:
+    """A folder for each version: vLLM keeps cached prefixes of an adapter whose path stays the same."""
+
+    together = True
+    shared = True
+
+    def __init__(self, source: WeightSource, folder: Path | None) -> None:
+        self.source = source
+        self._temporary = folder is None
+        self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="rlsd-weights-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, True)
+        return self._folder
+
+    def place(self, version: int) -> Path:
+        return self.folder / f"rlsd-v{version:06d}"
+
+    def check(self) -> None:
+        """Files can always be written, or their error says why not."""
+
+    def told(self) -> str:
+        return str(self.folder)
+
+    def tell(self, told: str) -> None:
+        self._temporary, self._folder = False, Path(told)
+
+    def forget(self, server: VLLMServer) -> None:
+        """Files stay as they are."""
+
+    def close(self) -> None:
+        if self._temporary and self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _write(self, version: int, *, adapter: bool) -> None:
+        place = self.place(version)
+        shutil.rmtree(place, ignore_errors=True)
+        self.source.write(place, adapter=adapter)
+        for old in self.folder.glob("rlsd-v*"):
+            if old != place:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+class Folders(_Files):
+    """A transformers folder that every server reads anew.
+
+    Args:
+        source: the learner's weights.
+        folder: where versions are written, at a path the servers see under the same name; default: a temporary one.
+    """
+
+    routes: tuple[str, ...] = ("/collective_rpc", "/reset_prefix_cache")
+
+    def prepare(self, version: int) -> None:
+        self._write(version, adapter=False)
+
+    def load(self, server: VLLMServer, version: int) -> None:
+        place = str(self.place(version).resolve())
+        server.call("POST", "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": place}})
+        empty_cache(server)
+
+    def model(self, base: str, version: int) -> str:
+        return base
+
+
+class Adapters(_Files):
+    """A LoRA adapter under a name of its own, so that no other version can answer a request. Not with vLLM's
+    `load_inplace`: 0.32 keeps that flag with the name, reads the folder again for every batch, and dies when it is
+    gone. Arguments as for `Folders`."""
+
+    routes: tuple[str, ...] = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
+
+    def prepare(self, version: int) -> None:
+        self._write(version, adapter=True)
+
+    def load(self, server: VLLMServer, version: int) -> None:
+        for held in [str(m["id"]) for m in server.models()]:
+            if held.startswith(ADAPTER):
+                server.call("POST", "/v1/unload_lora_adapter", {"lora_name": held})
+        name, place = f"{ADAPTER}{version}", str(self.place(version).resolve())
+        server.call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": place})
+        if server.offers("/reset_prefix_cache"):
+            empty_cache(server)
+
+    def model(self, base: str, version: int) -> str:
+        return f"{ADAPTER}{version}"
+
+
+def empty_cache(server: VLLMServer) -> None:
+    """Empty the prefix cache, which holds keys and values of the weights before.
+
+    Raises:
+        SamplerError: it stays in use.
+    """
+    for attempt in range(CACHE_TRIES):
+        late: dict[str, Any] = {"reset_running_requests": "true"} if 2 * attempt > CACHE_TRIES else {}
+        found = server.call("POST", "/reset_prefix_cache", **late)
+        if not isinstance(found, dict) or found.get("success", True):
+            return
+        time.sleep(0.25)
+    raise SamplerError(f"{server.url} did not empty its prefix cache: is another client using it?")

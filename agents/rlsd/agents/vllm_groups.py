@@ -1,0 +1,236 @@
+"""How weights get into a server: tensors that it receives through vLLM's weight transfer, no file in between.
+
+Learner and workers of one server form a process group; the learner is rank 0. For each version the server is told
+names, shapes and dtypes and receives one broadcast a tensor, while the learner sends them. A group a server, so that a
+server that restarts concerns no other. `nccl` goes from GPU to GPU through vLLM's own engine, `gloo` over TCP through
+the engine that rlsd brings as a plug-in (`vllm_plugin`).
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor
+
+from rlsd.agents.vllm_carriers import empty_cache
+from rlsd.agents.vllm_client import ServerMismatch, ServerReply, ServerUnreachable, VLLMServer
+from rlsd.agents.vllm_gloo import own_address
+from rlsd.agents.vllm_links import LINKS, Link
+from rlsd.agents.vllm_plugin import BACKENDS
+from rlsd.agents.vllm_source import WeightSource
+
+T = TypeVar("T")
+GRACE_S = 2.0
+"""After a failure here the server's own reason is waited for this long."""
+
+
+class Groups:
+    """Carries tensors.
+
+    Args:
+        source: the learner's weights.
+        kind: "nccl" or "gloo".
+        address: this machine's, as the servers see it; default: the one it reaches them from.
+        keep: keep a copy of each version in CPU memory, for a server that restarts while the learner's weights move on.
+        timeout_s: longest wait for a group to form.
+    """
+
+    routes: tuple[str, ...] = (
+        "/init_weight_transfer_engine",
+        "/start_weight_update",
+        "/update_weights",
+        "/finish_weight_update",
+        "/get_world_size",
+        "/reset_prefix_cache",
+    )
+
+    shared = False
+
+    def __init__(
+        self,
+        source: WeightSource,
+        *,
+        kind: Literal["nccl", "gloo"],
+        address: str | None = None,
+        keep: bool = False,
+        timeout_s: float = 600.0,
+    ) -> None:
+        self.source = source
+        self.kind = kind
+        self.together = kind == "gloo"  # several NCCL communicators on one GPU must not be used at once
+        self._address = address
+        self._keep = keep
+        self._timeout_s = timeout_s
+        self._kept: dict[str, Tensor] | None = None
+        self._links: dict[str, Link] = {}
+
+    def check(self) -> None:
+        if self.kind == "nccl":
+            if not torch.cuda.is_available():
+                raise ServerMismatch("sampler.weights=nccl needs CUDA in the learner: take gloo or folder")
+            try:
+                import vllm  # noqa: F401  # pyright: ignore[reportMissingImports]
+            except ImportError as error:
+                raise ServerMismatch(
+                    "sampler.weights=nccl needs vLLM's communicator in the learner's environment too: pip install vllm "
+                    f"there, or take gloo or folder ({error})"
+                ) from error
+
+    def prepare(self, version: int) -> None:
+        if self._keep:
+            self._kept = {name: tensor.to("cpu", copy=True) for name, tensor in self.source.tensors().items()}
+
+    def load(self, server: VLLMServer, version: int) -> None:
+        tensors = self.source.tensors() if self._kept is None else self._kept
+        if server.url in self._links:
+            try:
+                return self._send(server, tensors)
+            except (ServerUnreachable, ServerReply):  # it may have restarted since: one more try with a new group
+                self.forget(server)
+        self._links[server.url] = self._open(server)
+        try:
+            self._send(server, tensors)
+        except BaseException:
+            self.forget(server)
+            raise
+
+    def model(self, base: str, version: int) -> str:
+        return base
+
+    def forget(self, server: VLLMServer) -> None:
+        link = self._links.pop(server.url, None)
+        if link is not None:
+            link.close()
+
+    def told(self) -> None:
+        return None
+
+    def tell(self, told: None) -> None:
+        """There is nothing to know."""
+
+    def close(self) -> None:
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+
+    # ------------------------------------------------------------------ parts
+
+    def _open(self, server: VLLMServer) -> Link:
+        """Form a group with the server's workers.
+
+        Raises:
+            ServerMismatch: it was started without weight transfer.
+            ServerUnreachable: it went away, or no way leads from it to here.
+        """
+        world = 1 + int(server.call("GET", "/get_world_size")["world_size"])
+        host = self._address or own_address(urlsplit(server.url).hostname or server.url)
+        port = free_port()
+        if server.offers("/shutdown_weight_transfer_engine"):
+            self._ask(server, "/shutdown_weight_transfer_engine")  # of a learner before this one
+        meet = {"master_address": host, "master_port": port, "rank_offset": 1, "world_size": world}
+        refused = threading.Event()
+
+        def there() -> None:
+            try:
+                self._ask(server, "/init_weight_transfer_engine", {"init_info": meet})
+            except BaseException:
+                refused.set()
+                raise
+
+        return self._beside(server, there, lambda: LINKS[self.kind](host, port, world, self._timeout_s, refused.is_set))
+
+    def _send(self, server: VLLMServer, tensors: Mapping[str, Tensor]) -> None:
+        link = self._links[server.url]
+        update = {
+            "names": list(tensors),
+            "dtype_names": [str(t.dtype).removeprefix("torch.") for t in tensors.values()],
+            "shapes": [list(t.shape) for t in tensors.values()],
+        }
+
+        def send() -> None:
+            for tensor in tensors.values():
+                link.send(tensor)
+            link.flush()
+
+        self._start(server)
+        self._beside(server, lambda: self._ask(server, "/update_weights", {"update_info": update}), send)
+        self._ask(server, "/finish_weight_update")
+        empty_cache(server)
+
+    def _start(self, server: VLLMServer) -> None:
+        """Also where a learner before this one ended between start and finish."""
+        try:
+            self._ask(server, "/start_weight_update")
+        except ServerUnreachable:
+            if not server.healthy():
+                raise
+            self._ask(server, "/finish_weight_update")
+            self._ask(server, "/start_weight_update")
+
+    def _ask(self, server: VLLMServer, path: str, body: Any = None) -> None:
+        """
+        Raises:
+            ServerMismatch: the server is well and refuses: it was started for another transfer, or none.
+            ServerUnreachable: it is gone.
+        """
+        try:
+            server.call("POST", path, body)
+        except ServerUnreachable as error:
+            if not server.healthy() or path != "/init_weight_transfer_engine":
+                raise
+            raise ServerMismatch(
+                f"{error}; start the server with `rlsd serve policy FOLDER --transfer {self.kind}` (vLLM's "
+                f'--weight-transfer-config \'{{"backend": "{BACKENDS[self.kind]}"}}\''
+                + (", rlsd installed beside vLLM)" if self.kind == "gloo" else ")")
+            ) from error
+
+    def _beside(self, server: VLLMServer, there: Callable[[], None], here: Callable[[], T]) -> T:
+        """What `here()` gives, while `there()` (a request that ends when the server has done its part) runs too. The
+        first failure ends both; a thread that still waits for the other side is left to its time-out.
+
+        Raises:
+            ServerUnreachable: `here` failed.
+            SamplerError: `there` did.
+        """
+        asked, done = in_thread(there), in_thread(here)
+        wait([asked, done], return_when=FIRST_EXCEPTION)
+        if asked.done() and (reason := asked.exception()):
+            raise reason
+        failed = done.exception() if done.done() else None
+        if failed is None:
+            asked.result()
+            return done.result()
+        wait((asked,), timeout=GRACE_S)
+        if asked.done() and (reason := asked.exception()):
+            raise reason
+        raise ServerUnreachable(
+            f"{server.url}: weights could not be sent over {self.kind}: {' '.join(str(failed).split())[:200]}. Server "
+            "and learner must reach each other (sampler.weights_address names this machine as the servers see it)"
+        ) from failed
+
+
+def in_thread(work: Callable[[], Any]) -> Future[Any]:
+    """`work()` on a thread that does not keep the process from ending."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("", 0))
+        return found.getsockname()[1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -176,6 +177,47 @@ def test_training_changes_the_servers_own_log_probs(model: Path, live: Live, tmp
         assert record["sampler_gap_mean"] < 1e-3
         assert record["wasted_tokens"] == 0
     assert result["episodes"] == 2
+
+
+DYING = """
+import os, sys
+from rlsd.agents.models import load_policy
+from rlsd.agents.vllm_client import VLLMServer
+from rlsd.agents.vllm_groups import Groups
+from rlsd.agents.vllm_source import PolicyWeights
+
+class Dying(PolicyWeights):
+    def tensors(self):
+        return {name: Last(t + 0.05) if "layers.4.self_attn.v_proj" in name else t for name, t in super().tensors().items()}
+
+class Last:
+    def __init__(self, tensor):
+        self.tensor, self.dtype, self.shape = tensor, tensor.dtype, tensor.shape
+
+    def to(self, *where):
+        os._exit(9)
+
+Groups(Dying(load_policy(sys.argv[1])), kind="gloo").load(VLLMServer(sys.argv[2]), 0)
+"""
+"""A learner that dies in the middle of a transfer, and of a layer whose tensors vLLM keeps as one."""
+
+
+@pytest.mark.skipif(
+    TRANSFER != "gloo", reason="with NCCL the server waits for a learner that died and must be restarted"
+)
+def test_a_learner_that_died_in_the_middle_of_a_transfer_leaves_a_sound_server(model: Path, live: Live) -> None:
+    base_again(model, live)
+    died = subprocess.run([sys.executable, "-c", DYING, str(model), live.url], check=False)
+    assert died.returncode == 9
+    policy = load_policy(model)
+    parts = build(config_of(model, live, sampler={"weights": "gloo"}))
+    parts.sampler.connect()
+    parts.sampler.refresh(0)
+    ids = policy.tokenizer.encode(PROBE, add_special_tokens=False)
+    apart = largest(live.server.prompt_logps(served(live), ids), PolicyWeights(policy).logps(ids))
+    print({"apart_after_a_broken_transfer": apart})
+    assert apart < 1e-3
+    parts.sampler.close()
 
 
 def test_the_server_scores_the_hindsight_view(model: Path, live: Live) -> None:

@@ -320,7 +320,7 @@ ROUTES: dict[str, Any] = {
     "/weight_info": _Handler._get_version,
     "/get_world_size": lambda handler, body: {"world_size": 1},
     "/init_weight_transfer_engine": lambda handler, body: handler.server.fake.receiver.meet(body["init_info"]),
-    "/shutdown_weight_transfer_engine": lambda handler, body: handler.server.fake.receiver.close(),
+    "/shutdown_weight_transfer_engine": lambda handler, body: handler.server.fake.receiver.shut_down(),
     "/start_weight_update": lambda handler, body: handler.server.fake.receiver.start(),
     "/update_weights": lambda handler, body: handler.server.fake.receiver.receive(body["update_info"]),
     "/finish_weight_update": lambda handler, body: handler.server.fake.receiver.finish(),

@@ -74,6 +74,11 @@ class Receiver:
             self._fake.load_weights(fresh)
         return {"message": "Weight update finished"}
 
-    def close(self) -> dict[str, str]:
-        self._group = None
+    def shut_down(self) -> dict[str, str]:
+        if self._fresh is not None:
+            raise Refused("Cannot release a trainer connection during a weight update")
+        self.close()
         return {"message": "Weight transfer shut down"}
+
+    def close(self) -> None:
+        self._group = None

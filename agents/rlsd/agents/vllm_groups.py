@@ -88,17 +88,9 @@ class Groups:
 
     def load(self, server: VLLMServer, version: int) -> None:
         tensors = self.source.tensors() if self._kept is None else self._kept
-        if server.url in self._links:
-            try:
-                return self._send(server, tensors)
-            except (ServerUnreachable, ServerReply):  # it may have restarted since: one more try with a new group
-                self.forget(server)
-        self._links[server.url] = self._open(server)
-        try:
-            self._send(server, tensors)
-        except BaseException:
-            self.forget(server)
-            raise
+        if not self._sent_again(server, tensors):
+            self._send_anew(server, tensors)
+        empty_cache(server)
 
     def model(self, base: str, version: int) -> str:
         return base
@@ -121,6 +113,33 @@ class Groups:
 
     # ------------------------------------------------------------------ parts
 
+    def _sent_again(self, server: VLLMServer, tensors: Mapping[str, Tensor]) -> bool:
+        """Over the group that served the version before; False where that is gone (the server restarted, say)."""
+        if server.url not in self._links:
+            return False
+        try:
+            self._send(server, tensors)
+        except (ServerUnreachable, ServerReply):
+            self.forget(server)
+            return False
+        return True
+
+    def _send_anew(self, server: VLLMServer, tensors: Mapping[str, Tensor]) -> None:
+        """Over a new group, and twice: where a learner died in the middle of a transfer, vLLM 0.32 mixes its tensors
+        into the layer that was half-way, or fails at that layer; an update later all is well."""
+        for last in (False, True):
+            try:
+                if server.url not in self._links:
+                    self._links[server.url] = self._open(server)
+                self._send(server, tensors)
+            except (ServerUnreachable, ServerReply):
+                self.forget(server)
+                if last:
+                    raise
+            except BaseException:
+                self.forget(server)
+                raise
+
     def _open(self, server: VLLMServer) -> Link:
         """Form a group with the server's workers.
 
@@ -132,7 +151,7 @@ class Groups:
         host = self._address or own_address(urlsplit(server.url).hostname or server.url)
         port = free_port()
         if server.offers("/shutdown_weight_transfer_engine"):
-            self._ask(server, "/shutdown_weight_transfer_engine")  # of a learner before this one
+            self._ask_anyhow(server, "/shutdown_weight_transfer_engine")  # of a learner before this one
         meet = {"master_address": host, "master_port": port, "rank_offset": 1, "world_size": world}
         refused = threading.Event()
 
@@ -158,20 +177,19 @@ class Groups:
                 link.send(tensor)
             link.flush()
 
-        self._start(server)
+        self._ask_anyhow(server, "/start_weight_update")
         self._beside(server, lambda: self._ask(server, "/update_weights", {"update_info": update}), send)
         self._ask(server, "/finish_weight_update")
-        empty_cache(server)
 
-    def _start(self, server: VLLMServer) -> None:
-        """Also where a learner before this one ended between start and finish."""
+    def _ask_anyhow(self, server: VLLMServer, path: str) -> None:
+        """Also where a learner before this one ended between start and finish of an update."""
         try:
-            self._ask(server, "/start_weight_update")
+            self._ask(server, path)
         except ServerUnreachable:
             if not server.healthy():
                 raise
             self._ask(server, "/finish_weight_update")
-            self._ask(server, "/start_weight_update")
+            self._ask(server, path)
 
     def _ask(self, server: VLLMServer, path: str, body: Any = None) -> None:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -88,11 +89,13 @@ def test_an_address_that_servers_cannot_reach_is_named(fake: Fake) -> None:
         sampler.refresh(0)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
-def test_nccl_without_a_gpu_is_refused(fake: Fake) -> None:
+@pytest.mark.parametrize("device, told", [("cpu", "the learner is on cpu"), ("cuda", "pip install vllm there")])
+def test_a_learner_that_cannot_send_by_nccl_is_refused(fake: Fake, device: str, told: str) -> None:
+    if device == "cuda" and find_spec("vllm") is not None:
+        pytest.skip("vLLM is installed here")
     sampler = sampler_of(small(), fake().url)
-    sampler.weights.carrier = Groups(sampler.weights.source, kind="nccl")
-    with pytest.raises(ServerMismatch, match="needs CUDA in the learner: take gloo or folder"):
+    sampler.weights.carrier = Groups(sampler.weights.source, kind="nccl", device=torch.device(device))
+    with pytest.raises(ServerMismatch, match=rf"{told}.*take gloo or folder"):
         sampler.connect()
 
 

@@ -188,7 +188,8 @@ from rlsd.agents.vllm_source import PolicyWeights
 
 class Dying(PolicyWeights):
     def tensors(self):
-        return {name: Last(t + 0.05) if "layers.4.self_attn.v_proj" in name else t for name, t in super().tensors().items()}
+        found = super().tensors()
+        return {name: Last(t) if "layers.4.self_attn.v_proj" in name else t + 0.05 for name, t in found.items()}
 
 class Last:
     def __init__(self, tensor):

@@ -131,7 +131,7 @@ def test_command_line_tells_it_in_one_line(
     assert "name the servers" in told("--set", "sampler.urls=[]")
     assert "model.lora" in told("--set", "sampler.weights=lora")
     assert "an adapter travels as lora" in told("--set", "sampler.weights=gloo", "--set", "model.lora.rank=4")
-    assert "needs CUDA" in told("--set", "sampler.weights=nccl")
+    assert "the learner is on cpu" in told("--set", "sampler.weights=nccl")
     assert "sampler_cap" in told("--set", "rollout.ahead=true")
     assert "RLSD_NO_SUCH_KEY" in told("--set", "sampler.api_key_env=RLSD_NO_SUCH_KEY")
     server.stop()

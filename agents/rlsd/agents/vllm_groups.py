@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from importlib.util import find_spec
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from rlsd.agents.vllm_carriers import empty_cache
 from rlsd.agents.vllm_client import ServerMismatch, ServerReply, ServerUnreachable, VLLMServer
 from rlsd.agents.vllm_gloo import own_address
-from rlsd.agents.vllm_links import LINKS, Link
+from rlsd.agents.vllm_links import LINKS, Link, Meeting
 from rlsd.agents.vllm_plugin import BACKENDS
 from rlsd.agents.vllm_source import WeightSource
 
@@ -37,6 +38,7 @@ class Groups:
         source: the learner's weights.
         kind: "nccl" or "gloo".
         address: this machine's, as the servers see it; default: the one it reaches them from.
+        device: the learner's, from which `nccl` sends.
         keep: keep a copy of each version in CPU memory, for a server that restarts while the learner's weights move on.
         timeout_s: longest wait for a group to form.
     """
@@ -58,6 +60,7 @@ class Groups:
         *,
         kind: Literal["nccl", "gloo"],
         address: str | None = None,
+        device: torch.device | None = None,
         keep: bool = False,
         timeout_s: float = 600.0,
     ) -> None:
@@ -65,22 +68,25 @@ class Groups:
         self.kind = kind
         self.together = kind == "gloo"  # several NCCL communicators on one GPU must not be used at once
         self._address = address
+        self._device = device or torch.device("cpu")
         self._keep = keep
         self._timeout_s = timeout_s
         self._kept: dict[str, Tensor] | None = None
         self._links: dict[str, Link] = {}
 
     def check(self) -> None:
-        if self.kind == "nccl":
-            if not torch.cuda.is_available():
-                raise ServerMismatch("sampler.weights=nccl needs CUDA in the learner: take gloo or folder")
-            try:
-                import vllm  # noqa: F401  # pyright: ignore[reportMissingImports]
-            except ImportError as error:
-                raise ServerMismatch(
-                    "sampler.weights=nccl needs vLLM's communicator in the learner's environment too: pip install vllm "
-                    f"there, or take gloo or folder ({error})"
-                ) from error
+        if self.kind != "nccl":
+            return
+        if self._device.type != "cuda":
+            raise ServerMismatch(
+                f"sampler.weights=nccl sends from GPU memory, the learner is on {self._device.type}: take gloo or "
+                "folder"
+            )
+        if find_spec("vllm") is None:
+            raise ServerMismatch(
+                "sampler.weights=nccl uses vLLM's communicator in the learner's environment too: pip install vllm "
+                "there, or take gloo or folder"
+            )
 
     def prepare(self, version: int) -> None:
         if self._keep:
@@ -152,17 +158,17 @@ class Groups:
         port = free_port()
         if server.offers("/shutdown_weight_transfer_engine"):
             self._ask_anyhow(server, "/shutdown_weight_transfer_engine")  # of a learner before this one
-        meet = {"master_address": host, "master_port": port, "rank_offset": 1, "world_size": world}
-        refused = threading.Event()
+        meeting = Meeting(host=host, port=port, world=world, device=self._device, timeout_s=self._timeout_s)
+        told = {"master_address": host, "master_port": port, "rank_offset": 1, "world_size": world}
 
         def there() -> None:
             try:
-                self._ask(server, "/init_weight_transfer_engine", {"init_info": meet})
+                self._ask(server, "/init_weight_transfer_engine", {"init_info": told})
             except BaseException:
-                refused.set()
+                meeting.refused.set()
                 raise
 
-        return self._beside(server, there, lambda: LINKS[self.kind](host, port, world, self._timeout_s, refused.is_set))
+        return self._beside(server, there, lambda: LINKS[self.kind](meeting))
 
     def _send(self, server: VLLMServer, tensors: Mapping[str, Tensor]) -> None:
         link = self._links[server.url]

@@ -3,8 +3,9 @@
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,21 @@ from rlsd.agents.vllm_gloo import GlooGroup
 
 HEAD_START_S = 1.0
 """A server that refuses does so at once; NCCL's wait for one that does not come cannot be ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meeting:
+    """Where and how a group forms."""
+
+    host: str
+    port: int
+    world: int
+    """Members."""
+    device: torch.device
+    """The learner's."""
+    timeout_s: float
+    refused: threading.Event = field(default_factory=threading.Event)
+    """Set when the server will not come."""
 
 
 class Link(Protocol):
@@ -33,9 +49,14 @@ class Link(Protocol):
 class GlooLink:
     """Over TCP, from CPU memory."""
 
-    def __init__(self, host: str, port: int, world: int, timeout_s: float, given_up: Callable[[], bool]) -> None:
+    def __init__(self, meeting: Meeting) -> None:
         self._group: GlooGroup | None = GlooGroup(
-            host, port, rank=0, world=world, timeout_s=timeout_s, given_up=given_up
+            meeting.host,
+            meeting.port,
+            rank=0,
+            world=meeting.world,
+            timeout_s=meeting.timeout_s,
+            given_up=meeting.refused.is_set,
         )
 
     def send(self, tensor: Tensor) -> None:
@@ -55,14 +76,12 @@ class NcclLink:
     On a stream of its own: a server that died in the middle blocks that one alone.
     """
 
-    def __init__(self, host: str, port: int, world: int, timeout_s: float, given_up: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + HEAD_START_S
-        while time.monotonic() < deadline and not given_up():
-            time.sleep(0.05)
-        if given_up():
+    def __init__(self, meeting: Meeting) -> None:
+        if meeting.refused.wait(HEAD_START_S):
             raise RuntimeError("the server refused")
-        self._device = torch.device("cuda", torch.cuda.current_device())
-        self._comm = _nccl(host, port, world, self._device)
+        self._device = meeting.device
+        with torch.cuda.device(self._device):  # threads begin with the first GPU
+            self._comm = _nccl(meeting)
         if getattr(self._comm, "disabled", False):
             raise RuntimeError("vLLM found no NCCL library in this process")
         self._stream = torch.cuda.Stream(self._device)
@@ -70,7 +89,7 @@ class NcclLink:
 
     def send(self, tensor: Tensor) -> None:
         self._stream.wait_stream(torch.cuda.default_stream(self._device))  # the optimizer's step comes first
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             moved = tensor.to(self._device).contiguous()
             self._comm.broadcast(moved, src=0, stream=self._stream)
         self._under_way.append(moved)
@@ -85,8 +104,9 @@ class NcclLink:
             destroy()
 
 
-def _nccl(host: str, port: int, world: int, device: torch.device) -> Any:
+def _nccl(meeting: Meeting) -> Any:
     """vLLM's communicator, formed as its own workers form theirs."""
+    host, port, world, device = meeting.host, meeting.port, meeting.world, meeting.device
     try:
         from vllm.distributed.weight_transfer.nccl_common import stateless_init_process_group
     except ImportError:
@@ -98,4 +118,4 @@ def _nccl(host: str, port: int, world: int, device: torch.device) -> Any:
     return stateless_init_process_group(host, port, 0, world, device)
 
 
-LINKS: dict[str, Callable[[str, int, int, float, Callable[[], bool]], Link]] = {"gloo": GlooLink, "nccl": NcclLink}
+LINKS: dict[str, Callable[[Meeting], Link]] = {"gloo": GlooLink, "nccl": NcclLink}

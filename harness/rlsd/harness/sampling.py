@@ -89,7 +89,14 @@ def _carrier(config: RunConfig, source: WeightSource, ranks: Ranks) -> Carrier:
     c = config.sampler
     if c.weights == "nccl" or c.weights == "gloo":
         keep = config.rollout.ahead or ranks.world > 1
-        return Groups(source, kind=c.weights, address=c.weights_address, keep=keep, timeout_s=c.timeout_s)
+        return Groups(
+            source,
+            kind=c.weights,
+            address=c.weights_address,
+            device=ranks.device,
+            keep=keep,
+            timeout_s=c.timeout_s,
+        )
     files = Adapters if config.model.lora is not None else Folders
     return files(source, None if c.weights_folder is None else Path(c.weights_folder))
 

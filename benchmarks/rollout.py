@@ -45,8 +45,7 @@ TOKEN_S = 0.01
 STEP_S = 0.03
 """Simulated time of an environment's step, on average."""
 STRAGGLER_S = 60.0
-SCALE = 6.0
-"""The straggler's 60 s are played in a world this much faster than the times of its report."""
+"""How long one environment takes for one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ class PlannedEnv(TextEnv):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         plan = self.planned[self.number]
         stuck = self.number == self.straggler and self.turn == 1
-        time.sleep(STRAGGLER_S / SCALE if stuck else plan.steps_s[self.turn])
+        time.sleep(STRAGGLER_S if stuck else plan.steps_s[self.turn])
         self.turn += 1
         return "", 0.0, self.turn >= plan.turns, False, {}
 
@@ -146,7 +145,7 @@ def stream(planned: Sequence[Plan], slots: int, straggler: int | None = None) ->
     rollout = Rollout(
         lambda: PlannedEnv(planned, straggler),
         PlannedAgent(planned, decoder),
-        RolloutSettings(slots=slots, hindsight=False, retries=0),
+        RolloutSettings(slots=slots, hindsight=False, retries=0, step_timeout_s=2 * STRAGGLER_S),
         on_episode=lambda t: ends.__setitem__(t.key.group, time.perf_counter() - started),
     )
     groups = rollout.groups(PlannedEnv(planned).tasks(), 1, stream="bench", iteration=0)
@@ -186,11 +185,10 @@ def straggler_effect(slots: int) -> dict[str, float]:
     others = [i for i in range(slots) if i != 0]
     late = statistics.median(stuck["ends"][i] - calm["ends"][i] for i in others)
     return {
-        "straggler_s": STRAGGLER_S / SCALE,
+        "straggler_s": STRAGGLER_S,
         "others_later_s": late,
-        "others_later_share_of_straggler": max(0.0, late) / (STRAGGLER_S / SCALE),
-        "others_done_before_the_straggler_answers": sum(stuck["ends"][i] < STRAGGLER_S / SCALE for i in others)
-        / len(others),
+        "others_later_share_of_straggler": max(0.0, late) / STRAGGLER_S,
+        "others_done_before_the_straggler_answers": sum(stuck["ends"][i] < STRAGGLER_S for i in others) / len(others),
     }
 
 

@@ -9,7 +9,7 @@ import weakref
 from pathlib import Path
 from typing import Any, Protocol
 
-from rlsd.agents.vllm_client import SamplerError, VLLMServer
+from rlsd.agents.vllm_client import SamplerError, ServerReply, VLLMServer
 from rlsd.agents.vllm_source import WeightSource
 
 ADAPTER = "rlsd-policy-v"
@@ -143,20 +143,41 @@ class Adapters(_Files):
 
     routes: tuple[str, ...] = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
 
+    def __init__(self, source: WeightSource, folder: Path | None) -> None:
+        super().__init__(source, folder)
+        self._restarted: set[str] = set()
+        """Servers that lost what they were sent: what they have now under this version's name, another process of this
+        run has loaded. Else it may be another run's."""
+
     def prepare(self, version: int) -> None:
+        self._restarted.clear()
         self._write(version, adapter=True)
 
+    def forget(self, server: VLLMServer) -> None:
+        self._restarted.add(server.url)
+
     def load(self, server: VLLMServer, version: int) -> None:
-        for held in [str(m["id"]) for m in server.models()]:
-            if held.startswith(ADAPTER):
-                server.call("POST", "/v1/unload_lora_adapter", {"lora_name": held})
         name, place = f"{ADAPTER}{version}", str(self.place(version).resolve())
-        server.call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": place})
+        restarted = server.url in self._restarted
+        for held in _served(server):
+            if held.startswith(ADAPTER) and not (restarted and held == name):
+                server.call("POST", "/v1/unload_lora_adapter", {"lora_name": held})
+        if not (restarted and name in _served(server)):
+            try:
+                server.call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": place})
+            except ServerReply:
+                if not (restarted and name in _served(server)):
+                    raise  # else another process was quicker
+        self._restarted.discard(server.url)
         if server.offers("/reset_prefix_cache"):
             empty_cache(server)
 
     def model(self, base: str, version: int) -> str:
         return f"{ADAPTER}{version}"
+
+
+def _served(server: VLLMServer) -> list[str]:
+    return [str(m["id"]) for m in server.models()]
 
 
 def empty_cache(server: VLLMServer) -> None:

@@ -71,6 +71,8 @@ class FakeVLLM:
         self.wrong = Misbehaviour()
         self.lock = threading.Lock()
         """Held while the model computes or changes."""
+        self.loading = threading.Lock()
+        """Held while an adapter is loaded, so that of two requests for a name one is refused, as vLLM does."""
         self.adapters: dict[str, Any] = {}
         self.receiver = Receiver(self)
         self._adapter: Any = None
@@ -281,9 +283,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _load_lora(self, body: dict[str, Any]) -> dict[str, Any] | None:
         fake = self.server.fake
-        if body["lora_name"] in fake.adapters:
-            return self._answer(400, {"error": f"adapter {body['lora_name']!r} is loaded already"})
-        fake.load_adapter(body["lora_name"], body["lora_path"])
+        with fake.loading:
+            if body["lora_name"] in fake.adapters:
+                return self._answer(400, {"error": f"adapter {body['lora_name']!r} is loaded already"})
+            fake.load_adapter(body["lora_name"], body["lora_path"])
         return {"message": "Success"}
 
     def _unload_lora(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -122,12 +122,18 @@ class WeightSync:
         if failed is not None:
             raise failed
         if not self.peers.main:
-            self.carrier.tell(told)
-            for server in self.servers:
-                self._adopt(server)
+            try:
+                self.carrier.tell(told)
+                for server in self.servers:
+                    self._adopt(server)
+            except SamplerError as error:
+                failed = error
         elif len(everybody) > 1 and not self.carrier.shared and self._watch is None:
             self._watch = threading.Thread(target=self._keep_watch, daemon=True)
             self._watch.start()
+        for error in self.peers.gather(failed):  # all or none, so that all try again together
+            if error is not None:
+                raise error
         self.push_s += time.perf_counter() - started
 
     def ensure(self, server: VLLMServer) -> None:

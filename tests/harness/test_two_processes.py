@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
 
-from rlsd.harness import checkpoint
 from rlsd.harness.config import parse_config
-from rlsd.harness.faults import VARIABLE
 from rlsd.harness.train import train
+from tests.two_processes import alone, assert_same_run, assert_same_weights, records, together
 
-ROOT = Path(__file__).parents[2]
 CONFIG: dict[str, Any] = {
     "iterations": 3,
     "algorithm": "rlsd",
@@ -40,51 +32,6 @@ CONFIG: dict[str, Any] = {
 
 def changed(**learner: Any) -> dict[str, Any]:
     return {**CONFIG, "learner": {**CONFIG["learner"], **learner}}
-
-
-def together(folder: Path, config: dict[str, Any], *, kill_at: str | None = None) -> subprocess.CompletedProcess[str]:
-    """`rlsd train` in two processes, as the README starts it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.yaml").write_text(yaml.safe_dump(config))
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    env.pop(VARIABLE, None)
-    if kill_at is not None:
-        env[VARIABLE] = kill_at
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*launch, "-m", "--", "rlsd", "train", str(folder / "run.yaml"), "--run", str(folder / "run"), "--quiet"]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1500, check=False)
-
-
-def alone(folder: Path, config: dict[str, Any]) -> Path:
-    train(parse_config(config), folder)
-    return folder
-
-
-def records(run: Path, kind: str = "train") -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [r for r in found if r["kind"] == kind]
-
-
-def assert_same_run(run: Path, other: Path, *, steps: int) -> None:
-    """Same episodes, same updates: counts exactly, loss and gradient norm to 1e-4."""
-    mine, theirs = records(run)[:steps], records(other)[:steps]
-    assert [r["step"] for r in mine] == [r["step"] for r in theirs] == list(range(steps))
-    for a, b in zip(mine, theirs):
-        for name in ("episodes", "tokens", "returns", "updates", "trained_tokens", "decoded_tokens", "hints"):
-            assert a[name] == pytest.approx(b[name]), name
-        for name in ("loss", "grad_norm"):
-            assert a[name] == pytest.approx(b[name], abs=1e-4, rel=1e-4), name
-        assert a["credit"] == pytest.approx(b["credit"], abs=1e-4)
-    assert records(run, "eval")[0]["success"] == records(other, "eval")[0]["success"]
-
-
-def assert_same_weights(run: Path, other: Path, step: int) -> None:
-    mine, _ = checkpoint.load(run / "checkpoints" / f"step-{step:06d}")
-    theirs, _ = checkpoint.load(other / "checkpoints" / f"step-{step:06d}")
-    assert set(mine["model"]) == set(theirs["model"])
-    assert set(mine["optimizer"]) == set(theirs["optimizer"])
-    for name in mine["model"]:
-        torch.testing.assert_close(mine["model"][name], theirs["model"][name], atol=1e-4, rtol=0)
 
 
 def test_two_processes_are_one_run_and_a_lost_one_loses_nothing(tmp_path: Path) -> None:

@@ -83,6 +83,13 @@ def packed(model: TokenModel, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
     return model.scored(hidden[row_of.to(device), (column - 1).to(device)], ids[row_of, column].to(device))
 
 
+def probed(model: TokenModel, ids: Sequence[int]) -> Tensor:
+    """(T-1,) float32 log-probs of ids[1:] at temperature 1, whatever the model's."""
+    given = torch.tensor([list(ids)], device=model.device)
+    hidden = model.backbone(input_ids=given, use_cache=False)[0, :-1]
+    return chunked_logprobs(hidden, model.head, given[0, 1:])[0].float()
+
+
 def plain(rows: Sequence[Row]) -> list[Row]:
     """The same sampled tokens with every branch as a row of its own: no mask is needed."""
     out: list[Row] = []

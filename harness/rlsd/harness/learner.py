@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from rlsd.agents.models import Policy
 from rlsd.harness import state, wrapping
 from rlsd.harness.config import ConfigError, LearnerConfig
-from rlsd.harness.forward import Head, TokenModel, joined, packed, places, plain
+from rlsd.harness.forward import Head, TokenModel, joined, packed, places, plain, probed
 from rlsd.harness.ranks import Ranks, lost_peer, open_ranks
 from rlsd.harness.rows import Place, Row
 from rlsd.harness.steps import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, halved, out_of_memory
@@ -36,7 +36,8 @@ class Learner:
     """Log-probs and updates for one policy.
 
     Args:
-        policy: the model to train. With FSDP2 a sharded copy is trained, and `publish` writes its weights back.
+        policy: the model to train. With FSDP2 a sharded copy is trained, and `publish` writes its weights back;
+            the shards go to the processes' devices, the policy's own weights stay where they are.
         settings: optimizer, precision, micro-batch size, wrapper.
         temperature: the sampler's; log-probs are of logits / temperature.
         ranks: the run's processes; joined here if not given.
@@ -148,6 +149,16 @@ class Learner:
         for flat, hidden in kept:
             whole[flat] = hidden
         return out, whole
+
+    @torch.no_grad()
+    def probe(self, ids: Sequence[int]) -> list[float]:
+        """Nats of ids[1:] under the weights as they are now, at temperature 1; every process must call."""
+        self.tokens.eval()
+        with lost_peer():
+            found = self.tokens(probed, ids).tolist()
+        if isinstance(self.tokens, FSDPModule):
+            self.tokens.reshard()
+        return found
 
     def frozen_head(self, model: Any) -> Head:
         """Output embedding of a teacher as it is now, usable outside its forward pass; no gradient flows into it."""
@@ -280,7 +291,16 @@ class Learner:
             return
         plain_weights = dict(self.policy.model.named_parameters())
         for name, p in self.model.named_parameters():
-            plain_weights[name].copy_(wrapping.whole(p))
+            if p.requires_grad:
+                value = wrapping.whole(p)
+                if not plain_weights[name].is_meta:
+                    plain_weights[name].copy_(value)
+
+    def release(self) -> None:
+        """Give up this process's plain policy, which nothing may read from now on: only with FSDP2, and not before all
+        replicas are made."""
+        assert self.wrapper == "fsdp2", "the plain policy is what is trained"
+        self.policy.model.to("meta")
 
     def weights(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: trained weights by name (an adapter's alone with LoRA); sharded ones as they are."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from rlsd.agents.core import Sampler, TrainingSampler
 from rlsd.agents.hf_sampler import HFSampler
 from rlsd.agents.models import Policy
 from rlsd.agents.seeding import derive
 from rlsd.harness.config import AgentConfig, ConfigError, RunConfig
+from rlsd.harness.learner import Learner
 from rlsd.harness.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -38,17 +42,41 @@ def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed:
     )
 
 
-def make_training_sampler(config: RunConfig, policy: Policy, ranks: Ranks) -> TrainingSampler:
+class ShardedWeights:
+    """Weights that a learner has spread over its processes: probed where they lie, written from the main one's copy."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+
+    def write(self, folder: Path, *, adapter: bool) -> None:
+        """For the main process."""
+        from rlsd.agents.vllm_source import PolicyWeights
+
+        PolicyWeights(self.learner.policy).write(folder, adapter=adapter)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For the main process."""
+        from rlsd.agents.vllm_source import PolicyWeights
+
+        return PolicyWeights(self.learner.policy).tensors()
+
+    def logps(self, ids: Sequence[int]) -> list[float]:
+        """Every process must ask."""
+        return self.learner.probe(ids)
+
+
+def make_training_sampler(config: RunConfig, learner: Learner) -> TrainingSampler:
     """The sampler that a run's `sampler` block names; of several processes the main one sends weights."""
+    policy = learner.policy
     if config.sampler.kind == "vllm":
-        return _vllm_sampler(config, policy, ranks)
+        return _vllm_sampler(config, learner)
     if not config.rollout.ahead:
         return make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
     shadow = replace(policy, model=copy.deepcopy(policy.model).requires_grad_(False))
     return make_sampler(config, shadow, temperature=config.sampler.temperature, seed=config.seed, source=policy.model)
 
 
-def _vllm_sampler(config: RunConfig, policy: Policy, ranks: Ranks) -> TrainingSampler:
+def _vllm_sampler(config: RunConfig, learner: Learner) -> TrainingSampler:
     try:
         from rlsd.agents.vllm_client import VLLMServer
         from rlsd.agents.vllm_sampler import VLLMSampler
@@ -56,19 +84,19 @@ def _vllm_sampler(config: RunConfig, policy: Policy, ranks: Ranks) -> TrainingSa
         from rlsd.agents.vllm_weights import WeightSync
     except ImportError as error:
         raise ConfigError("sampler.kind=vllm needs the package httpx: pip install 'rlsd[vllm]'") from error
-    c = config.sampler
+    c, policy = config.sampler, learner.policy
     key = None if c.api_key_env is None else os.environ.get(c.api_key_env)
     if c.api_key_env is not None and not key:
         raise ConfigError(f"sampler.api_key_env names {c.api_key_env!r}, which is not set")
-    source = PolicyWeights(policy)
+    source = ShardedWeights(learner) if learner.wrapper == "fsdp2" else PolicyWeights(policy)
     sync = WeightSync(
         [VLLMServer(url, api_key=key, timeout_s=c.timeout_s) for url in c.urls],
         source,
         policy.tokenizer,
-        carrier=_carrier(config, source, ranks),
+        carrier=_carrier(config, source, learner.ranks),
         context=context_of(config.agent, policy),
         gap_stop=c.gap_stop,
-        peers=ranks,
+        peers=learner.ranks,
     )
     return VLLMSampler(
         sync,

@@ -98,20 +98,21 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     env.close()
     if not tasks:
         raise ConfigError(f"{config.env.id} lists no tasks in the split {config.env.train_split!r}")
-    policy = _with_lora(load_or_make(config, model_path), config)
+    settings = config.learner if ranks else config.learner.alone()
+    # shards go to the devices; the whole weights are only written from then on, if servers sample
+    aside = settings.wrapper == "fsdp2" and config.sampler.kind == "vllm"
+    on_cpu = aside and config.model.attention != "flash_attention_2"  # a model is tried out when it loads
+    policy = _with_lora(load_or_make(config, model_path, device="cpu" if on_cpu else settings.device), config)
+    if aside:
+        policy.model.to("cpu")
     format = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
     context = context_of(config.agent, policy)
     # a server scores a prompt only if there is room for one token more
     hinter = make_hinter(config, format, context=context - config.sampler.score_teacher)
-    learner = Learner(
-        policy,
-        config.learner if ranks else config.learner.alone(),
-        temperature=config.sampler.temperature,
-        ranks=ranks,
-    )
-    sampler = make_training_sampler(config, policy, learner.ranks)
+    learner = Learner(policy, settings, temperature=config.sampler.temperature, ranks=ranks)
+    sampler = make_training_sampler(config, learner)
     teacher = config.algorithm.teacher
-    return Parts(
+    parts = Parts(
         config=config,
         policy=policy,
         agent=make_agent(config.agent, format, sampler),
@@ -124,6 +125,9 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         hinter=hinter,
         tasks=tasks,
     )
+    if aside and not learner.ranks.main:
+        learner.release()
+    return parts
 
 
 def context_names(config: RunConfig) -> tuple[str, ...]:
@@ -151,9 +155,8 @@ def memory_of(agent: AgentConfig) -> Memory:
     return FullHistory(style=agent.style) if agent.memory == "full" else LastTurns(style=agent.style, keep=agent.keep)
 
 
-def load_or_make(config: RunConfig, model_path: str | None = None) -> Policy:
-    """The policy a config names, on the learner's device."""
-    device = config.learner.device
+def load_or_make(config: RunConfig, model_path: str | None = None, *, device: str) -> Policy:
+    """The policy a config names."""
     path = model_path or config.model.path
     if path is not None:
         folder = Path(path)
@@ -166,10 +169,10 @@ def load_or_make(config: RunConfig, model_path: str | None = None) -> Policy:
             attention=config.model.attention,
         )
     assert config.model.tiny is not None
-    return _from_scratch(config, config.model.tiny)
+    return _from_scratch(config, config.model.tiny, device=device)
 
 
-def _from_scratch(config: RunConfig, tiny: TinyConfig) -> Policy:
+def _from_scratch(config: RunConfig, tiny: TinyConfig, *, device: str) -> Policy:
     """A tiny Llama whose tokenizer was trained on episodes of `sft.expert` in the training split."""
     if tiny.dim % tiny.heads:
         raise ConfigError(f"model.tiny.dim {tiny.dim} is not a multiple of model.tiny.heads {tiny.heads}")
@@ -190,7 +193,7 @@ def _from_scratch(config: RunConfig, tiny: TinyConfig) -> Policy:
         heads=tiny.heads,
         context=tiny.context,
         seed=derive(config.seed, "weights"),
-        device=config.learner.device,
+        device=device,
     )
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
-from rlsd.agents.models import save_policy
+from rlsd.agents.models import load_policy, save_policy
 from rlsd.agents.vllm_fake import FakeVLLM
+from rlsd.harness import checkpoint
 from rlsd.harness.config import parse_config
+from rlsd.harness.exporting import export_run
 from rlsd.harness.setup import build
 from tests.two_processes import alone, assert_same_run, assert_same_weights, records, started, together
 
@@ -174,14 +177,53 @@ def test_a_server_restarted_mid_run_gets_the_weights_from_whoever_sees_it_first(
 
 
 @pytest.mark.slow
-def test_killed_in_two_processes_and_ended_by_one(folder: Path, server: FakeVLLM, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_in_two_processes_and_ended_by_one_or_two(
+    folder: Path, server: FakeVLLM, tmp_path: Path, processes: int
+) -> None:
+    """What is exported afterwards, by one process, are the weights of the checkpoint and of the best evaluation."""
     config = config_of(folder, server, sampler=SCORED)
     one = alone(tmp_path / "one", config)
     done = together(tmp_path / "two", two(config, "fsdp2"), kill_at="mid-update:3@1")
     assert done.returncode != 0
     run = tmp_path / "two" / "run"
     assert len(records(run)) == 1
-    alone(run, config)
+    if processes == 1:
+        alone(run, config)
+    else:
+        done = together(tmp_path / "two", two(config, "fsdp2"))
+        assert done.returncode == 0, done.stderr[-3000:]
     assert_same_run(run, one, steps=2)
     assert_same_weights(run, one, 2)
     assert sampled(run) == sampled(one)
+    saved, _ = checkpoint.load(run / "checkpoints" / "step-000002")
+    export_run(run, tmp_path / "last", last=True)
+    for name, weight in load_policy(tmp_path / "last").model.named_parameters():
+        assert torch.equal(weight, saved["model"][name]), name
+    for mine, theirs in zip(*(load_policy(r / "best").model.parameters() for r in (run, one)), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_supervised_and_evaluated_on_the_server(folder: Path, server: FakeVLLM, tmp_path: Path) -> None:
+    config = config_of(folder, server, algorithm="sft", sft={"only_success": False})
+    del config["reward"]
+    one = alone(tmp_path / "one", config)
+    done = together(tmp_path / "two", two(config, "fsdp2"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = tmp_path / "two" / "run"
+    for mine, theirs in zip(records(run), records(one), strict=True):
+        for name in ("loss", "grad_norm", "tokens"):
+            assert mine[name] == pytest.approx(theirs[name], abs=1e-4, rel=1e-4), name
+    assert [r["success"] for r in records(run, "eval")] == [r["success"] for r in records(one, "eval")]
+    assert_same_weights(run, one, 2)
+
+
+@pytest.mark.slow
+def test_shards_in_low_precision_are_no_other_model(folder: Path, server: FakeVLLM, tmp_path: Path) -> None:
+    """The learner's probe is read in bfloat16, the server's in float32: no false alarm."""
+    config = two(config_of(folder, server, learner={"precision": "bfloat16"}), "fsdp2")
+    done = together(tmp_path / "two", config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 1e-5 < records(tmp_path / "two" / "run")[1]["sampler_gap_mean"] < 0.05
+    assert server.weight_version == "rlsd-4"

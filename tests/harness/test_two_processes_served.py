@@ -111,8 +111,9 @@ def test_sharded_learner_whose_teacher_is_scored_by_the_server(folder: Path, ser
         {"algorithm": {"name": "rlsd", "teacher": {"weights": "ema", "tau": 0.3}, "loss": {"kl_coef": 0.1}}},
         {"sampler": {"temperature": 1.3}, "learner": {"gradient_checkpointing": True}},
         {"rollout": {"ahead": True}, "algorithm": {"name": "rlsd", "loss": {"sampler_cap": 2.0}}},
+        {"sampler": {"weights": "gloo"}},
     ],
-    ids=["plain", "scored", "lora", "lora-scored", "replicas", "hot", "ahead"],
+    ids=["plain", "scored", "lora", "lora-scored", "replicas", "hot", "ahead", "gloo"],
 )
 def test_two_processes_are_one_run(
     folder: Path, server: FakeVLLM, tmp_path: Path, wrapper: str, blocks: dict[str, Any]
@@ -145,13 +146,17 @@ def test_what_each_process_of_a_sharded_learner_holds(folder: Path, server: Fake
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wrapper", ["ddp", "fsdp2"])
-@pytest.mark.parametrize("lora", [None, {"rank": 4, "alpha": 8}], ids=["folder", "lora"])
+@pytest.mark.parametrize(
+    "blocks",
+    [{}, {"model": {"lora": {"rank": 4, "alpha": 8}}}, {"sampler": {"weights": "gloo"}}],
+    ids=["folder", "lora", "gloo"],
+)
 def test_a_server_restarted_mid_run_gets_the_weights_from_whoever_sees_it_first(
-    folder: Path, tmp_path: Path, wrapper: str, lora: Any
+    folder: Path, tmp_path: Path, wrapper: str, blocks: dict[str, Any]
 ) -> None:
     """Both processes find it with the weights it starts from; the run is the one nobody disturbed."""
     calm, server = FakeVLLM(folder), FakeVLLM(folder)
-    one = alone(tmp_path / "one", config_of(folder, calm, model={"lora": lora}))
+    one = alone(tmp_path / "one", config_of(folder, calm, **blocks))
     calm.stop()
     server.wrong.token_delay_s = 0.01
     revived: list[FakeVLLM] = []
@@ -165,7 +170,7 @@ def test_a_server_restarted_mid_run_gets_the_weights_from_whoever_sees_it_first(
 
     watching = threading.Thread(target=restart, daemon=True)
     watching.start()
-    done = together(tmp_path / "two", two(config_of(folder, server, model={"lora": lora}), wrapper))
+    done = together(tmp_path / "two", two(config_of(folder, server, **blocks), wrapper))
     assert done.returncode == 0, done.stderr[-3000:]
     watching.join()
     revived[0].stop()

@@ -7,6 +7,7 @@ in float32.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +51,7 @@ class Generator:
 
     def __init__(self, model: Any, *, eos_ids: frozenset[int], temperature: float, seed: int) -> None:
         self.model = model
-        self.eos = torch.tensor(sorted(eos_ids))
+        self.eos = eos_ids
         self.temperature = temperature
         self.seed = seed
         self.decoded_tokens = 0
@@ -149,15 +150,16 @@ class Generator:
             ids[b, : len(new)] = torch.tensor(new)
             positions[b] = torch.arange(start, start + longest)
         last = torch.tensor([len(new) - 1 for _, new in news], device=device)
-        rows = torch.tensor([episode.slot for _, episode in jobs], device=device)
+        rows = [episode.slot for _, episode in jobs]
         self.prefilled_tokens += sum(len(new) for _, new in news)
-        hidden = self._forward(ids.to(device), rows, positions.to(device))
+        columns = max(start for start, _ in news) + longest
+        hidden = self._forward(ids.to(device), rows, positions.to(device), columns)
         return hidden[torch.arange(len(news), device=device), last]
 
-    def _forward(self, ids: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-        """(B, Q, D) hidden states of `ids` written at `positions` of slots `rows`."""
+    def _forward(self, ids: Tensor, rows: Sequence[int], positions: Tensor, columns: int) -> Tensor:
+        """(B, Q, D) hidden states of `ids` written at `positions`, all below `columns`, of slots `rows`."""
         self.passes += 1
-        width = -(-(int(positions.max()) + 1) // READ_STEP) * READ_STEP
+        width = -(-columns // READ_STEP) * READ_STEP
         mask = self._cache.aim(rows, positions, width, next(self.model.parameters()).dtype)
         backbone, _ = split_head(self.model)
         return backbone(
@@ -171,36 +173,36 @@ class Generator:
     def _decode(
         self, jobs: list[Job], hidden: Tensor, uniforms: Tensor, device: torch.device
     ) -> tuple[list[list[int]], list[list[float]], list[bool]]:
+        """Who goes on is decided here and not on the device, so a token is waited for once: when it is read."""
         _, head = split_head(self.model)
-        eos = self.eos.to(device)
-        rows = torch.tensor([episode.slot for _, episode in jobs], device=device)
-        lengths = torch.tensor([len(r.prompt_ids) for r, _ in jobs], device=device)
-        room = torch.tensor([r.max_new_tokens for r, _ in jobs], device=device)
+        rows = [episode.slot for _, episode in jobs]
         ids: list[list[int]] = [[] for _ in jobs]
         logps: list[list[float]] = [[] for _ in jobs]
         ended = [False] * len(jobs)
-        live = fed = torch.arange(len(jobs), device=device)  # fed: with those who have ended but keep their place
-        neighbours = jobs[-1][1].slot - jobs[0][1].slot + 1 == len(jobs)
-        last, places = torch.zeros_like(lengths), lengths.clone()
-        for step in range(int(room.max())):
-            tokens, logp = self.draw(head(hidden), uniforms[live, step])
-            stop = torch.isin(tokens, eos)
-            going = ~stop & (step + 1 < room[live])
-            last[live], places[live] = tokens, lengths[live] + step
-            for b, token, value, end in zip(live.tolist(), tokens.tolist(), logp.tolist(), stop.tolist()):
-                ids[b].append(token)
+        live = fed = list(range(len(jobs)))  # fed: with those who have ended but keep their place
+        neighbours = rows[-1] - rows[0] + 1 == len(rows)
+        drawn = uniforms  # of the live rows
+        for step in range(max(r.max_new_tokens for r, _ in jobs)):
+            tokens, logp = self.draw(head(hidden), drawn[:, step])
+            self.decoded_tokens += len(live)
+            for b, token, value in zip(live, *torch.stack([tokens.double(), logp.double()]).tolist()):
+                ids[b].append(int(token))
                 logps[b].append(value)
-                ended[b] = end
-            self.decoded_tokens += len(tokens)
-            if not bool(going.any()):
+                ended[b] = int(token) in self.eos
+            live = [b for b in live if not ended[b] and step + 1 < jobs[b][0].max_new_tokens]
+            if not live:
                 break
-            live, tokens = live[going], tokens[going]
             if not neighbours or len(live) < (1 - ENDED_SHARE) * len(fed):
                 fed = live
             # One who has ended writes behind its last token, where nobody looks.
-            hidden = self._forward(last[fed, None], rows[fed], places[fed, None])[torch.isin(fed, live), 0]
-            for b, token in zip(live.tolist(), tokens.tolist()):
-                jobs[b][1].cached.append(token)
+            places = [len(jobs[b][0].prompt_ids) + len(ids[b]) - 1 for b in fed]
+            told = torch.tensor([[ids[b][-1] for b in fed], places], device=device)
+            place = {b: i for i, b in enumerate(fed)}
+            kept = torch.tensor([[place[b] for b in live], live], device=device)
+            made = self._forward(told[0, :, None], [rows[b] for b in fed], told[1, :, None], max(places) + 1)
+            hidden, drawn = made[kept[0], 0], uniforms[kept[1]]
+            for b in live:
+                jobs[b][1].cached.append(ids[b][-1])
         return ids, logps, ended
 
     def draw(self, logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:

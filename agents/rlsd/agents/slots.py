@@ -7,6 +7,8 @@ length hold rubbish that no query can see: query position `q` attends to columns
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
@@ -32,11 +34,11 @@ class SlotCache(Cache):
         self._width = 0
         self._read: slice | Tensor = self._rows
 
-    def aim(self, rows: Tensor, positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+    def aim(self, rows: Sequence[int], positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
         """Direct the next forward pass.
 
         Args:
-            rows: (B,) int64 slots, ascending and without repeats.
+            rows: B slots, ascending and without repeats. Numbers: to look into a GPU's tensor is to wait for it.
             positions: (B, Q) int64 positions written and queried.
             width: columns that are read; more than the largest position.
             dtype: of the queries.
@@ -45,9 +47,9 @@ class SlotCache(Cache):
             (B, 1, Q, width) in `dtype`, what attention adds to its scores: 0 where a query may look. As numbers,
             because from bools every layer would make them anew.
         """
-        self._rows, self._positions, self._width = rows, positions, width
-        first, last = int(rows[0]), int(rows[-1])
-        self._read = slice(first, last + 1) if last - first + 1 == rows.shape[0] else rows
+        self._rows = torch.tensor(rows, device=positions.device)
+        self._positions, self._width = positions, width
+        self._read = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else self._rows
         hidden = torch.arange(width, device=positions.device) > positions[:, :, None]
         return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(
             hidden, torch.finfo(dtype).min

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
@@ -113,6 +114,10 @@ def open_ranks(device: str, *, processes: int | None, timeout_s: float) -> Ranks
     """
     told = int(os.environ.get("WORLD_SIZE", "1"))
     wait = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_s))
+    held = PartialState().device if PartialState._shared_state else None
+    if told == 1 and held is not None and held.type != device:
+        # Accelerate remembers the device of an earlier run in this process, and would keep to it or refuse the new one.
+        AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[wait])
     world = accelerator.num_processes
     if world != told or (world > 1 and dist.get_world_size() != world):

@@ -1,7 +1,8 @@
-"""What a checkpoint keeps of an optimizer, by the names of the weights."""
+"""What a checkpoint keeps of an optimizer, by the names of the weights, and of random numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -48,3 +49,22 @@ def put_back(
             held[key.rpartition("/")[2]] = moment = torch.zeros_like(p)
             wrapping.put(moment, moments[key])
         optimizer.state[p] = held
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's random numbers: the processor's, and the device's where it has its own."""
+    states = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go on from `random_state`. Checkpoints of earlier versions lack the device's: its seed stays.
+
+    Raises:
+        KeyError: the processor's state is missing.
+    """
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

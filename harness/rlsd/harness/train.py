@@ -26,6 +26,7 @@ from rlsd.harness.rundir import RunDir, replace_folder
 from rlsd.harness.sampling import eval_sampler
 from rlsd.harness.setup import Parts, build, env_maker, make_agent, rollout_settings
 from rlsd.harness.sft import read_trajectories
+from rlsd.harness.state import random_state, set_random_state
 
 
 def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) -> dict[str, Any]:
@@ -159,7 +160,7 @@ class _Training:
             "model": learner.weights(),
             "optimizer": optimizer,
             "teacher": self.parts.teacher.state(),
-            "random": {"torch": torch.get_rng_state()},
+            "random": random_state(learner.device),
         }
         checkpoint.save(folder, tensors, {**state, "optimizer": scalars}, self.ranks)
         if self.ranks.main:
@@ -175,7 +176,7 @@ class _Training:
         try:
             self.parts.learner.load(tensors["model"], tensors.get("optimizer", {}), state["optimizer"])
             self.parts.teacher.load_state(tensors.get("teacher", {}))
-            torch.set_rng_state(tensors["random"]["torch"])
+            set_random_state(tensors["random"], self.parts.learner.device)
         except (KeyError, RuntimeError) as error:
             raise checkpoint.CheckpointError(f"{folder} does not fit this config: {error}") from error
         self.parts.learner.updates = state["updates"]

@@ -178,7 +178,7 @@ def _write(stem: Path, named: dict[str, Tensor], ranks: Ranks) -> Path | None:
             rows[name] = (start, total)
         elif i % ranks.world != ranks.rank:
             continue
-        plain[name] = held.contiguous().clone()
+        plain[name] = held.to("cpu", copy=True).contiguous()  # a copy on the GPU might not fit beside the run
     if not plain:
         return None
     path = stem.with_name(stem.name + ".safetensors")

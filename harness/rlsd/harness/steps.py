@@ -27,9 +27,9 @@ class TokenSlice:
     """What a loss sees of one micro-batch: m of the batch's M tokens."""
 
     flat: Tensor
-    """(m,) int64: numbers of the tokens in the flat batch."""
+    """(m,) int64 on the CPU, where the batch's tables are: numbers of the tokens in the flat batch."""
     logp: Tensor
-    """(m,) float32, with gradient: log-prob of the sampled token."""
+    """(m,) float32 on the learner's device, with gradient: log-prob of the sampled token."""
     hidden: Tensor
     """(m, D), with gradient: hidden state that predicts the token."""
     head: Head
@@ -65,10 +65,11 @@ class OutOfMemory(Exception):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """CUDA says so by type, the CPU allocator in words."""
+    """CUDA's allocator says so by type; the CPU's, and CUDA's libraries (CUBLAS_STATUS_ALLOC_FAILED), in words."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return "allocate memory" in str(error) or "out of memory" in str(error).lower()
+    text = str(error).lower()
+    return any(words in text for words in ("allocate memory", "out of memory", "alloc_failed"))
 
 
 def halved(

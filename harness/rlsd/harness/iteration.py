@@ -61,14 +61,17 @@ class Played:
 
 
 class _Clock:
-    """Seconds by stage, of `now`."""
+    """Seconds by stage, of `now`. A stage ends when the device has done its work, not when it was told of it."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], device: torch.device) -> None:
         self.timing: dict[str, float] = {}
         self._now = now
+        self._device = device
         self._last = now()
 
     def lap(self, name: str) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         now = self._now()
         self.timing[name] = self.timing.get(name, 0.0) + now - self._last
         self._last = now
@@ -119,7 +122,7 @@ class Iteration:
     # ------------------------------------------------------------------ reinforcement
 
     def _reinforced(self, step: int) -> Outcome:
-        parts, algorithm, clock = self.parts, self.config.algorithm, _Clock(self.now)
+        parts, algorithm, clock = self.parts, self.config.algorithm, _Clock(self.now, self.parts.learner.device)
         ranks, fed = parts.learner.ranks, parts.learner.forwarded.copy()
         if parts.sampler.version != parts.learner.updates:  # the first iteration, or the first after a resume
             parts.sampler.refresh(parts.learner.updates)
@@ -233,7 +236,7 @@ class Iteration:
     # ------------------------------------------------------------------ supervision
 
     def _supervised(self, step: int) -> Outcome:
-        parts, clock = self.parts, _Clock(self.now)
+        parts, clock = self.parts, _Clock(self.now, self.parts.learner.device)
         if self._steps is None:
             context = context_of(self.config.agent, parts.policy)
             maker = SftMaker(self.config, parts.tasks, parts.agent, parts.hinter, context=context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.hf_sampler import HFSampler
@@ -30,8 +30,11 @@ class Played:
         siblings: int = 2,
         new: int = 8,
         temperature: float = 1.0,
+        device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
-        self.policy: Policy = tiny_policy(FAMILIES[family](), layers=2, dim=32, heads=2, context=4096, seed=3)
+        self.policy: Policy = tiny_policy(
+            FAMILIES[family](), layers=2, dim=32, heads=2, context=4096, seed=3, device=device
+        )
         self.format = ChatFormat(self.policy.tokenizer, sorted(self.policy.eos_ids))
         self.sampler = HFSampler(
             self.policy.model, eos_ids=self.policy.eos_ids, seed=5, context=4096, temperature=temperature
@@ -51,4 +54,4 @@ class Played:
         )
         self.groups: list[Group] = rollout.groups(list(env.tasks())[:tasks], siblings, stream="train", iteration=0)
         self.trajectories = [t for g in self.groups for t in g.trajectories]
-        self.learner = Learner(self.policy, LearnerConfig(lr=1e-3, micro_tokens=600), temperature=1.0)
+        self.learner = Learner(self.policy, LearnerConfig(lr=1e-3, micro_tokens=600, device=device), temperature=1.0)

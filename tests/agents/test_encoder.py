@@ -15,6 +15,7 @@ from rlsd.agents.encoder import EncoderSettings, TextEncoder, open_dense, open_e
 from rlsd.agents.models import ModelError
 from rlsd.envs.searchqa.index import build_index
 from rlsd.envs.searchqa.model import Passage
+from tests.pretend_device import pretend_cuda
 
 TEXTS = ["a mug on the shelf", "the", "a pen in the drawer of the desk", ""]
 
@@ -68,6 +69,17 @@ def test_pooling(folder: Path, pooling: str) -> None:
         wanted = torch.nn.functional.normalize(by_hand(states(made, text)), dim=0)
         np.testing.assert_allclose(vector, wanted.numpy(), atol=1e-5)
     assert made.encode([], query=True).shape == (0, 8)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real device")
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "last"])
+def test_vectors_come_back_from_a_gpu(folder: Path, pooling: str) -> None:
+    wanted = encoder(folder, pooling=pooling).encode(TEXTS, query=True)
+    with pretend_cuda() as gpu:
+        made = encoder(folder, pooling=pooling, device="cuda")
+        np.testing.assert_allclose(made.encode(TEXTS, query=True), wanted, atol=1e-6)
+        assert made._model.device.type == "cuda"
+        assert gpu.reads > 0
 
 
 def test_prefixes_and_lengths(folder: Path) -> None:

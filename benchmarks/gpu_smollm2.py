@@ -1,8 +1,9 @@
 """SmolLM2-135M on one GPU: tokens a second of rollout and update, share of the GPU's peak, RLSD over GRPO.
 
 The config is the one for CPU but for its learner and sampler blocks (configs/launch/one_gpu.yaml). Needs CUDA,
-`rlsd fetch smollm2`, and the published games where they are present (generated ones otherwise). The last line is one
-JSON object.
+`rlsd fetch smollm2`, and the published games where they are present (generated ones otherwise). Siblings get unequal
+returns, whatever they did: the model as it was published wins nothing, and without an advantage nothing is trained. The
+last line is one JSON object.
 
     python benchmarks/gpu_smollm2.py [--model models/smollm2] [--steps 5] [--peak-tflops 989]
     python benchmarks/gpu_smollm2.py --dry-run      the same code on a CPU with a tiny model: does it work at all
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 import yaml
-from iteration import REAL, Side, games, measure, report
+from iteration import REAL, Side, by_number, games, measure, report
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "alfworld" / "rlsd_smollm2.yaml"
@@ -78,7 +79,8 @@ def main() -> None:
     if not arguments.dry_run and not torch.cuda.is_available():
         parser.error("torch sees no CUDA device; --dry-run runs a tiny model on the CPU")
     base, overrides = settings(arguments)
-    sides = measure(base, overrides, ["grpo", "rlsd", "naive"], 1 if arguments.dry_run else arguments.steps)
+    steps = 1 if arguments.dry_run else arguments.steps
+    sides = measure(base, overrides, ["grpo", "rlsd", "naive"], steps, reward=by_number)
     name = "CPU" if arguments.dry_run else torch.cuda.get_device_name()
     known = [peak for part, peak in PEAK_TFLOPS.items() if part in name]
     peak = arguments.peak_tflops or (known[0] if known else None)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -267,6 +267,7 @@ _CUDA: dict[str, Any] = {
     "is_available": True,
     "device_count": 1,
     "current_device": 0,
+    "device": nullcontext(),
     "get_device_name": "pretended",
     "get_device_capability": (9, 0),
     "is_bf16_supported": True,

@@ -153,9 +153,9 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert set(whole) == {"model", "optimizer", "teacher", "random"}
     for stem, tensors in whole.items():
         assert all(torch.equal(tensors[name], halted[stem][name]) for name in tensors)
+    export_run(tmp_path / "halted", tmp_path / "last", last=True)  # on a machine without a GPU
     with pretend_cuda():
         export_run(tmp_path / "halted", tmp_path / "best")
-        export_run(tmp_path / "halted", tmp_path / "last", last=True)
         parts = build(config_of(**blocks), model_path=str(tmp_path / "best"))
         assert all(p.is_cuda for p in parts.policy.model.parameters())
         assert math.isnan(diagnose(parts, episodes=2)["auc"][0])  # nothing came nearer in three turns

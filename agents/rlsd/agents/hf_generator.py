@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,8 +99,9 @@ class Generator:
         ordered = [jobs[i] for i in order]
         most = max(r.max_new_tokens for r, _ in ordered)
         uniforms = torch.tensor([self._uniforms(r, most) for r, _ in ordered], device=device)
-        hidden = self._prefill(ordered, device)
-        ids, logps, ended = self._decode(ordered, hidden, uniforms, device)
+        with _current(device):
+            hidden = self._prefill(ordered, device)
+            ids, logps, ended = self._decode(ordered, hidden, uniforms, device)
         self.model.train(was_training)
         results: list[SampleResult | None] = [None] * len(jobs)
         for row, i in enumerate(order):
@@ -216,6 +218,12 @@ class Generator:
             point = uniform.double()[:, None] * cumulative[:, -1:]
             tokens = torch.searchsorted(cumulative, point, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
         return tokens, logp.gather(-1, tokens[:, None]).squeeze(-1)
+
+
+def _current(device: torch.device) -> AbstractContextManager[Any]:
+    """Kernels that do not ask where their tensors are (liger's) run on the current GPU, and in a thread of its own that
+    is the first, whichever the process works on."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _common_prefix(held: list[int], wanted: list[int], *, limit: int) -> int:

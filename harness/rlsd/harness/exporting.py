@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rlsd.agents.models import Policy, save_policy
 from rlsd.harness import checkpoint
+from rlsd.harness.config import RunConfig
 from rlsd.harness.rundir import RunDir, RunError, load_run_config
 from rlsd.harness.setup import build
 
@@ -29,7 +30,7 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
         if newest is None:
             raise RunError(f"{run} has no checkpoint yet")
         tensors, _ = checkpoint.load(newest)
-        parts = build(config)
+        parts = build(_anywhere(config))
         parts.learner.load(tensors["model"], {}, {})
         if adapter:
             parts.policy.model.save_pretrained(partial)
@@ -43,6 +44,16 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
         shutil.copytree(best, partial)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial.rename(folder)
+
+
+def _anywhere(config: RunConfig) -> RunConfig:
+    """The config without what needs a GPU: weights trained on one are written wherever there is memory for them."""
+    return config.model_copy(
+        update={
+            "learner": config.learner.model_copy(update={"device": "cpu", "liger": False}),
+            "model": config.model.model_copy(update={"attention": "sdpa"}),
+        }
+    )
 
 
 def save_merged(policy: Policy, folder: Path) -> None:

@@ -118,6 +118,9 @@ def open_ranks(device: str, *, processes: int | None, timeout_s: float) -> Ranks
     if told == 1 and held is not None and held.type != device:
         # Accelerate remembers the device of an earlier run in this process, and would keep to it or refuse the new one.
         AcceleratorState._reset_state(reset_partial_state=True)
+    if told > 1 and device == "cuda" and "LOCAL_RANK" in os.environ and not dist.is_initialized():
+        # Accelerate would open NCCL alone, which refuses what lies in CPU memory: the norm of offloaded gradients.
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=wait.timeout)
     accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[wait])
     world = accelerator.num_processes
     if world != told or (world > 1 and dist.get_world_size() != world):

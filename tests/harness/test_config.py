@@ -162,6 +162,10 @@ def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
         ({"algorithm": {"credit": {}}}, "needs 'name'"),
         ({"algorithm": 3}, "expected a name or a mapping"),
         ({"sampler": {"top_p": 0.5}}, r"sampler\.top_p is 0\.5"),
+        (
+            {"model": {"path": "m", "attention": "flash_attention_2"}},
+            r"take no mask.* use sdpa, or .*sampler\.kind=vllm",
+        ),
     ],
 )
 def test_refusals_in_one_line(data: dict[str, Any], expected: str) -> None:

@@ -55,7 +55,8 @@ class ModelConfig(Block):
     lora: LoraConfig | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    """`flash_attention_2` takes no mask: hindsight branches become rows of their own, `learner.packing` is free."""
+    """`flash_attention_2` takes no mask: hindsight branches become rows of their own, `learner.packing` is free, and
+    `sampler.kind` must be vllm, because the sampler in this process needs masks."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:

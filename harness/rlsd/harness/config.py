@@ -95,6 +95,11 @@ class RunConfig(Block):
             raise ValueError(
                 "sampler.kind is vllm: name the servers, e.g. --set 'sampler.urls=[http://127.0.0.1:8000]'"
             )
+        if self.sampler.kind == "hf" and self.model.attention == "flash_attention_2":
+            raise ValueError(
+                "model.attention is flash_attention_2, whose kernels take no mask, and the sampler in this process "
+                "needs one: use sdpa, or sample with sampler.kind=vllm"
+            )
         if self.sampler.weights == "lora" and self.model.lora is None:
             raise ValueError("sampler.weights is lora but model.lora is not set: nothing but an adapter can be sent so")
         if self.sampler.weights not in ("lora", "auto") and self.model.lora is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -40,7 +41,22 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments)
     except (RlsdError, ModelError, TemplateError, AlgorithmError) as error:
         sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
-        sys.exit(2)
+        leave(2)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            leave(end.code or 0)
+        raise
+
+
+def leave(code: int) -> NoReturn:
+    """End this process. One of several ends without taking the interpreter down piece by piece: the threads of their
+    process group may still hold a tensor then, and letting go of it aborts (exit code -6 of a run that is done)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @app.command()

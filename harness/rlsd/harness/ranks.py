@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from rlsd.envs.errors import RlsdError
 T = TypeVar("T")
 LOST = ("peer", "connection", "gloo", "nccl", "timed out", "broken pipe", "socket")
 """Words by which the back-ends say that another process is gone."""
+
+SETTLE_S = 0.2
+"""After this the group's threads have let go of the last tensors: an interpreter that ends before that aborts."""
 
 
 class RanksError(RlsdError):
@@ -103,6 +107,7 @@ class Ranks:
         """Leave the group; the processes end without a complaint."""
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()
+            time.sleep(SETTLE_S)
 
 
 def open_ranks(device: str, *, processes: int | None, timeout_s: float) -> Ranks:

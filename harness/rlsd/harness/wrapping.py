@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -45,7 +46,9 @@ def wrap(tokens: TokenModel, kind: str, settings: LearnerConfig, ranks: Ranks) -
     wrapped: nn.Module = tokens
     if kind == "ddp":
         places = [ranks.device] if ranks.device.type == "cuda" else None
-        wrapped = DistributedDataParallel(tokens, device_ids=places, broadcast_buffers=False)
+        known = inspect.signature(DistributedDataParallel).parameters  # torch 2.13 warns of the older name
+        still: dict[str, Any] = {n: False for n in ("forward_sync_buffers", "broadcast_buffers") if n in known}
+        wrapped = DistributedDataParallel(tokens, device_ids=places, **dict(list(still.items())[:1]))
     elif kind == "fsdp2":
         shard(tokens, settings, ranks)
     expected = {"none": TokenModel, "ddp": DistributedDataParallel, "fsdp2": FSDPModule}[kind]

@@ -16,6 +16,9 @@ from rlsd.agents.vllm_gloo import GlooGroup
 HEAD_START_S = 1.0
 """A server that refuses does so at once; NCCL's wait for one that does not come cannot be ended."""
 
+MOST_COPIED = 2**30
+"""Bytes of copies on the GPU (of weights that lie elsewhere) that wait to be received."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meeting:
@@ -86,17 +89,22 @@ class NcclLink:
             raise RuntimeError("vLLM found no NCCL library in this process")
         self._stream = torch.cuda.Stream(self._device)
         self._under_way: list[Tensor] = []
+        self._copied = 0
 
     def send(self, tensor: Tensor) -> None:
         self._stream.wait_stream(torch.cuda.default_stream(self._device))  # the optimizer's step comes first
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             moved = tensor.to(self._device).contiguous()
             self._comm.broadcast(moved, src=0, stream=self._stream)
-        self._under_way.append(moved)
+        self._under_way.append(moved)  # a broadcast reads it later
+        self._copied += moved.nbytes if moved is not tensor else 0
+        if self._copied > MOST_COPIED:
+            self.flush()
 
     def flush(self) -> None:
         self._stream.synchronize()
         self._under_way.clear()
+        self._copied = 0
 
     def close(self) -> None:
         destroy = getattr(self._comm, "destroy", None)

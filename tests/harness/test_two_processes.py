@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from rlsd.harness.config import parse_config
 from rlsd.harness.train import train
-from tests.two_processes import alone, assert_same_run, assert_same_weights, records, together
+from tests.two_processes import alone, assert_same_run, assert_same_weights, records, started, together
 
 CONFIG: dict[str, Any] = {
     "iterations": 3,
@@ -100,6 +101,19 @@ def test_other_methods_on_two_processes(tmp_path: Path, algorithm: Any, wrapper:
         for name in ("loss", "grad_norm", "tokens"):
             assert a[name] == pytest.approx(b[name], abs=1e-4, rel=1e-4), name
     assert_same_weights(run, one, 3)
+
+
+@pytest.mark.slow
+def test_sharded_scoring_shares_what_unsharded_scoring_does() -> None:
+    """Also where one process has branches and common beginnings and the other a bare row, or none."""
+    done = started("tests.sharded_scoring")
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert [[case["passes"] for case in rank] for rank in found] == [[3, 1, 3, 0], [1, 3, 3, 0]]
+    assert [[case["beginnings"] for case in rank] for rank in found] == [[2, 0, 2, 0], [0, 2, 2, 0]]
+    for case in (case for rank in found for case in rank):
+        assert case["apart"] < 1e-5
+        assert case["as_many_tokens"]
 
 
 def test_one_process_where_two_were_expected_is_refused(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from rlsd.harness.forward import Head, TokenModel, joined, packed, places, plain
 from rlsd.harness.ranks import Ranks, lost_peer, open_ranks
 from rlsd.harness.rows import Place, Row
 from rlsd.harness.steps import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, halved, out_of_memory
-from rlsd.harness.trunks import Prefixes, beginnings, forwarded, prefix_pass, shared
+from rlsd.harness.trunks import Prefixes, beginnings, forwarded, passes, prefix_pass, shared
 
 BLANK = Row(ids=(0, 0), places=(Place(column=1, flat=0, count=1),))
 """A row that counts for nothing: what a process computes while only the others have rows left."""
@@ -129,12 +129,13 @@ class Learner:
         kept: list[tuple[Tensor, Tensor]] = []
         tokens.eval()
         rows = rows if self.masks else plain(rows)
-        share = self.settings.share and self.masks and self.wrapper != "fsdp2"  # shards: as many passes on every rank
+        share = self.settings.share and self.masks
         prefixes = self._prefixes(tokens, rows) if share else None
         for kind, count in zip(kinds, forwarded(rows, prefixes, share=share)):
             self.forwarded[kind] += count
-        for batch in self._in_step(list(self.micro_batches(rows))):
-            logp, hidden = tokens(shared, batch, prefixes) if share else tokens(packed, batch)
+        batches = self._in_step(list(self.micro_batches(rows)))
+        for batch, least in zip(batches, self._passes(batches, share)):
+            logp, hidden = tokens(shared, batch, prefixes, least) if share else tokens(packed, batch)
             if batch[0] is BLANK:
                 continue
             flat = places(batch)[2]
@@ -173,10 +174,21 @@ class Learner:
     def _prefixes(self, tokens: TokenModel, rows: Sequence[Row]) -> Prefixes | None:
         found = beginnings(rows)
         if not found:
+            if self.wrapper == "fsdp2" and self.ranks.most(0):
+                tokens(prefix_pass, {0: BLANK.ids})  # the others need this process's shards
             return None
+        if self.wrapper == "fsdp2":
+            self.ranks.most(1)
         lengths = {family: len(ids) for family, ids in found.items()}
         self.forwarded["prefix"] += sum(lengths.values())
         return Prefixes(cache=tokens(prefix_pass, found), index={f: i for i, f in enumerate(found)}, lengths=lengths)
+
+    def _passes(self, batches: Sequence[Sequence[Row]], share: bool) -> list[int]:
+        """Passes through the layers that each batch makes on every process; each pass of a sharded model needs all."""
+        mine = [passes(batch) if share else 1 for batch in batches]
+        if self.wrapper != "fsdp2" or not share:
+            return mine
+        return [max(each) for each in zip(*self.ranks.gather(mine), strict=True)]
 
     def _token_model(self, model: Any) -> TokenModel:
         """The model as this learner calls it."""

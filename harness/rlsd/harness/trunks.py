@@ -98,9 +98,13 @@ class TrunkCache(Cache):
         return query_length, 0
 
 
-def shared(model: TokenModel, rows: Sequence[Row], prefixes: Prefixes | None) -> tuple[Tensor, Tensor]:
+def shared(model: TokenModel, rows: Sequence[Row], prefixes: Prefixes | None, least: int = 0) -> tuple[Tensor, Tensor]:
     """(m,) float32 log-probs of the sampled tokens in the order of `forward.places`, and (m, D) hidden states behind
-    them, as `forward.packed` gives them."""
+    them, as `forward.packed` gives them.
+
+    Args:
+        least: passes through the layers to make, blank ones after those that are needed.
+    """
     device = model.device
     known = [0 if prefixes is None else prefixes.lengths.get(r.family, 0) for r in rows]
     order = sorted(range(len(rows)), key=lambda b: -len(rows[b].branches))  # so that every wave has the first rows
@@ -125,8 +129,16 @@ def shared(model: TokenModel, rows: Sequence[Row], prefixes: Prefixes | None) ->
                 at += owner.stop - owner.start - 1
         hidden.append(branch.flatten(0, 1))
         count += len(hidden[-1])
+    for _ in range(least - 1 - len(waves)):
+        model.backbone(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
     where = torch.tensor(_columns(rows, first), device=device)
     return model.scored(torch.cat(hidden)[where], _targets(rows).to(device))
+
+
+def passes(rows: Sequence[Row]) -> int:
+    """How many passes through the layers `shared` makes over `rows`."""
+    most, step = _steps(rows)
+    return 1 + -(-most // step)
 
 
 def prefix_pass(model: TokenModel, beginnings: dict[int, tuple[int, ...]]) -> Any:
@@ -183,13 +195,16 @@ class Wave:
 def _waves(rows: Sequence[Row]) -> Iterator[Wave]:
     """The branches of all rows, a few of each row at a time, first ones first: a wave sees the trunk up to its own
     last fork only, so early turns do not pay for late ones. `rows` are ordered by their number of branches."""
-    most = len(rows[0].branches)
-    if not most:
-        return
-    columns = sum(len(r.ids) - r.trunk for r in rows)
-    step = max(1, -(-most * LEAST_WAVE // columns))
+    most, step = _steps(rows)
     for at in range(0, most, step):
         yield _wave([(r, r.branches[at : at + step]) for r in rows if len(r.branches) > at])
+
+
+def _steps(rows: Sequence[Row]) -> tuple[int, int]:
+    """Most branches of a row, and how many of each row make a wave."""
+    most = max(len(r.branches) for r in rows)
+    columns = sum(len(r.ids) - r.trunk for r in rows)
+    return most, max(1, -(-most * LEAST_WAVE // columns)) if most else 1
 
 
 def _wave(found: Sequence[tuple[Row, Sequence[Branch]]]) -> Wave:

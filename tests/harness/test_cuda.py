@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from rlsd.agents.room import out_of_memory
 from rlsd.harness import checkpoint
 from rlsd.harness.config import RunConfig, parse_config
 from rlsd.harness.diagnose import diagnose
@@ -24,7 +25,7 @@ from rlsd.harness.ranks import open_ranks
 from rlsd.harness.rows import student_rows
 from rlsd.harness.rundir import RunDir
 from rlsd.harness.setup import Parts, build
-from rlsd.harness.steps import LossError, TokenSlice, out_of_memory
+from rlsd.harness.steps import LossError, TokenSlice
 from rlsd.harness.train import train
 from rlsd.harness.types import Trajectory
 from tests.pretend_device import Pretended, pretend_cuda

@@ -9,6 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from rlsd.agents.models import split_head
+from rlsd.agents.room import MemoryFull
 from rlsd.harness import trunks
 from rlsd.harness.batch import token_count
 from rlsd.harness.config import ConfigError, LearnerConfig
@@ -17,7 +19,7 @@ from rlsd.harness.hints import Hinter, HintSettings
 from rlsd.harness.learner import Learner
 from rlsd.harness.rows import Row, distinct, fill_in, flat_offsets, joint_rows, student_rows, teacher_rows
 from rlsd.harness.scoring import _behind
-from rlsd.harness.steps import LossError, LossFn, MemoryFull, TokenSlice
+from rlsd.harness.steps import LossError, LossFn, TokenSlice
 from tests.worlds import Played
 
 
@@ -208,6 +210,42 @@ def test_halves_that_do_not_fit_either_are_one_clear_error() -> None:
     with pytest.raises(MemoryFull, match=r"micro-batch of 1 rows.*learner\.micro_tokens"):
         learner.update(rows[:1], Small(weighted(played), 0, 1))
     assert all(torch.equal(before[k], v) for k, v in learner.weights().items())
+
+
+class Narrow:
+    """A model's forward hook: more than `most` rows at once do not fit."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.refused = most, 0
+
+    def __call__(self, _: object, given: tuple, named: dict) -> None:
+        if len(named["input_ids"]) > self.most:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_scoring_that_does_not_fit_is_split_until_it_does(share: bool) -> None:
+    played = Played("compact", siblings=3)
+    total = token_count(played.trajectories)
+    rows = joint_rows(played.trajectories, _behind(played.trajectories, insertions_of(played, "plan"), total))
+    learner = learner_of(played, micro_tokens=10**6, share=share)
+    want, _ = learner.logprobs(rows, 2 * total)
+    for most in (2, 1, 0):
+        narrow = Narrow(most)
+        hook = split_head(played.policy.model)[0].register_forward_pre_hook(narrow, with_kwargs=True)
+        try:
+            if not most:
+                with pytest.raises(MemoryFull, match=r"scoring: a micro-batch of 1 rows.*lower learner\.micro_tokens"):
+                    learner.logprobs(rows[:1], 2 * total)
+            elif share and len(trunks.beginnings(rows)) > most:
+                continue  # the common beginnings are one batch
+            else:
+                found, _ = learner.logprobs(rows, 2 * total)
+                torch.testing.assert_close(found, want, atol=1e-5, rtol=0, equal_nan=True)
+                assert narrow.refused > 0
+        finally:
+            hook.remove()
 
 
 def test_settings_that_cannot_be_had_are_refused() -> None:

@@ -14,6 +14,7 @@ import torch
 
 from rlsd.agents.core import EpisodeKey, SampleRequest, SampleResult, check_room
 from rlsd.agents.hf_generator import CachedEpisode, Generator, Job
+from rlsd.agents.room import MemoryFull, out_of_memory
 
 _Waiting = tuple[SampleRequest, CachedEpisode, asyncio.Future[SampleResult]]
 
@@ -161,7 +162,20 @@ class HFSampler:
         self._free = list(range(len(held), self._slots))
 
     def _generate(self, jobs: list[Job]) -> list[SampleResult]:
-        return self._generator.generate(jobs, slots=self._slots, version=self.version)
+        """
+        Raises:
+            MemoryFull: keys and values of all episodes do not fit.
+        """
+        try:
+            return self._generator.generate(jobs, slots=self._slots, version=self.version)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            longest = max(len(request.prompt_ids) + request.max_new_tokens for request, _ in jobs)
+            raise MemoryFull(
+                f"sampling: {self._slots} slots with {len(jobs)} requests of at most {longest} tokens do not fit into "
+                f"memory ({' '.join(str(error).split())[:120]}); lower rollout.slots or agent.context"
+            ) from error
 
     def _deliver(self, batch: list[_Waiting], results: Any) -> None:
         self._serving = False

@@ -87,6 +87,15 @@ def _policy(model: Any, tokenizer: Any, *, source: str) -> Policy:
     return Policy(model=model, tokenizer=tokenizer, eos_ids=frozenset(ids), context=context)
 
 
+def sliding_window(model: Any) -> int | None:
+    """Tokens that the most short-sighted layer looks back; None where all layers see everything."""
+    config = (model.get_base_model() if hasattr(model, "get_base_model") else model).config
+    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    if kinds is not None and "sliding_attention" not in kinds:
+        return None
+    return window
+
+
 def split_head(model: Any) -> tuple[Any, Callable[[Tensor], Tensor]]:
     """(backbone, head): `head(backbone(ids).last_hidden_state)` are the model's logits; PEFT adapters stay active."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model

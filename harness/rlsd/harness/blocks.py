@@ -83,6 +83,9 @@ class SamplerConfig(Block):
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Below 1 the sampled distribution is truncated: refused for training."""
+    dtype: Literal["model", "bfloat16", "float16"] = "model"
+    """`hf`: sample from a copy of the weights in this precision (renewed after each update), for GPUs that are slow in
+    the weights' own."""
     dispatch: Literal["all", "eager"] = "all"
     """`all` waits until every live episode waits (repeatable on CPU); `eager` serves as requests come."""
     urls: list[str] = []

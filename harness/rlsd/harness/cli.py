@@ -103,6 +103,7 @@ def evaluate(
     episodes: Annotated[int | None, typer.Option(help="The panel's first tasks only.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     temperature: Annotated[float | None, typer.Option(help="Default: the config's (0 = greedy).")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, for hf:FOLDER; default: a GPU if there.")] = None,
     arg: Annotated[list[str] | None, typer.Option(help="Environment argument: --arg games=gen-tiny")] = None,
     set_: SetOption = None,
     save: Annotated[Path | None, typer.Option(help="Write the summary and every task's outcome to a file.")] = None,
@@ -119,6 +120,7 @@ def evaluate(
         episodes=episodes,
         seed=seed,
         temperature=temperature,
+        device=device,
         env_args=tuple(arg or ()),
         overrides=tuple(set_ or ()),
     )

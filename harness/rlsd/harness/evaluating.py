@@ -45,6 +45,8 @@ class EvalRequest:
     episodes: int | None = None
     seed: int = 0
     temperature: float | None = None
+    device: str | None = None
+    """Where `hf:FOLDER` runs; default: a GPU if there is one."""
     env_args: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
 
@@ -58,6 +60,8 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
     progress = Progress(quiet=quiet)
     if (request.config is None) == (request.env is None):
         raise ConfigError("give a config file or run directory, or --env with --agent, e.g. rlsd eval runs/quickstart")
+    if request.device is not None and not (request.agent or "").startswith("hf:"):
+        raise ConfigError("--device is for agents that run here (--agent hf:FOLDER); a config has learner.device")
     if request.config is not None:
         overrides = (*request.overrides, f"eval.seed={request.seed}")
         if request.temperature is not None:
@@ -157,7 +161,7 @@ def _agent(name: str, request: EvalRequest) -> Agent:
     kind, _, place = name.partition(":")
     if kind == "hf" and place:
         settings = _agent_settings(request.overrides)
-        policy = load_policy(place)
+        policy = load_policy(place, device=_device(request))
         config = RunConfig(model=ModelConfig(path=place), agent=settings)
         sampler = make_sampler(config, policy, temperature=request.temperature or 0.0, seed=request.seed)
         return make_agent(settings, ChatFormat(policy.tokenizer, sorted(policy.eos_ids)), sampler)
@@ -169,6 +173,17 @@ def _agent(name: str, request: EvalRequest) -> Agent:
         return SCRIPTED[name](request.seed)
     known = [*SCRIPTED, "hf:FOLDER", "vllm:URL", "openai:URL#MODEL", "recorded:FILE"]
     raise ConfigError(f"unknown agent {name!r}{closest(name, known)}")
+
+
+def _device(request: EvalRequest) -> str:
+    import torch
+
+    there = torch.cuda.is_available()
+    if request.device not in (None, "cpu", "cuda"):
+        raise ConfigError(f"--device is {request.device!r}, expected cpu or cuda")
+    if request.device == "cuda" and not there:
+        raise ConfigError("--device is 'cuda' but torch sees no CUDA device; leave it out or take cpu")
+    return request.device or ("cuda" if there else "cpu")
 
 
 def _served(place: str, request: EvalRequest) -> Agent:

@@ -20,16 +20,14 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from rlsd.agents.models import Policy
+from rlsd.agents.room import out_of_memory
 from rlsd.harness import state, wrapping
 from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.forward import Head, TokenModel, joined, packed, places, plain, probed
 from rlsd.harness.ranks import Ranks, lost_peer, open_ranks
-from rlsd.harness.rows import Place, Row
-from rlsd.harness.steps import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, halved, out_of_memory
-from rlsd.harness.trunks import Prefixes, beginnings, forwarded, passes, prefix_pass, shared
-
-BLANK = Row(ids=(0, 0), places=(Place(column=1, flat=0, count=1),))
-"""A row that counts for nothing: what a process computes while only the others have rows left."""
+from rlsd.harness.reading import log_probs
+from rlsd.harness.rows import BLANK, Row
+from rlsd.harness.steps import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, halved
 
 
 class Learner:
@@ -123,33 +121,12 @@ class Learner:
 
         Returns:
             (M,) float32 on CPU, NaN for tokens no row holds; with `keep_hidden` also the (M, D) hidden states.
+
+        Raises:
+            MemoryFull: a row that does not fit into memory, or with FSDP2 a micro-batch.
         """
         tokens = self.tokens if model is None else self._token_model(model)
-        out = torch.full((total,), float("nan"))
-        kept: list[tuple[Tensor, Tensor]] = []
-        tokens.eval()
-        rows = rows if self.masks else plain(rows)
-        share = self.settings.share and self.masks
-        prefixes = self._prefixes(tokens, rows) if share else None
-        for kind, count in zip(kinds, forwarded(rows, prefixes, share=share)):
-            self.forwarded[kind] += count
-        batches = self._in_step(list(self.micro_batches(rows)))
-        for batch, least in zip(batches, self._passes(batches, share)):
-            logp, hidden = tokens(shared, batch, prefixes, least) if share else tokens(packed, batch)
-            if batch[0] is BLANK:
-                continue
-            flat = places(batch)[2]
-            out[flat] = logp.cpu()
-            if keep_hidden:
-                kept.append((flat.to(hidden.device), hidden))
-        if isinstance(tokens, FSDPModule):
-            tokens.reshard()  # or the next forward pass would read the weights from before the update
-        if not kept:
-            return out, None
-        whole = kept[0][1].new_zeros(total, kept[0][1].shape[-1])
-        for flat, hidden in kept:
-            whole[flat] = hidden
-        return out, whole
+        return log_probs(self, tokens, rows, total, keep_hidden=keep_hidden, kinds=kinds)
 
     @torch.no_grad()
     def probe(self, ids: Sequence[int]) -> list[float]:
@@ -171,25 +148,6 @@ class Learner:
         bias = None if embedding.bias is None else wrapping.whole(embedding.bias).detach()
         return lambda hidden: torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias)
 
-    def _prefixes(self, tokens: TokenModel, rows: Sequence[Row]) -> Prefixes | None:
-        found = beginnings(rows)
-        if not found:
-            if self.wrapper == "fsdp2" and self.ranks.most(0):
-                tokens(prefix_pass, {0: BLANK.ids})  # the others need this process's shards
-            return None
-        if self.wrapper == "fsdp2":
-            self.ranks.most(1)
-        lengths = {family: len(ids) for family, ids in found.items()}
-        self.forwarded["prefix"] += sum(lengths.values())
-        return Prefixes(cache=tokens(prefix_pass, found), index={f: i for i, f in enumerate(found)}, lengths=lengths)
-
-    def _passes(self, batches: Sequence[Sequence[Row]], share: bool) -> list[int]:
-        """Passes through the layers that each batch makes on every process; each pass of a sharded model needs all."""
-        mine = [passes(batch) if share else 1 for batch in batches]
-        if self.wrapper != "fsdp2" or not share:
-            return mine
-        return [max(each) for each in zip(*self.ranks.gather(mine), strict=True)]
-
     def _token_model(self, model: Any) -> TokenModel:
         """The model as this learner calls it."""
         if id(model) in self._sharded:
@@ -197,7 +155,7 @@ class Learner:
         low = wrapping.LOW if self.settings.precision == "bfloat16" and self.wrapper != "fsdp2" else None
         return TokenModel(model, temperature=self.temperature, autocast=low, masks=self.masks)
 
-    def _in_step(self, batches: list[list[Row]]) -> list[list[Row]]:
+    def in_step(self, batches: list[list[Row]]) -> list[list[Row]]:
         """As many micro-batches as the process with the most, where a forward pass needs all processes."""
         if self.wrapper != "fsdp2":
             return batches
@@ -253,7 +211,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         ddp = self.wrapped if isinstance(self.wrapped, DistributedDataParallel) else None
-        for i, batch in enumerate(self._in_step(list(batches))):
+        for i, batch in enumerate(self.in_step(list(batches))):
             with ddp.no_sync() if ddp else nullcontext():
                 try:
                     total += self._backward(batch, loss_fn)

@@ -67,6 +67,10 @@ class Row:
         return max(self.positions()) + 1
 
 
+BLANK = Row(ids=(0, 0), places=(Place(column=1, flat=0, count=1),))
+"""A row that counts for nothing: what a process computes while only the others have rows left."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Insertion:
     """Hindsight of one turn as ids, for the two slots of its prompt."""

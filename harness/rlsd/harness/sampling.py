@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlsd.agents.core import Sampler, TrainingSampler
 from rlsd.agents.hf_sampler import HFSampler
-from rlsd.agents.models import Policy
+from rlsd.agents.models import DTYPES, Policy, sliding_window
 from rlsd.agents.seeding import derive
 from rlsd.harness.config import AgentConfig, ConfigError, RunConfig
 from rlsd.harness.learner import Learner
@@ -30,13 +30,23 @@ def context_of(agent: AgentConfig, policy: Policy) -> int:
 
 
 def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed: int, source: Any = None) -> HFSampler:
-    """An in-process sampler; with `source` the policy is a copy that takes its weights from there."""
+    """An in-process sampler; with `source` the policy is a copy that takes its weights from there.
+
+    Raises:
+        ConfigError: a model whose attention slides over a window shorter than the context: its cache is not for that.
+    """
+    context, window = context_of(config.agent, policy), sliding_window(policy.model)
+    if window is not None and window < context:
+        raise ConfigError(
+            f"the model's attention slides over {window} tokens, which the sampler in this process cannot do for a "
+            f"context of {context}: set agent.context={window} or sampler.kind=vllm"
+        )
     return HFSampler(
         policy.model,
         eos_ids=policy.eos_ids,
         temperature=temperature,
         seed=derive(seed, "sampler"),
-        context=context_of(config.agent, policy),
+        context=context,
         dispatch=config.sampler.dispatch,
         source=source,
     )
@@ -70,9 +80,12 @@ def make_training_sampler(config: RunConfig, learner: Learner) -> TrainingSample
     policy = learner.policy
     if config.sampler.kind == "vllm":
         return _vllm_sampler(config, learner)
-    if not config.rollout.ahead:
+    if not config.rollout.ahead and config.sampler.dtype == "model":
         return make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
     shadow = replace(policy, model=copy.deepcopy(policy.model).requires_grad_(False))
+    if config.sampler.dtype != "model":
+        for weight in shadow.model.parameters():  # not the buffers: rotary frequencies stay exact
+            weight.data = weight.data.to(DTYPES[config.sampler.dtype])
     return make_sampler(config, shadow, temperature=config.sampler.temperature, seed=config.seed, source=policy.model)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from rlsd.agents.room import MemoryFull
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.blocks import LearnerConfig
 from rlsd.harness.forward import Head
@@ -16,10 +16,6 @@ from rlsd.harness.rows import Row
 
 class LossError(RlsdError):
     """A loss or gradient that is no number; no step was taken."""
-
-
-class MemoryFull(RlsdError):
-    """Rows that do not fit into memory, even split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +57,16 @@ class OutOfMemory(Exception):
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(reason)
         self.number = number
-        self.reason = " ".join(reason.split())
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """CUDA's allocator says so by type; the CPU's, and CUDA's libraries (CUBLAS_STATUS_ALLOC_FAILED), in words."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    return any(words in text for words in ("allocate memory", "out of memory", "alloc_failed"))
+def too_large(batch: Sequence[Row], reason: str, settings: LearnerConfig) -> str:
+    """What to tell about a micro-batch that does not fit."""
+    widest = max(len(r.ids) for r in batch)
+    return (
+        f"a micro-batch of {len(batch)} rows, the longest of {widest} tokens, does not fit into memory "
+        f"({' '.join(reason.split())[:120]}); lower learner.micro_tokens (now {settings.micro_tokens}) or "
+        "agent.context, or set learner.gradient_checkpointing"
+    )
 
 
 def halved(
@@ -81,12 +78,7 @@ def halved(
         MemoryFull: it was split before, or is a single row, or other processes would wait for this one.
     """
     batch = batches[failed.number]
-    widest = max(len(r.ids) for r in batch)
-    told = (
-        f"a micro-batch of {len(batch)} rows, the longest of {widest} tokens, does not fit into memory "
-        f"({failed.reason[:120]}); lower learner.micro_tokens (now {settings.micro_tokens}) or "
-        "agent.context, or set learner.gradient_checkpointing"
-    )
+    told = too_large(batch, str(failed), settings)
     if splits or len(batch) == 1:
         raise MemoryFull(told + (" (it was split once already)" if splits else "")) from failed
     if wrapper == "fsdp2":

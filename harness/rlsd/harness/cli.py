@@ -166,6 +166,21 @@ def compare(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    to: Annotated[Path | None, typer.Option(help="Where to write; default RUN/report.html.")] = None,
+    step: Annotated[
+        int | None, typer.Option(help="Iteration whose episodes are shown; default: the last kept.")
+    ] = None,
+    groups: Annotated[int, typer.Option(min=0, help="Tasks whose episodes are shown.")] = 4,
+) -> None:
+    """One HTML page of a run: results, curves, and episodes with the credit that each turn got."""
+    from rlsd.harness.reporting import write_report
+
+    out.print(str(write_report(run, to, step=step, groups=groups)), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def diagnose(
     config: Annotated[Path, typer.Argument(help="A YAML file or a run directory.")],
     split: Annotated[str, typer.Option()] = "valid",

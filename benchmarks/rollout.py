@@ -7,11 +7,11 @@ the slowest has its observation, and finished episodes stay in the batch until t
 `rlsd.harness.rollout`. Both play the very same episodes: lengths are drawn once per success rate.
 
 The simulated sampler decodes a batch at a price of so many milliseconds a token, growing slowly with the batch, as an
-accelerator does; requests join and leave between tokens. The real one is the shipped checkpoint on generated games.
-Times are of this machine; only ratios of one run mean anything. For the real sampler, which computes in this process,
-the ratio is given in processor time too: on a machine that others use, wall clock says little. Forward passes and
-prompt tokens are counted beside decoded tokens: with a small model a pass costs much the same however many rows it has,
-and both schedules need about as many passes. The last line is one JSON object.
+accelerator does; requests join and leave between tokens. The real one is the shipped checkpoint on generated games (a
+vLLM server: `rollout_served.py`). Times are of this machine; only ratios of one run mean anything. For the real
+sampler, which computes in this process, the ratio is given in processor time too: on a machine that others use, wall
+clock says little. Forward passes and prompt tokens are counted beside decoded tokens: with a small model a pass costs
+much the same however many rows it has, and both schedules need about as many passes. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.core import Action, EpisodeKey, FinishReason, History, SampleRequest, SampleResult
+from rlsd.agents.core import Action, EpisodeKey, FinishReason, History, Sampler, SampleRequest, SampleResult
 from rlsd.agents.hf_sampler import HFSampler
 from rlsd.agents.memory import FullHistory
 from rlsd.agents.models import load_policy
@@ -44,6 +44,8 @@ TOKEN_S = 0.01
 """Simulated time of one decoding step at batch 1."""
 STEP_S = 0.03
 """Simulated time of an environment's step, on average."""
+NEW_TOKENS = 12
+"""Longest response of the real samplers."""
 STRAGGLER_S = 60.0
 """How long one environment takes for one step."""
 
@@ -193,9 +195,9 @@ def straggler_effect(slots: int) -> dict[str, float]:
 
 
 class LockStepSampler:
-    """The real sampler in lock-step: a batch is decoded for all slots, finished ones too, until all are done."""
+    """A real sampler in lock-step: a batch is decoded for all slots, finished ones too, until all are done."""
 
-    def __init__(self, inner: HFSampler) -> None:
+    def __init__(self, inner: Sampler) -> None:
         self.inner = inner
         self.last: dict[EpisodeKey, SampleRequest] = {}
 
@@ -220,7 +222,7 @@ def real(episodes: int, slots: int) -> dict[str, Any]:
         sampler = HFSampler(policy.model, eos_ids=policy.eos_ids, temperature=0.0, context=policy.context)
         chat = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
         return PolicyAgent(
-            format=chat, memory=FullHistory(style="compact"), sampler=sampler, max_new_tokens=12
+            format=chat, memory=FullHistory(style="compact"), sampler=sampler, max_new_tokens=NEW_TOKENS
         ), sampler
 
     warm, _ = agent()
@@ -240,7 +242,7 @@ def real(episodes: int, slots: int) -> dict[str, Any]:
 
     player, lock = agent()
     started, started_cpu = time.perf_counter(), time.process_time()
-    lengths = asyncio.run(_lock_step_real(open_env, player, lock, tasks, slots))
+    lengths = asyncio.run(lock_step_real(open_env, player, lock, tasks, slots))
     lock_s, lock_cpu_s = time.perf_counter() - started, time.process_time() - started_cpu
     return {
         "success": sum(t.success for t in played) / len(played),
@@ -256,8 +258,8 @@ def real(episodes: int, slots: int) -> dict[str, Any]:
     }
 
 
-async def _lock_step_real(
-    open_env: Callable[[], TextEnv], agent: PolicyAgent, sampler: HFSampler, tasks: Sequence[Task], slots: int
+async def lock_step_real(
+    open_env: Callable[[], TextEnv], agent: PolicyAgent, sampler: Sampler, tasks: Sequence[Task], slots: int
 ) -> list[int]:
     lengths = []
     for start in range(0, len(tasks), slots):
@@ -273,7 +275,7 @@ async def _lock_step_real(
             numbers = sorted(live)
             prompts = [agent.prompt(histories[i]) for i in numbers]
             requests = [
-                SampleRequest(key=keys[i], turn=histories[i].turn, prompt_ids=p.ids, max_new_tokens=12)
+                SampleRequest(key=keys[i], turn=histories[i].turn, prompt_ids=p.ids, max_new_tokens=NEW_TOKENS)
                 for i, p in zip(numbers, prompts, strict=True)
             ]
             results = await lock.turn(requests)

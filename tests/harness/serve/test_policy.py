@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,22 @@ def test_python_without_vllm_and_a_server_that_fails(tmp_path: Path) -> None:
     run_policy(Command(words=(str(fake), "-m", "x"), variables={"CODE": "0"}))
     with pytest.raises(ServeError, match="exit code 3"):
         run_policy(Command(words=(str(fake), "-m", "x"), variables={"CODE": "3"}))
+
+
+def test_python_without_the_plug_in_is_told_how_to_get_it(tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    (packages,) = (tmp_path / "venv" / "lib").glob("python3*/site-packages")
+    (packages / "vllm").mkdir()
+    (packages / "vllm" / "__init__.py").touch()
+    plain = policy_command(MODEL, host="127.0.0.1", port=1, python=str(python))
+    with pytest.raises(ServeError, match="exit code 1"):  # this vLLM has no server
+        run_policy(plain)
+    with pytest.raises(ServeError, match=r"not rlsd's plug-in for --transfer gloo: .* -m pip install --no-deps rlsd"):
+        run_policy(policy_command(MODEL, host="127.0.0.1", port=1, transfer="gloo", python=str(python)))
+    found = packages / "rlsd-1.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Name: rlsd\nVersion: 1\n")
+    (found / "entry_points.txt").write_text("[vllm.general_plugins]\nrlsd = rlsd.agents.vllm_plugin:register\n")
+    with pytest.raises(ServeError, match="exit code 1"):
+        run_policy(policy_command(MODEL, host="127.0.0.1", port=1, transfer="gloo", python=str(python)))

@@ -18,6 +18,18 @@ from rlsd.harness.serve.guard import ServeError, check_bind
 
 MODULE = "vllm.entrypoints.openai.api_server"
 
+NO_PLUGIN = 3
+LOOK = f"""
+import sys
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+if find_spec("vllm") is None:
+    sys.exit(1)
+named = any(e.value.startswith("rlsd.agents.vllm_plugin") for e in entry_points(group="vllm.general_plugins"))
+sys.exit(0 if named or not any({BACKENDS["gloo"]!r} in word for word in sys.argv) else {NO_PLUGIN})
+"""
+"""What a Python must have to run a command, asked of that Python itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
@@ -70,16 +82,19 @@ def run_policy(command: Command) -> None:
     """Run the server until it ends or is interrupted.
 
     Raises:
-        ServeError: its Python has no vLLM, or it ended with an error.
+        ServeError: its Python has no vLLM or lacks rlsd's plug-in where that is asked for, or it ended with an error.
     """
     python = command.words[0]
     try:
-        found = subprocess.run(
-            [python, "-c", "import importlib.util as u; raise SystemExit(u.find_spec('vllm') is None)"], check=False
-        )
+        found = subprocess.run([python, "-c", LOOK, *command.words], check=False).returncode
     except OSError as error:
         raise ServeError(f"cannot run {python}: {error.strerror}") from error
-    if found.returncode:
+    if found == NO_PLUGIN:
+        raise ServeError(
+            f"{python} has vLLM, but not rlsd's plug-in for --transfer gloo: {python} -m pip install --no-deps rlsd "
+            "(or the folder of its sources)"
+        )
+    if found:
         raise ServeError(f"{python} has no vLLM; install it there or name another with --python")
     try:
         code = subprocess.run(command.words, env={**os.environ, **command.variables}, check=False).returncode

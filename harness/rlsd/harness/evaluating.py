@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,13 +189,13 @@ def _device(request: EvalRequest) -> str:
 
 def _served(place: str, request: EvalRequest) -> Agent:
     """The base model of a vLLM server, with the weights it has; `URL#FOLDER` names its tokenizer's folder, where that
-    is not the path the server itself was started with."""
+    is not the path the server itself was started with. A key is read from VLLM_API_KEY."""
     from rlsd.agents.vllm_client import VLLMServer
     from rlsd.agents.vllm_sampler import VLLMSampler
     from rlsd.agents.vllm_served import AsItIs
 
     url, _, folder = place.partition("#")
-    server = VLLMServer(url)
+    server = VLLMServer(url, api_key=os.environ.get("VLLM_API_KEY"))
     try:
         base = server.models()[0]
         folder = folder or str(base.get("root") or base["id"])

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
 import sys
 import venv
+import time
 from pathlib import Path
 
 import pytest
 
 from rlsd.harness.serve.guard import ServeError
-from rlsd.harness.serve.policy import Command, policy_command, run_policy
+from rlsd.harness.serve.policy import Command, free_port, policy_command, run_policy
 
 MODEL = Path(__file__).parents[3] / "checkpoints" / "warm_tiny"
 
@@ -32,7 +37,7 @@ def test_the_command_brings_every_route_that_training_needs() -> None:
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match=r"no config\.json"):
         policy_command(tmp_path, host="127.0.0.1", port=1)
-    with pytest.raises(ServeError, match="token is needed"):
+    with pytest.raises(ServeError, match=r"set VLLM_API_KEY to a secret here, .*sampler\.api_key_env"):
         policy_command(MODEL, host="0.0.0.0", port=1)
     assert policy_command(MODEL, host="0.0.0.0", port=1, more=("--api-key", "x")).words[-1] == "x"
     with pytest.raises(ServeError, match="'tcp', expected one of nccl, gloo"):
@@ -69,3 +74,33 @@ def test_python_without_the_plug_in_is_told_how_to_get_it(tmp_path: Path) -> Non
     (found / "entry_points.txt").write_text("[vllm.general_plugins]\nrlsd = rlsd.agents.vllm_plugin:register\n")
     with pytest.raises(ServeError, match="exit code 1"):
         run_policy(policy_command(MODEL, host="127.0.0.1", port=1, transfer="gloo", python=str(python)))
+
+
+def test_a_port_that_is_taken_is_told_before_vllm_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServeError, match=rf"cannot listen on 127\.0\.0\.1:{port}: .*in use"):
+            free_port("127.0.0.1", port)
+    assert free_port("127.0.0.1", port) == port
+    assert free_port("127.0.0.1", 0) > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_ends_with_its_starter(tmp_path: Path, number: int) -> None:
+    """`kill` reaches the starter alone; a server left behind would keep its GPU and its port."""
+    fake, alive = tmp_path / "python", tmp_path / "pid"
+    fake.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exit 0\necho $$ > {alive}.new\nmv {alive}.new {alive}\nexec sleep 60\n'
+    )
+    fake.chmod(0o755)
+    words = [sys.executable, "-m", "rlsd", "serve", "policy", str(MODEL), "--port", "0", "--python", str(fake)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as starter:
+        while not alive.exists():
+            assert starter.poll() is None
+            time.sleep(0.02)
+        starter.send_signal(number)
+        out, errors = starter.communicate(timeout=30)
+    assert b" on http://127.0.0.1:" in out
+    assert (starter.returncode, errors) == (0, b"")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(alive.read_text()), 0)

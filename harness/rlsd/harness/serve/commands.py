@@ -139,7 +139,9 @@ def serve_env(
 @serve.command("policy")
 def serve_policy(
     folder: Annotated[Path, typer.Argument(help="A transformers model folder.")],
-    host: HostOption = LOOPBACK,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but loopback needs a key in VLLM_API_KEY.")
+    ] = LOOPBACK,
     port: PortOption = 8000,
     lora: Annotated[bool, typer.Option(help="Take LoRA adapters (model.lora).")] = False,
     transfer: Annotated[
@@ -150,12 +152,16 @@ def serve_policy(
     more: Annotated[list[str] | None, typer.Argument(help="Further options of vLLM, after --.")] = None,
 ) -> None:
     """A vLLM server for `sampler.kind: vllm`, with the routes that training needs."""
-    from rlsd.harness.serve.policy import policy_command, run_policy
+    from rlsd.harness.serve.policy import free_port, policy_command, run_policy
 
+    if not show and port == 0:
+        port = free_port(host, 0)
+        print(f"{folder} on http://{host}:{port}", flush=True)
     command = policy_command(
         folder, host=host, port=port, lora=lora, transfer=transfer, python=python, more=tuple(more or ())
     )
     if show:
         print(command.shown())
-    else:
-        run_policy(command)
+        return
+    free_port(host, port)
+    run_policy(command)

@@ -8,15 +8,22 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rlsd.agents.vllm_plugin import BACKENDS
-from rlsd.harness.serve.guard import ServeError, check_bind
+from rlsd.harness.serve.guard import LOOPBACK, ServeError, is_loopback
 
 MODULE = "vllm.entrypoints.openai.api_server"
+KEY = "VLLM_API_KEY"
+"""vLLM reads its API key from this variable, where no `--api-key` is given."""
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end the server."""
 
 NO_PLUGIN = 3
 LOOK = f"""
@@ -59,14 +66,17 @@ def policy_command(
     may stand; new weights come over routes that vLLM offers in its development mode alone.
 
     Raises:
-        ServeError: no model folder, an unknown transfer, or an address beyond this machine without vLLM's `--api-key`.
+        ServeError: no model folder, an unknown transfer, or an address beyond this machine without an API key.
     """
     if not (folder / "config.json").is_file():
         raise ServeError(f"{folder} holds no config.json: give a transformers model folder (`rlsd export` writes one)")
     if transfer is not None and transfer not in BACKENDS:
         raise ServeError(f"--transfer is {transfer!r}, expected one of {', '.join(BACKENDS)}")
-    if not any(word.startswith("--api-key") for word in more):
-        check_bind(host, None)
+    if not is_loopback(host) and not os.environ.get(KEY) and not any(word.startswith("--api-key") for word in more):
+        raise ServeError(
+            f"{host!r} can be reached from other machines, so a key is needed: set {KEY} to a secret here, and name "
+            f"the learner's variable with the same secret in sampler.api_key_env; or keep --host {LOOPBACK}"
+        )
     words = [python or sys.executable, "-m", MODULE, "--model", str(folder), "--host", host, "--port", str(port)]
     words += ["--logprobs-mode", "processed_logprobs", "--generation-config", "vllm"]
     variables = {"VLLM_SERVER_DEV_MODE": "1"}
@@ -78,8 +88,22 @@ def policy_command(
     return Command(words=(*words, *more), variables=variables)
 
 
+def free_port(host: str, port: int) -> int:
+    """`port`, or a free one for 0. Asked before vLLM starts, which takes a quarter of a minute to find out.
+
+    Raises:
+        ServeError: the address is taken, or not this machine's.
+    """
+    bare = host.strip("[]")
+    try:
+        with socket.create_server((bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET) as found:
+            return found.getsockname()[1]
+    except (OSError, OverflowError) as error:
+        raise ServeError(f"cannot listen on {host}:{port}: {error}") from error
+
+
 def run_policy(command: Command) -> None:
-    """Run the server until it ends or is interrupted.
+    """Run the server until it ends or is interrupted; it ends with this process, SIGKILL apart.
 
     Raises:
         ServeError: its Python has no vLLM or lacks rlsd's plug-in where that is asked for, or it ended with an error.
@@ -96,9 +120,19 @@ def run_policy(command: Command) -> None:
         )
     if found:
         raise ServeError(f"{python} has no vLLM; install it there or name another with --python")
-    try:
-        code = subprocess.run(command.words, env={**os.environ, **command.variables}, check=False).returncode
-    except KeyboardInterrupt:
-        return
-    if code:
+    told: list[int] = []
+    # A session of its own: Ctrl-C would reach it a second time, which breaks vLLM's orderly end of its workers off.
+    with subprocess.Popen(command.words, env={**os.environ, **command.variables}, start_new_session=True) as server:
+
+        def tell(number: int, _: Any) -> None:
+            told.append(number)
+            server.terminate()
+
+        before = {number: signal.signal(number, tell) for number in STOPS}
+        try:
+            code = server.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if code and not told:
         raise ServeError(f"the server ended with exit code {code}; its log above says why")

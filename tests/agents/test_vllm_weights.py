@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from rlsd.agents.models import save_policy
-from rlsd.agents.vllm_client import (
-    ServerMismatch,
-    ServerReply,
-    StalePolicy,
-)
+from rlsd.agents.vllm_carriers import Folders, release, temporary
+from rlsd.agents.vllm_client import SamplerError, ServerMismatch, ServerReply, StalePolicy, VLLMServer
 from rlsd.agents.vllm_sampler import VLLMSampler
+from rlsd.agents.vllm_source import PolicyWeights
+from rlsd.agents.vllm_weights import WeightSync
 from tests.vllm_servers import Fake, Pair, logps, play, sampler_of, small, stir, with_lora
 
 
@@ -152,3 +153,36 @@ def test_server_with_another_model_is_refused(fake: Fake) -> None:
     server.wrong.keep_weights = True
     with pytest.raises(ServerMismatch, match=r"differs from the learner by .* nats.*another model"):
         sampler_of(policy, server.url).refresh(0)
+
+
+def test_a_folder_that_cannot_be_written_is_told(fake: Fake, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    policy = small()
+    source = PolicyWeights(policy)
+    carrier = Folders(source, tmp_path / "taken")
+    sync = WeightSync([VLLMServer(fake().url)], source, policy.tokenizer, carrier=carrier, context=256)
+    with pytest.raises(SamplerError, match=r"cannot write weights for the servers to .*taken.*sampler\.weights_folder"):
+        sync.push(0)
+    sync.close()
+
+
+def test_a_killed_learners_weights_go_when_the_next_one_starts() -> None:
+    """Locks say who lives: a process that was killed holds none."""
+    words = (
+        "import time; from rlsd.agents import vllm_carriers as v; print(v.temporary()[0], flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        theirs = Path(other.stdout.readline().strip())
+        ours, lock = temporary()
+        assert theirs.is_dir()
+        other.kill()
+    third, another = temporary()
+    try:
+        assert not theirs.exists()
+        assert ours.is_dir()
+    finally:
+        release(ours, lock)
+        release(third, another)
+    assert not ours.exists()
+    assert not ours.with_suffix(".lock").exists()

@@ -112,6 +112,9 @@ def run(trained: Path, tmp_path: Path) -> Path:
         ("learner.lr", ["expected name=value"]),
         ("=1", ["expected name=value"]),
         ("learner.lr=[1", ["learner.lr=[1", "not YAML"]),
+        ("sampler.urls=[127.0.0.1:8000]", ["'127.0.0.1:8000'", "http://127.0.0.1:8000"]),
+        ("sampler.urls=[http://a:1,http://a:1]", ["names http://a:1 more than once"]),
+        ("env.id=http://127.0.0.1:9", ["http://127.0.0.1:9 takes no", "--set env.kwargs={}"]),
         ("iterations.more=1", ["'iterations' is a value, not a block"]),
         ("sft.trajectories=nowhere.jsonl", ["sft.trajectories", "nowhere.jsonl"]),
     ],
@@ -195,6 +198,12 @@ def test_unknown_environment_and_agent(fails: Cli) -> None:
     assert "expected name=value" in fails("eval", "--env", "rlsd/Keys-v0", "--arg", "games")
     assert "not YAML" in fails("eval", "--env", "rlsd/Keys-v0", "--arg", "games=[")
     assert "Did you mean" in fails("check-env", "rlsd/Key-v0")
+
+
+def test_a_config_is_not_evaluated_with_another_agent(fails: Cli, config: Path) -> None:
+    """Its own model would have been measured in silence, under the config's name."""
+    assert "--agent vllm:http://a:1 belongs to --env" in fails("eval", config, "--agent", "vllm:http://a:1")
+    assert "--arg belongs to --env" in fails("eval", config, "--arg", "games=gen-tiny")
 
 
 def test_environment_without_the_expert_asked_for(fails: Cli, tmp_path: Path) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -395,3 +399,23 @@ def test_the_stand_in_serves_what_was_written(folder: Path, server: FakeVLLM) ->
         ours.gather(-1, torch.tensor(ids[1:])[:, None]).squeeze(-1).tolist(), abs=1e-5
     )
     assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
+
+
+def test_sigterm_closes_what_a_killed_run_would_leave(folder: Path, server: FakeVLLM, tmp_path: Path) -> None:
+    """As a batch system stops a run: weights written for servers go, and the exit code says what it was."""
+    config = {**settings(folder, server), "iterations": 500}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "temporary").mkdir()
+    words = [sys.executable, "-m", "rlsd", "train", str(tmp_path / "run.yaml"), "--quiet"]
+    words += ["--run", str(tmp_path / "run")]
+    env = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env) as run:
+        while not records(tmp_path / "run"):
+            assert run.poll() is None
+            time.sleep(0.05)
+        assert list((tmp_path / "temporary").glob("rlsd-weights-*"))
+        run.terminate()
+        _, told = run.communicate(timeout=60)
+    assert run.returncode == 143
+    assert told == "stopped; the same command goes on from the last checkpoint\n"
+    assert not list((tmp_path / "temporary").glob("rlsd-weights-*"))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
 import tempfile
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
+
+from safetensors import SafetensorError
 
 from rlsd.agents.vllm_client import SamplerError, ServerReply, VLLMServer
 from rlsd.agents.vllm_source import WeightSource
 
 ADAPTER = "rlsd-policy-v"
 """What the names of served LoRA adapters begin with; the policy version follows."""
+TEMPORARY = "rlsd-weights-"
+LOCK = ".lock"
 CACHE_TRIES = 40
 """How often a prefix cache that is in use is asked to empty itself, a quarter of a second apart."""
 
@@ -75,40 +83,46 @@ class _Files:
 
     def __init__(self, source: WeightSource, folder: Path | None) -> None:
         self.source = source
-        self._temporary = folder is None
         self._folder = folder
+        self._release: Callable[[], object] = lambda: None
+        """Removes a temporary folder of this process."""
 
     @property
     def folder(self) -> Path:
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="rlsd-weights-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, True)
+            self._folder, lock = temporary()
+            self._release = weakref.finalize(self, release, self._folder, lock)
         return self._folder
 
     def place(self, version: int) -> Path:
         return self.folder / f"rlsd-v{version:06d}"
 
     def check(self) -> None:
-        """Files can always be written, or their error says why not."""
+        """Whether files can be written is seen when they are."""
 
     def told(self) -> str:
         return str(self.folder)
 
     def tell(self, told: str) -> None:
-        self._temporary, self._folder = False, Path(told)
+        self._folder = Path(told)
 
     def forget(self, server: VLLMServer) -> None:
         """Files stay as they are."""
 
     def close(self) -> None:
-        if self._temporary and self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self._release()
 
     def _write(self, version: int, *, adapter: bool) -> None:
         place = self.place(version)
         shutil.rmtree(place, ignore_errors=True)
-        self.source.write(place, adapter=adapter)
+        try:
+            self.source.write(place, adapter=adapter)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(place, ignore_errors=True)
+            raise SamplerError(
+                f"cannot write weights for the servers to {place}: {error}; make room there, or name a folder that the "
+                "servers see under the same path in sampler.weights_folder"
+            ) from error
         for old in self.folder.glob("rlsd-v*"):
             if old != place:
                 shutil.rmtree(old, ignore_errors=True)
@@ -174,6 +188,35 @@ class Adapters(_Files):
 
     def model(self, base: str, version: int) -> str:
         return f"{ADAPTER}{version}"
+
+
+def temporary() -> tuple[Path, int]:
+    """A new temporary folder, and a file descriptor whose lock says that it is in use. Folders of processes that were
+    killed, whose locks are free, go: each holds a whole model."""
+    for left in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*{LOCK}"):
+        with contextlib.suppress(OSError):  # in use, or another user's
+            found = os.open(left, os.O_RDWR)
+            try:
+                fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(left.with_suffix(""), left)
+            finally:
+                os.close(found)
+    lock, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=LOCK)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = Path(name).with_suffix("")  # after its lock, so that nobody takes it for one left behind
+    folder.mkdir(mode=0o700)
+    return folder, lock
+
+
+def release(folder: Path, lock: int) -> None:
+    """Remove what `temporary` made."""
+    _remove(folder, folder.with_suffix(LOCK))
+    os.close(lock)
+
+
+def _remove(folder: Path, lock: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.unlink(missing_ok=True)
 
 
 def _served(server: VLLMServer) -> list[str]:

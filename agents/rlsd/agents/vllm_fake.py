@@ -155,7 +155,12 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--port", type=int, default=8000)
     given = parser.parse_args()
-    fake = FakeVLLM(given.folder, port=given.port)
+    if not (Path(given.folder) / "config.json").is_file():
+        parser.error(f"{given.folder} holds no config.json: give a transformers model folder")
+    try:
+        fake = FakeVLLM(given.folder, port=given.port)
+    except OSError as error:
+        parser.error(f"cannot listen on port {given.port}: {error.strerror}")
     print(fake.url, flush=True)
     threading.Event().wait()
 

@@ -21,6 +21,8 @@ from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import EnvError, RlsdError, closest
 
 GROUP = "rlsd.envs"
+HTTP_ARGUMENTS = {"split", "token", "timeout_s"}
+"""What an environment elsewhere takes from here."""
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
     "rlsd/Keys-v0": "rlsd.envs.keys:KeysEnv",
@@ -67,6 +69,11 @@ def make(env_id: str, **kwargs: Any) -> TextEnv:
     if env_id.startswith(("http://", "https://")):
         from rlsd.envs.remote.http import HttpEnv
 
+        if more := sorted(set(kwargs) - HTTP_ARGUMENTS):
+            raise EnvError(
+                f"{env_id} takes no {', '.join(more)}: the server's own arguments count (`rlsd serve env ID --arg …`); "
+                "a config that had some needs --set env.kwargs={}"
+            )
         return _call(env_id, lambda **given: HttpEnv(env_id, **given), kwargs)
     if env_id in registry:
         return _bare(env_id, gymnasium.make(env_id, disable_env_checker=True, **kwargs))

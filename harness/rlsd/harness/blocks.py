@@ -119,6 +119,15 @@ class SamplerConfig(Block):
     gap_stop: float = Field(default=0.2, gt=0)
     """And the one that stops the run."""
 
+    @model_validator(mode="after")
+    def _addresses(self) -> SamplerConfig:
+        for url in self.urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"sampler.urls: {url!r} is no address, expected one as in http://127.0.0.1:8000")
+            if self.urls.count(url) > 1:
+                raise ValueError(f"sampler.urls names {url} more than once; each server stands there once")
+        return self
+
 
 class RolloutConfig(Block):
     tasks: int = Field(default=16, ge=1)

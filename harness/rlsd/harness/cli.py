@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -26,12 +28,16 @@ app.add_typer(index, name="index")
 out = Console()
 
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: --set learner.lr=1e-5")]
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a disk may refuse that its user can mend."""
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on the last line.")]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line (`sys.argv` by default); errors a user can mend become one line and exit code 2."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads crawl when the machine is shared
+    from safetensors import SafetensorError
+
     from rlsd.agents.chat import TemplateError
     from rlsd.agents.models import ModelError
     from rlsd.algorithms import AlgorithmError
@@ -40,6 +46,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except (RlsdError, ModelError, TemplateError, AlgorithmError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
+        leave(2)
+    except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) not in DISK and "os error" not in str(error):
+            raise
         sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
         leave(2)
     except SystemExit as end:
@@ -78,7 +89,15 @@ def train(
         run, config = run or config, config / "config.yaml"
     settings = load_config(config, set_, with_ or ())
     folder = run or Path("runs") / config.stem
-    result = run_training(settings, folder, progress=Progress(quiet=quiet, total=settings.iterations))
+    if settings.sampler.urls and settings.sampler.kind == "hf" and not quiet:
+        sys.stderr.write("sampler.urls are named, but sampler.kind is hf: episodes are sampled in this process\n")
+    before = signal.signal(signal.SIGTERM, _stopped)
+    try:
+        result = run_training(settings, folder, progress=Progress(quiet=quiet, total=settings.iterations))
+    except KeyboardInterrupt:
+        _stopped(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if os.environ.get("RANK", "0") != "0":
         return
     if result:
@@ -89,6 +108,12 @@ def train(
         )
     else:
         out.print(f"{folder}: done")
+
+
+def _stopped(number: int, *_: Any) -> NoReturn:
+    """Let everything be closed: a process that SIGTERM ends at once leaves the weights it wrote for servers behind."""
+    sys.stderr.write("stopped; the same command goes on from the last checkpoint\n")
+    raise SystemExit(128 + number)
 
 
 @app.command("eval")

@@ -56,7 +56,7 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
     """The result and the agent's name.
 
     Raises:
-        ConfigError: neither or both of a config and an environment; an unknown agent.
+        ConfigError: neither or both of a config and an environment, or another agent for a config; an unknown agent.
     """
     progress = Progress(quiet=quiet)
     if (request.config is None) == (request.env is None):
@@ -64,6 +64,12 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
     if request.device is not None and not (request.agent or "").startswith("hf:"):
         raise ConfigError("--device is for agents that run here (--agent hf:FOLDER); a config has learner.device")
     if request.config is not None:
+        if request.agent is not None or request.env_args:
+            given = "--arg" if request.agent is None else f"--agent {request.agent}"
+            raise ConfigError(
+                f"{given} belongs to --env: a config or run directory plays its own model in its own environment; "
+                "change these with --set, e.g. --set env.kwargs.games=gen-tiny"
+            )
         overrides = (*request.overrides, f"eval.seed={request.seed}")
         if request.temperature is not None:
             overrides = (*overrides, f"eval.temperature={request.temperature}")

@@ -17,7 +17,7 @@ import yaml
 
 from rlsd.agents.core import Action, EpisodeKey
 from rlsd.agents.models import load_policy, save_policy
-from rlsd.agents.vllm_client import StalePolicy
+from rlsd.agents.vllm_client import ServerUnreachable, StalePolicy
 from rlsd.agents.vllm_fake import FakeVLLM
 from rlsd.envs.core import Task
 from rlsd.harness.ahead import Ahead
@@ -419,3 +419,12 @@ def test_sigterm_closes_what_a_killed_run_would_leave(folder: Path, server: Fake
     assert run.returncode == 143
     assert told == "stopped; the same command goes on from the last checkpoint\n"
     assert not list((tmp_path / "temporary").glob("rlsd-weights-*"))
+
+
+def test_evaluation_without_its_server_is_told_at_once(folder: Path, server: FakeVLLM, tmp_path: Path) -> None:
+    """Not after the patience that a run in progress has with a server."""
+    config = settings(folder, server, sampler={"patience_s": 600})
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    server.stop()
+    with pytest.raises(ServerUnreachable, match="no sampling server answers"):
+        run_eval(EvalRequest(config=tmp_path / "run.yaml", split="test", episodes=1), quiet=True)

@@ -74,6 +74,7 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
         if request.temperature is not None:
             overrides = (*overrides, f"eval.temperature={request.temperature}")
         parts = parts_of(request.config, overrides)
+        parts.sampler.connect()  # a server that is not there is told at once
         result = evaluate_parts(parts, request.split, episodes=request.episodes, progress=progress)
         return result, request.config.stem
     assert request.env is not None

@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import venv
 import time
+import venv
 from pathlib import Path
 
 import pytest

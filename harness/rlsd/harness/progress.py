@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+MUCH_IDLE = 0.5
+"""Share of a rollout without a request at the sampler that its line tells: environments are slow, or servers away."""
+
 
 class Progress:
     """What a run tells while it works.
@@ -55,6 +58,10 @@ class Progress:
             if record.get(name) is not None:
                 value = record[name]
                 parts.append(f"{text} {value:.3f}" if isinstance(value, float) else f"{text} {value}")
+        if record.get("wasted_tokens"):
+            parts.append(f"wasted {record['wasted_tokens']}")
+        if record["timing"].get("sampler_idle_share", 0.0) > MUCH_IDLE:
+            parts.append(f"sampler idle {100 * record['timing']['sampler_idle_share']:.0f} %")
         if "iteration_s" in record["timing"]:
             parts.append(f"{record['timing']['iteration_s']:.1f} s")
         self.console.print("  ".join(parts), highlight=False)

@@ -133,7 +133,8 @@ def open_ranks(device: str, *, processes: int | None, timeout_s: float) -> Ranks
     if processes is not None and processes != world:
         raise RanksError(
             f"learner.processes is {processes}, but {world} run together; start with "
-            f"`torchrun --nproc_per_node {processes} -m -- rlsd train …` (accelerate launch --cpu starts only one)"
+            f"`torchrun --nproc_per_node {processes} -m -- rlsd train …` (accelerate launch --cpu starts only one), or "
+            f"go on with this number: --set learner.processes={world}"
         )
     return Ranks(rank=accelerator.process_index, world=world, device=accelerator.device)
 

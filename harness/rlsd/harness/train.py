@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -21,7 +22,7 @@ from rlsd.harness.exporting import save_merged
 from rlsd.harness.iteration import Iteration, Outcome
 from rlsd.harness.metrics import MetricsLog
 from rlsd.harness.progress import Progress
-from rlsd.harness.ranks import Ranks, RanksError, open_ranks
+from rlsd.harness.ranks import Ranks, open_ranks
 from rlsd.harness.rundir import RunDir, replace_folder
 from rlsd.harness.sampling import eval_sampler
 from rlsd.harness.setup import Parts, build, env_maker, make_agent, rollout_settings
@@ -57,8 +58,12 @@ def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) 
 
 
 def _told_to_stop(*_: Any) -> None:
-    """torchrun stops all processes when one ends."""
-    raise RanksError("another process of this run is gone, so this one was told to stop; start the same command again")
+    """torchrun stops all processes when one ends. No error of a usual kind: in the middle of an episode that would be
+    taken for the episode's."""
+    sys.stderr.write(
+        "RanksError: another process of this run is gone, so this one was told to stop; start the same command again\n"
+    )
+    raise SystemExit(2)
 
 
 class _Training:

@@ -83,6 +83,7 @@ def train(
     """Train; the same command on the same run directory resumes. Several processes: see configs/launch."""
     from rlsd.harness.config import load_config
     from rlsd.harness.progress import Progress
+    from rlsd.harness.train import on_stop
     from rlsd.harness.train import train as run_training
 
     if config.is_dir():
@@ -91,11 +92,13 @@ def train(
     folder = run or Path("runs") / config.stem
     if settings.sampler.urls and settings.sampler.kind == "hf" and not quiet:
         sys.stderr.write("sampler.urls are named, but sampler.kind is hf: episodes are sampled in this process\n")
-    before = signal.signal(signal.SIGTERM, _stopped)
+    told: list[int] = []
+    before = on_stop(told)  # or the weights that were written for servers would be left behind
     try:
         result = run_training(settings, folder, progress=Progress(quiet=quiet, total=settings.iterations))
     except KeyboardInterrupt:
-        _stopped(signal.SIGINT)
+        sys.stderr.write("stopped; the same command goes on from the last checkpoint\n")
+        raise SystemExit(128 + (told or [signal.SIGINT])[0]) from None
     finally:
         signal.signal(signal.SIGTERM, before)
     if os.environ.get("RANK", "0") != "0":
@@ -108,12 +111,6 @@ def train(
         )
     else:
         out.print(f"{folder}: done")
-
-
-def _stopped(number: int, *_: Any) -> NoReturn:
-    """Let everything be closed: a process that SIGTERM ends at once leaves the weights it wrote for servers behind."""
-    sys.stderr.write("stopped; the same command goes on from the last checkpoint\n")
-    raise SystemExit(128 + number)
 
 
 @app.command("eval")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,7 +21,7 @@ from rlsd.harness.exporting import save_merged
 from rlsd.harness.iteration import Iteration, Outcome
 from rlsd.harness.metrics import MetricsLog
 from rlsd.harness.progress import Progress
-from rlsd.harness.ranks import Ranks, open_ranks
+from rlsd.harness.ranks import Ranks, RanksError, open_ranks
 from rlsd.harness.rundir import RunDir, replace_folder
 from rlsd.harness.sampling import eval_sampler
 from rlsd.harness.setup import Parts, build, env_maker, make_agent, rollout_settings
@@ -41,9 +40,10 @@ def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) 
     learner = config.learner
     ranks = open_ranks(learner.device, processes=learner.processes, timeout_s=learner.timeout_s)
     run = RunDir(folder)
+    told: list[int] = []
     try:
-        if ranks.world > 1:
-            signal.signal(signal.SIGTERM, _told_to_stop)
+        if ranks.world > 1:  # torchrun stops all processes when one ends
+            on_stop(told)
         if ranks.main:
             run.open(config)
         ranks.wait()
@@ -53,17 +53,25 @@ def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) 
         ranks.wait()
         ranks.close()
         return result
+    except KeyboardInterrupt:
+        if not told:
+            raise
+        raise RanksError(
+            "another process of this run is gone, so this one was told to stop; start the same command again"
+        ) from None
     finally:
         run.close()
 
 
-def _told_to_stop(*_: Any) -> None:
-    """torchrun stops all processes when one ends. No error of a usual kind: in the middle of an episode that would be
-    taken for the episode's."""
-    sys.stderr.write(
-        "RanksError: another process of this run is gone, so this one was told to stop; start the same command again\n"
-    )
-    raise SystemExit(2)
+def on_stop(told: list[int]) -> Any:
+    """Let SIGTERM end what runs as Ctrl-C does, which event loops know how to unwind, and remember in `told` that it
+    came; what handled it before."""
+
+    def handle(number: int, _: Any) -> None:
+        told.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    return signal.signal(signal.SIGTERM, handle)
 
 
 class _Training:

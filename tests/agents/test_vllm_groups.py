@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,8 @@ from rlsd.agents.vllm_client import (
     ServerMismatch,
     ServerUnreachable,
 )
-from rlsd.agents.vllm_groups import Groups
+from rlsd.agents.vllm_gloo import GlooGroup
+from rlsd.agents.vllm_groups import Groups, free_port
 from tests.vllm_servers import Fake, Pair, logps, play, sampler_of, small, stir
 
 
@@ -81,12 +83,31 @@ def test_a_server_without_transfer_is_told_how_to_start(fake: Fake) -> None:
         sampler_of(small(), server.url, kind="gloo").refresh(0)
 
 
-def test_an_address_that_servers_cannot_reach_is_named(fake: Fake) -> None:
-    server = fake()
-    sampler = sampler_of(small(), server.url, kind="gloo", patience_s=0.2)
-    sampler.weights.carrier = Groups(sampler.weights.source, kind="gloo", address="192.0.2.1", timeout_s=1)
-    with pytest.raises(ServerUnreachable, match=r"over gloo.*sampler\.weights_address"):
+def test_an_address_that_is_not_this_machines_is_named(fake: Fake) -> None:
+    sampler = sampler_of(small(), fake().url, kind="gloo")
+    sampler.weights.carrier = Groups(sampler.weights.source, kind="gloo", address="192.0.2.1")
+    with pytest.raises(ServerMismatch, match=r"cannot listen at 192\.0\.2\.1.*sampler\.weights_address"):
         sampler.refresh(0)
+
+
+def test_a_learner_listens_where_its_servers_are_alone() -> None:
+    """Servers of this machine are met on the loopback interface, which no other machine reaches."""
+    host, port = "127.0.0.1", free_port("127.0.0.1")
+    groups: list[GlooGroup] = []
+
+    def join(rank: int) -> None:
+        groups.append(GlooGroup(host, port, rank=rank, world=2, timeout_s=20))
+
+    threads = [threading.Thread(target=join, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(groups) == 2
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        pass
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
 @pytest.mark.parametrize("device, told", [("cpu", "the learner is on cpu"), ("cuda", "pip install vllm there")])

@@ -31,6 +31,7 @@ class GlooGroup:
 
     Raises:
         RuntimeError: the others did not come, or torch's own error.
+        OSError: rank 0's address is not this machine's, or its port is taken.
     """
 
     def __init__(
@@ -44,7 +45,13 @@ class GlooGroup:
         given_up: Callable[[], bool] = lambda: False,
     ) -> None:
         longest = timedelta(seconds=timeout_s)
-        self._store = dist.TCPStore(host, port, world, is_master=rank == 0, timeout=longest, wait_for_workers=False)
+        here: dict[str, Any] = {}
+        if rank == 0:  # torch's own socket would listen on every interface
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            here = {"master_listen_fd": socket.create_server((host, port), family=family).detach(), "use_libuv": False}
+        self._store = dist.TCPStore(
+            host, port, world, is_master=rank == 0, timeout=longest, wait_for_workers=False, **here
+        )
         self._store.set(f"here/{rank}", "1")
         if rank == 0:  # torch's own wait cannot be ended, and a process that exits meanwhile is aborted
             others = [f"here/{i}" for i in range(1, world)]

@@ -155,7 +155,7 @@ class Groups:
         """
         world = 1 + int(server.call("GET", "/get_world_size")["world_size"])
         host = self._address or own_address(urlsplit(server.url).hostname or server.url)
-        port = free_port()
+        port = free_port(host)
         if server.offers("/shutdown_weight_transfer_engine"):
             self._ask_anyhow(server, "/shutdown_weight_transfer_engine")  # of a learner before this one
         meeting = Meeting(host=host, port=port, world=world, device=self._device, timeout_s=self._timeout_s)
@@ -253,8 +253,18 @@ def in_thread(work: Callable[[], Any]) -> Future[Any]:
     return future
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("", 0))
-        return found.getsockname()[1]
+def free_port(host: str) -> int:
+    """A TCP port of this machine's address `host` that nobody listens on.
+
+    Raises:
+        ServerMismatch: it is not this machine's.
+    """
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+            found.bind((host, 0))
+            return found.getsockname()[1]
+    except OSError as error:
+        raise ServerMismatch(
+            f"this machine cannot listen at {host} ({error.strerror}), where servers are to fetch weights: set "
+            "sampler.weights_address to an address of this machine that they reach"
+        ) from error

@@ -21,6 +21,7 @@ Where a model is too weak to be told apart by outcomes (all advantages 0, nothin
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import time
@@ -111,6 +112,8 @@ def measure(
 ) -> dict[str, Side]:
     """`steps` iterations of every side after `warm_up` that do not count."""
     sides = {name: Side(load_config(base, [*overrides, *SIDES[name]]), reward) for name in names}
+    gc.collect()
+    gc.freeze()  # or now one side's iteration and now the other's pays for looking through what all sides hold
     for step in range(steps + warm_up):
         order = names if step % 2 else names[::-1]
         for name in order:

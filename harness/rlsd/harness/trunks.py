@@ -41,22 +41,26 @@ class Prefixes:
 class TrunkCache(Cache):
     """Keys and values of B trunks behind room for one wave of their branches.
 
-        columns    room | common beginnings | trunks
+        columns    room | row's common beginning, rest of its trunk | nothing
 
-    A wave is written right before what stays, so it reads one slice and no trunk is ever copied. The order of the
-    columns does not matter to attention: the mask says what is seen, and positions are in the keys.
+    Every row's trunk stands from the first column after the room, however long its beginning is, so a wave reads up to
+    its deepest fork and no further. It is written right before that: one slice is read, and no trunk is ever copied.
+    The order of the columns does not matter to attention: the mask says what is seen, and positions are in the keys.
 
     Args:
         room: most columns of a wave.
         before: the (keys, values) of each layer's common beginnings, (B, H, P, D) each; empty without.
+        starts: (B,) tokens of each row's beginning.
     """
 
-    def __init__(self, *, room: int, before: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
+    def __init__(
+        self, *, room: int, before: Sequence[tuple[Tensor, Tensor]] = (), starts: Tensor | None = None
+    ) -> None:
         self.layers = []
         self._room = room
         self._before = before
+        self._starts = starts
         self._held: list[tuple[Tensor, Tensor]] = []
-        self._width = before[0][0].shape[2] if before else 0
         self._wave: tuple[int, int] | None = None
 
     def aim(self, rows: int, trunk: int) -> None:
@@ -72,23 +76,25 @@ class TrunkCache(Cache):
             self._held.append((keys, values))
             return keys[:, :, self._room :], values[:, :, self._room :]
         rows, trunk = self._wave
-        stop = self._room + self._width + trunk
         out = []
         for held, new in zip(self._held[layer_idx], news):
-            seen = held[:rows, :, self._room - new.shape[2] : stop]
+            seen = held[:rows, :, self._room - new.shape[2] : self._room + trunk]
             seen[:, :, : new.shape[2]] = new
             out.append(seen)
         return out[0], out[1]
 
     def _opened(self, new: Tensor, early: Tensor | None) -> Tensor:
         """Columns for everything, with what stays filled in; a wave writes all columns it reads of the rest."""
-        pieces = [new] if early is None else [early, new]
-        b, h, _, d = new.shape
-        held = new.new_empty(b, h, self._room + sum(p.shape[2] for p in pieces), d)
-        at = self._room
-        for piece in pieces:
-            held[:, :, at : at + piece.shape[2]] = piece
-            at += piece.shape[2]
+        b, h, t, d = new.shape
+        width = 0 if early is None else early.shape[2]
+        held = new.new_empty(b, h, self._room + width + t, d)
+        if early is None or self._starts is None:
+            held[:, :, self._room :] = new
+            return held
+        held[:, :, self._room : self._room + width] = early
+        held[:, :, self._room + width :] = 0  # what no row fills is masked, but must be finite
+        own = self._room + self._starts[:, None] + torch.arange(t, device=new.device)
+        held.transpose(1, 2)[torch.arange(b, device=new.device)[:, None], own] = new.transpose(1, 2)
         return held
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -110,18 +116,19 @@ def shared(model: TokenModel, rows: Sequence[Row], prefixes: Prefixes | None, le
     order = sorted(range(len(rows)), key=lambda b: -len(rows[b].branches))  # so that every wave has the first rows
     waves = list(_waves([rows[b] for b in order]))
     room = max((wave.ids.shape[1] for wave in waves), default=0)
+    before = torch.tensor([known[b] for b in order])
     cache, width = TrunkCache(room=room), 0
     if prefixes is not None and any(known):
         held = torch.tensor([prefixes.index.get(rows[b].family, 0) for b in order], device=device)
-        cache = TrunkCache(room=room, before=[(la.keys[held], la.values[held]) for la in prefixes.cache.layers])
-        width = prefixes.cache.get_seq_length()
-    before = torch.tensor([known[b] for b in order])
+        width = max(known)
+        early = [(la.keys[held, :, :width], la.values[held, :, :width]) for la in prefixes.cache.layers]
+        cache = TrunkCache(room=room, before=early, starts=before.to(device))
     trunk = _trunk_pass(model, [rows[b].ids[known[b] : rows[b].trunk] for b in order], before, cache, width)
     hidden = [trunk.flatten(0, 1)]
     first = {(b, 0): i * trunk.shape[1] - known[b] for i, b in enumerate(order)}
     count = len(hidden[0])
     for wave in waves:
-        branch = _branch_pass(model, cache, wave, before[: len(wave.branches)], width)
+        branch = _branch_pass(model, cache, wave)
         for i, mine in enumerate(wave.branches):
             at = count + i * branch.shape[1]
             for owner in mine:
@@ -228,34 +235,27 @@ def _trunk_pass(
     """(B, T, D) hidden states of what each trunk has beyond the `before` (B,) tokens of its family's beginning."""
     ids, device = _padded(pieces), model.device
     columns, mask = torch.arange(ids.shape[1]), None
+    positions = columns + before[:, None]
     if width:
-        own = (columns[:, None] >= columns[None, :]).expand(len(ids), -1, -1)
-        early = (torch.arange(width) < before[:, None])[:, None].expand(-1, len(columns), -1)
-        mask = additive(torch.cat([early, own], dim=2)[:, None].to(device), model.mask_dtype)
+        seen = torch.arange(width + len(columns)) <= positions[:, :, None]
+        mask = additive(seen[:, None].to(device), model.mask_dtype)
     return model.backbone(
         input_ids=ids.to(device),
-        position_ids=(columns + before[:, None]).to(device),
+        position_ids=positions.to(device),
         attention_mask=mask,
         past_key_values=cache,
         use_cache=True,
     )
 
 
-def _branch_pass(model: TokenModel, cache: TrunkCache, wave: Wave, before: Tensor, width: int) -> Tensor:
-    """(b, Q, D) hidden states of a wave behind its trunks.
-
-    Args:
-        before: (b,) tokens of each row's common beginning.
-        width: columns of the cache that hold beginnings.
-    """
-    device = model.device
-    trunk = max(0, int((torch.tensor(wave.deepest) - before).max()))
+def _branch_pass(model: TokenModel, cache: TrunkCache, wave: Wave) -> Tensor:
+    """(b, Q, D) hidden states of a wave behind its trunks."""
+    device, trunk = model.device, max(wave.deepest)
     cache.aim(len(wave.branches), trunk)
-    columns, fork, before = torch.arange(wave.ids.shape[1]), wave.fork[:, :, None], before[:, None, None]
+    columns = torch.arange(wave.ids.shape[1])
     own = (wave.owner[:, :, None] == wave.owner[:, None, :]) & (columns[:, None] >= columns[None, :])
-    of_prefix = torch.arange(width)[None, None, :] < torch.minimum(before, fork)
-    of_trunk = torch.arange(trunk)[None, None, :] + before < fork
-    seen = torch.cat([own, of_prefix, of_trunk], dim=2)[:, None]
+    of_trunk = torch.arange(trunk) < wave.fork[:, :, None]
+    seen = torch.cat([own, of_trunk], dim=2)[:, None]
     return model.backbone(
         input_ids=wave.ids.to(device),
         position_ids=wave.positions.to(device),

@@ -20,6 +20,7 @@ from rlsd.envs.errors import closest
 from rlsd.envs.registry import make
 from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, explain, load_config, read_value
 from rlsd.harness.evaluate import EvalResult, evaluate, panel_of
+from rlsd.harness.exporting import noted_agent
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import RolloutSettings
 from rlsd.harness.rundir import load_run_config
@@ -60,7 +61,9 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
     """
     progress = Progress(quiet=quiet)
     if (request.config is None) == (request.env is None):
-        raise ConfigError("give a config file or run directory, or --env with --agent, e.g. rlsd eval runs/quickstart")
+        raise ConfigError(
+            "give a config file or run directory, or --env with --agent, e.g. rlsd eval runs/quickstart/rlsd"
+        )
     if request.device is not None and not (request.agent or "").startswith("hf:"):
         raise ConfigError("--device is for agents that run here (--agent hf:FOLDER); a config has learner.device")
     if request.config is not None:
@@ -151,9 +154,9 @@ def env_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
     return out
 
 
-def _agent_settings(overrides: tuple[str, ...]) -> AgentConfig:
-    """`--set agent.…` without a config file."""
-    values: dict[str, Any] = {}
+def _agent_settings(overrides: tuple[str, ...], folder: str | None = None) -> AgentConfig:
+    """`--set agent.…` without a config file, over what the weights in `folder` were trained with."""
+    values: dict[str, Any] = {} if folder is None else noted_agent(folder)
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals or not name.startswith("agent."):
@@ -168,8 +171,8 @@ def _agent_settings(overrides: tuple[str, ...]) -> AgentConfig:
 def _agent(name: str, request: EvalRequest) -> Agent:
     kind, _, place = name.partition(":")
     if kind == "hf" and place:
-        settings = _agent_settings(request.overrides)
         policy = load_policy(place, device=_device(request))
+        settings = _agent_settings(request.overrides, place)
         config = RunConfig(model=ModelConfig(path=place), agent=settings)
         sampler = make_sampler(config, policy, temperature=request.temperature or 0.0, seed=request.seed)
         return make_agent(settings, ChatFormat(policy.tokenizer, sorted(policy.eos_ids)), sampler)
@@ -210,7 +213,7 @@ def _served(place: str, request: EvalRequest) -> Agent:
     except Exception:
         server.close()
         raise
-    settings = _agent_settings(request.overrides)
+    settings = _agent_settings(request.overrides, folder)
     context = min(settings.context or policy.context, policy.context, int(base.get("max_model_len") or policy.context))
     sampler = VLLMSampler(
         AsItIs(server, policy.tokenizer, context=context),

@@ -1,15 +1,21 @@
-"""A run's weights as a plain transformers folder."""
+"""A run's weights as a plain transformers folder, with a note of how its agent was prompted."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from rlsd.agents.models import Policy, save_policy
 from rlsd.harness import checkpoint
-from rlsd.harness.config import RunConfig
+from rlsd.harness.blocks import AgentConfig
+from rlsd.harness.config import ConfigError, RunConfig
 from rlsd.harness.rundir import RunDir, RunError, load_run_config
 from rlsd.harness.setup import build
+
+NOTE = "rlsd.json"
+"""File in a folder of weights: {"agent": what differs from the defaults in the `agent` block of their run}."""
 
 
 def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = False) -> None:
@@ -35,13 +41,15 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
         if adapter:
             parts.policy.model.save_pretrained(partial)
             parts.policy.tokenizer.save_pretrained(partial)
+            write_note(config.agent, partial)
         else:
-            save_merged(parts.policy, partial)
+            save_merged(parts.policy, partial, config.agent)
     else:
         best = RunDir(run).best
         if not best.is_dir():
             raise RunError(f"{run} has no best weights (eval.every was 0); use --last")
         shutil.copytree(best, partial)
+        write_note(config.agent, partial)  # a run of an older version has none
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial.rename(folder)
 
@@ -56,7 +64,7 @@ def _anywhere(config: RunConfig) -> RunConfig:
     )
 
 
-def save_merged(policy: Policy, folder: Path) -> None:
+def save_merged(policy: Policy, folder: Path, agent: AgentConfig) -> None:
     """Write the policy with any LoRA adapter merged into its weights; the policy itself is left as it is."""
     model = policy.model
     if hasattr(model, "merge_adapter"):
@@ -67,3 +75,29 @@ def save_merged(policy: Policy, folder: Path) -> None:
         Policy(model=model, tokenizer=policy.tokenizer, eos_ids=policy.eos_ids, context=policy.context),
         folder,
     )
+    write_note(agent, folder)
+
+
+def write_note(agent: AgentConfig, folder: Path) -> None:
+    """Tell whoever plays these weights how they were prompted."""
+    note = {"agent": agent.model_dump(exclude_defaults=True)}
+    (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+def noted_agent(folder: str | Path) -> dict[str, Any]:
+    """Settings of the `agent` block that the weights in `folder` were trained with; {} where nobody noted them.
+
+    Raises:
+        ConfigError: the note cannot be read.
+    """
+    path = Path(folder) / NOTE
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); mend it, or delete it and give --set agent.…") from error
+    agent = note.get("agent") if isinstance(note, dict) else None
+    if not isinstance(agent, dict):
+        raise ConfigError(f'{path} is not a note of rlsd: expected {{"agent": {{…}}}}; mend or delete it')
+    return agent

@@ -150,7 +150,7 @@ class _Training:
     def _save_best(self) -> None:
         partial = self.run_dir.path / "best.partial"
         shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left one
-        save_merged(self.parts.policy, partial)
+        save_merged(self.parts.policy, partial, self.config.agent)
         replace_folder(partial, self.run_dir.best)
 
     def _keep_rollouts(self, step: int, outcome: Outcome) -> None:

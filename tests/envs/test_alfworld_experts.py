@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 from collections import deque
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from rlsd.envs.alfworld import oracle
+from rlsd.envs.alfworld import hindsight, oracle
 from rlsd.envs.alfworld.explorer import Explorer
 from rlsd.envs.alfworld.game import Game
 from rlsd.envs.alfworld.hindsight import Witness, goal_facts, whereabouts
@@ -221,6 +223,34 @@ def test_hindsight_follows_the_episode(kitchen: Game) -> None:
     assert "farther from the goal" in cooled.feedback
     witness.step("nonsense")
     assert witness.hindsight().feedback.startswith("The command was refused: no nearer to the goal")
+
+
+def test_siblings_know_what_each_would_know_alone(tiny: SimpleNamespace) -> None:
+    """What is worked out for one episode of a game serves the others; a second reading of the game knows nothing."""
+    for seed in range(30):
+        game = tiny.random_game(seed)
+        pairs = [(Witness(World(game)), Witness(World(replace(game)))) for _ in range(4)]
+        draw = random.Random(seed)
+        for _ in range(20):
+            for together, alone in pairs:
+                command = draw.choice([*together.world.admissible(), "nonsense"])
+                assert together.step(command) == alone.step(command)
+                assert together.hindsight() == alone.hindsight()
+
+
+def test_what_is_kept_of_a_game_is_bounded_and_goes_with_it(kitchen: Game, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hindsight, "_MOST_SEEN", 5)
+    game, draw = replace(kitchen), random.Random(0)
+    witness = Witness(World(game))
+    kept = hindsight._SEEN
+    for _ in range(60):
+        witness.step(draw.choice(witness.world.admissible()))
+        witness.hindsight()
+        assert len(kept[game]) <= 5
+    games = len(kept)
+    del game, witness
+    gc.collect()
+    assert len(kept) == games - 1
 
 
 def test_hindsight_is_of_this_very_state_whenever_it_is_asked_for(tiny: SimpleNamespace) -> None:

@@ -18,7 +18,7 @@ _PREFIX = "Your task is to: "
 MEND = "fetch the file anew (alfworld-download) or remove it from the folder"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Game:
     """One problem; objects, receptacles and locations are small integers in the original's id order.
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
+from rlsd.envs.alfworld.game import Game
 from rlsd.envs.alfworld.oracle import plan
 from rlsd.envs.alfworld.world import World
 from rlsd.envs.core import Hindsight
@@ -20,15 +23,36 @@ class Fact(NamedTuple):
     holds: bool
 
 
-class _State(NamedTuple):
-    """What stays the same until a command changes the world."""
+class _State:
+    """What is known of one state of a game, worked out once for all episodes that come through it."""
 
-    facts: tuple[Fact, ...]
-    whereabouts: tuple[str, ...]
+    __slots__ = ("_plan", "_planned", "facts", "whereabouts")
+
+    def __init__(self, world: World) -> None:
+        self.facts, self.whereabouts = goal_facts(world), whereabouts(world)
+        self._plan: tuple[str, ...] | None = None
+        self._planned = False
+
+    def plan(self, world: World) -> tuple[str, ...] | None:
+        """The oracle's plan, of a world in this state."""
+        if not self._planned:
+            self._plan, self._planned = plan(world), True
+        return self._plan
 
     @classmethod
     def of(cls, world: World) -> _State:
-        return cls(goal_facts(world), whereabouts(world))
+        held, key = _SEEN.setdefault(world.game, {}), world.key()
+        found = held.get(key)
+        if found is None:
+            if len(held) >= _MOST_SEEN:
+                held.clear()
+            found = held[key] = cls(world)
+        return found
+
+
+_MOST_SEEN = 256
+"""Kept of one game: siblings of a group come through the same states, most often side by side."""
+_SEEN: WeakKeyDictionary[Game, dict[Hashable, _State]] = WeakKeyDictionary()
 
 
 class Witness:
@@ -80,22 +104,26 @@ class Witness:
     def plan(self) -> tuple[str, ...] | None:
         """The oracle's plan from here; None when the goal is out of reach."""
         if not self._fresh:
-            self._plan, self._fresh = plan(self._world), True
+            self._plan, self._fresh = self._present().plan(self._world), True
         return self._plan
+
+    def _present(self) -> _State:
+        if self._state is None:
+            self._state = _State.of(self._world)
+        return self._state
 
     def hindsight(self) -> Hindsight:
         """Everything about the present state; `feedback` and `lost` speak of the last command."""
-        world, route = self._world, self.plan()
-        state = self._state = self._state or _State.of(world)
+        world, route, state = self._world, self.plan(), self._present()
         feedback, lost, changed, before = "", (), (), None
         if self._before is not None:
+            then = self._state_before = self._state_before or _State.of(self._before)
             if not self._fresh_before:
-                self._plan_before, self._fresh_before = plan(self._before), True
+                self._plan_before, self._fresh_before = then.plan(self._before), True
             before = _steps(self._plan_before)
             changed = changes(self._before, world)
             feedback = _feedback(changed, world, before, _steps(route))
-            self._state_before = self._state_before or _State.of(self._before)
-            lost = _lost(self._state_before.facts, state.facts, self._plan_before, route)
+            lost = _lost(then.facts, state.facts, self._plan_before, route)
         return Hindsight(
             demonstration=world.game.walkthrough,
             plan=route or (),
@@ -199,6 +227,8 @@ def changes(before: World, now: World) -> tuple[str, ...]:
     for word in (*_STATES, "lit"):
         shown = "turned on" if word == "lit" else word
         had, has = getattr(before, word), getattr(now, word)
+        if had is has:  # a world replaces what changes
+            continue
         found += [f"{game.objects[o]} is now {shown}" for o in sorted(has - had)]
         found += [f"{game.objects[o]} is no longer {shown}" for o in sorted(had - has)]
     if now.place != before.place:

@@ -14,15 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlsd.agents.seeding import generator
 from rlsd.algorithms import (
-    Credit,
-    LossInputs,
     assign,
-    chunked_divergence,
-    needs_divergence,
-    token_loss,
-    token_weights,
 )
 from rlsd.harness import faults
 from rlsd.harness.ahead import Ahead
@@ -31,13 +24,13 @@ from rlsd.harness.config import ConfigError
 from rlsd.harness.hints import echo_share
 from rlsd.harness.progress import Progress
 from rlsd.harness.rollout import RewardFn, Rollout
-from rlsd.harness.rows import student_rows
 from rlsd.harness.sampler_check import Gap, Versions
-from rlsd.harness.scoring import Scored, score
+from rlsd.harness.scoring import score
 from rlsd.harness.setup import Parts, context_of, env_maker, rollout_settings
 from rlsd.harness.sft import SftMaker, SftStep, sft_steps
 from rlsd.harness.steps import TokenSlice, UpdateStats
 from rlsd.harness.types import Group, Trajectory
+from rlsd.harness.updating import update
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +139,7 @@ class Iteration:
             self._warn(scored.teacher_gap.warning(self.config.sampler, view="hindsight view"))
         clock.lap("score_s")
         given = assign(batch, algorithm, step=step)
-        stats = self._update(trajectories, scored, given, step)
+        stats = update(parts, trajectories, scored, given, step)
         clock.lap("update_s")
         self._ahead.wait()
         clock.lap("wait_s")
@@ -177,61 +170,6 @@ class Iteration:
             trajectories=trajectories,
             turn_credit=_by_trajectory(given.turn_credit, trajectories),
         )
-
-    def _update(
-        self, trajectories: Sequence[Trajectory], scored: Scored, given: Credit, step: int
-    ) -> list[UpdateStats]:
-        """All optimizer steps of an iteration; trajectories without any gradient are left out."""
-        batch, teacher_hidden, reference_logp = scored.batch, scored.teacher_hidden, scored.reference_logp
-        loss_config, learner = self.config.algorithm.loss, self.parts.learner
-        weights = token_weights(batch, loss_config.aggregation, constant_tokens=loss_config.constant_tokens)
-        diverges = needs_divergence(self.config.algorithm, step)
-        with self.parts.teacher.weights() as model:  # all processes ask: the head may be sharded
-            teacher_head = learner.frozen_head(model) if diverges else None
-
-        def loss_fn(part: TokenSlice, scale: float) -> Tensor:
-            flat, device = part.flat, part.logp.device
-            hinted = batch.hinted[flat].to(device)
-            apart = torch.zeros_like(part.logp) if diverges else None
-            if apart is not None and teacher_hidden is not None and teacher_head is not None:
-                distill = loss_config.distill
-                apart[hinted] = chunked_divergence(
-                    part.hidden[hinted],
-                    teacher_hidden[flat.to(teacher_hidden.device)].to(device)[hinted],
-                    part.head,
-                    teacher_head,
-                    temperature=learner.temperature,
-                    kind=distill.kind,  # type: ignore[arg-type]
-                    beta=distill.beta,
-                    element_clip=distill.element_clip,
-                )
-            inputs = LossInputs(
-                new_logp=part.logp,
-                old_logp=batch.student_logp[flat].to(device),
-                advantage=given.advantage[flat].to(device),
-                turn=batch.turn[flat].to(device),
-                sampler_logp=batch.sampler_logp[flat].to(device),
-                reference_logp=None if reference_logp is None else reference_logp[flat].to(device),
-                teacher_logp=batch.teacher_logp[flat].to(device),
-                divergence=apart,
-                hinted=hinted,
-            )
-            total = token_loss(inputs, loss_config, step=step).total
-            faults.point("mid-update")
-            return (weights[flat].to(device) * scale * total).sum()
-
-        settings, stats = self.config.learner, []
-        useful = student_rows(trajectories, merge=settings.merge_rows, skip=scored.idle)
-        owner = batch.token_trajectory
-        foreign = {i for i, row in enumerate(useful) if int(owner[row.places[0].flat]) in scored.foreign}
-        for epoch in range(settings.epochs if useful else 0):
-            order = generator(self.config.seed, "minibatches", step, epoch).permutation(len(useful))
-            count = min(settings.minibatches, len(useful))
-            for part in range(count):
-                chosen = [useful[int(i)] for i in sorted(order[part::count]) if int(i) not in foreign]
-                stats.append(learner.update(chosen, lambda s, scale=float(count): loss_fn(s, scale)))
-                self.parts.teacher.after_update(learner.updates)
-        return stats
 
     # ------------------------------------------------------------------ supervision
 

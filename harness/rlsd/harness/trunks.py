@@ -21,7 +21,7 @@ from rlsd.harness.rows import Branch, Row
 
 LEAST_PREFIX = 32
 """Shorter common beginnings are not worth a pass of their own."""
-LEAST_WAVE = 512
+LEAST_WAVE = 256
 """Columns of branches fed together, about: fewer leave the processor idle, more see more trunk than they need."""
 LEAST_SAVING = 0.25
 """Share of the trunks' tokens that common beginnings must save: with them the trunks need an explicit mask."""

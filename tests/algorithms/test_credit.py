@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rlsd.algorithms import AlgorithmError, CreditConfig, base_advantage, constant, credit, resolve
+from rlsd.algorithms import AlgorithmError, CreditConfig, base_advantage, constant, credit, resolve, turns_that_matter
 from rlsd.algorithms.toy import toy_batch
 
 FULL = constant(1.0)
@@ -27,6 +27,29 @@ def test_a_turn_without_an_action_gets_no_turn_evidence() -> None:
     assert credit(batch, base, config("token"), step=0).weight[2:].tolist() == [1.2, 1.0]
     everyone = credit(batch, base, config("trajectory"), step=0).weight
     assert everyone.tolist() == pytest.approx([math.exp(0.1)] * 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "read"),
+    [
+        ({"level": "token"}, True),
+        ({"level": "token", "tokens": "action"}, False),
+        ({"level": "span"}, False),
+        ({"level": "turn"}, False),
+        ({"level": "turn_token"}, False),
+        ({"level": "turn_token", "evidence": "turn"}, True),
+        ({"level": "turn_token", "evidence": "turn", "tokens": "action"}, False),
+        ({"level": "trajectory"}, True),
+        ({"level": "trajectory", "tokens": "action"}, False),
+        ({"level": "trajectory", "tokens": "action", "evidence": "turn"}, True),
+    ],
+)
+def test_a_turn_without_an_action_is_not_read_again_where_only_actions_count(
+    settings: dict[str, str], read: bool
+) -> None:
+    batch = toy_batch([[[0.1, 0.1], [5.0, 0.0]]], action=[True, True, False, False])
+    base = torch.ones(2, dtype=torch.float64)
+    assert turns_that_matter(batch, base, CreditConfig.model_validate(settings)).tolist() == [True, read]
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -221,20 +221,23 @@ def test_advantages_of_a_group_sum_to_zero(recipe: Recipe, method: str) -> None:
         assert first[batch.group == group].sum().item() == pytest.approx(0.0, abs=1e-9)
 
 
-@quick
+@settings(max_examples=300, deadline=None)
 @given(
     recipe=recipes(),
-    level=st.sampled_from(LEVELS),
+    config=configs(lam=0.5),
     side=st.sampled_from(["both", "positive", "negative", "success"]),
+    mean_one=st.sampled_from(["none", "turn", "trajectory"]),
     method=st.sampled_from(["grpo", "gigpo"]),
 )
 def test_hindsight_of_turns_that_do_not_matter_need_not_be_read(
-    recipe: Recipe, level: str, side: str, method: str
+    recipe: Recipe, config: CreditConfig, side: str, mean_one: str, method: str
 ) -> None:
     batch = recipe.batch()
-    settings_ = CreditConfig(level=level, side=side, lam=0.5)  # type: ignore[arg-type]
+    if mean_one == "none" or config.level in ("token", *["turn", "turn_token"] * (mean_one == "trajectory")):
+        config = CreditConfig.model_validate({**config.model_dump(), "mean_one": mean_one})
+    config = config.model_copy(update={"side": side})
     base = base_advantage(batch, AdvantageConfig(method=method))  # type: ignore[arg-type]
-    read = batch.hinted & turns_that_matter(batch, base, settings_)[batch.turn]
+    read = batch.hinted & turns_that_matter(batch, base, config)[batch.turn]
     less = replace(batch, hinted=read, teacher_logp=torch.where(read, batch.teacher_logp, batch.student_logp))
-    want, found = (credit(b, base, settings_, step=0).advantage for b in (batch, less))
+    want, found = (credit(b, base, config, step=0).advantage for b in (batch, less))
     torch.testing.assert_close(found, want, atol=1e-6, rtol=0)

@@ -57,8 +57,9 @@ def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) 
 def turns_that_matter(batch: TokenBatch, base: Tensor, config: CreditConfig) -> Tensor:
     """Return (K,) bool: turns whose hindsight can change any final advantage, given `base` (K,).
 
-    A turn without an advantage, or on the side that keeps m = 1, needs no teacher. Where a trajectory shares its
-    evidence, one turn that matters makes all of its turns matter; `belief` pools further, so there all do.
+    A turn without an advantage, or on the side that keeps m = 1, needs no teacher, nor does one that spells no action
+    where only actions speak or are weighted. Where a trajectory shares its evidence, one turn that matters makes all of
+    its turns matter; `belief` pools further, so there all do.
     """
     if config.method == "none":
         return torch.zeros_like(base, dtype=torch.bool)
@@ -73,8 +74,19 @@ def turns_that_matter(batch: TokenBatch, base: Tensor, config: CreditConfig) -> 
         matters = matters & batch.success[batch.trajectory]
     if config.level == "trajectory" or config.mean_one == "trajectory":
         some = segment_count(batch.trajectory, batch.group.shape[0], matters) > 0
-        return some[batch.trajectory]
+        matters = some[batch.trajectory]
+    if _needs_an_action(config):
+        matters = matters & (segment_count(batch.turn, batch.trajectory.shape[0], batch.action_span) > 0)
     return matters
+
+
+def _needs_an_action(config: CreditConfig) -> bool:
+    """Return whether hindsight of a turn without action tokens changes nothing (see the token sets in `levels`)."""
+    by_action = config.evidence == "action"
+    if config.level in ("turn", "turn_token") and by_action:
+        return True
+    action_only = config.level == "span" or config.tokens == "action"
+    return action_only and (config.level != "trajectory" or by_action)
 
 
 def _on_side(batch: TokenBatch, advantage: Tensor, side: str) -> Tensor:

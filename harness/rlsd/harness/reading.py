@@ -14,7 +14,7 @@ from rlsd.agents.room import MemoryFull, out_of_memory
 from rlsd.harness.forward import TokenModel, packed, places, plain
 from rlsd.harness.rows import BLANK, Row
 from rlsd.harness.steps import too_large
-from rlsd.harness.trunks import Prefixes, beginnings, forwarded, passes, prefix_pass, shared
+from rlsd.harness.trunks import Prefixes, beginnings, passes, prefix_pass, shared
 
 if TYPE_CHECKING:
     from rlsd.harness.learner import Learner
@@ -30,7 +30,7 @@ def log_probs(
     rows = rows if learner.masks else plain(rows)
     share = learner.settings.share and learner.masks
     prefixes = _prefixes(learner, tokens, rows) if share else None
-    for kind, count in zip(kinds, forwarded(rows, prefixes, share=share)):
+    for kind, count in zip(kinds, _fed(rows, prefixes, share=share)):
         learner.forwarded[kind] += count
     batches = learner.in_step(list(learner.micro_batches(rows)))
     todo = list(zip(batches, _passes(learner, batches, share)))[::-1]
@@ -69,6 +69,16 @@ def _prefixes(learner: Learner, tokens: TokenModel, rows: Sequence[Row]) -> Pref
     lengths = {family: len(ids) for family, ids in found.items()}
     learner.forwarded["prefix"] += sum(lengths.values())
     return Prefixes(cache=tokens(prefix_pass, found), index={f: i for i, f in enumerate(found)}, lengths=lengths)
+
+
+def _fed(rows: Sequence[Row], prefixes: Prefixes | None, *, share: bool) -> tuple[int, int]:
+    """Tokens of trunks and of branches that a pass over `rows` feeds to the model, padding apart."""
+    trunk = sum(r.trunk for r in rows)
+    branch = sum(len(r.ids) - r.trunk for r in rows)
+    if share:
+        branch -= sum(len(r.branches) for r in rows)  # a branch's last token predicts nothing
+        trunk -= 0 if prefixes is None else sum(prefixes.lengths.get(r.family, 0) for r in rows)
+    return trunk, branch
 
 
 def _passes(learner: Learner, batches: Sequence[Sequence[Row]], share: bool) -> list[int]:

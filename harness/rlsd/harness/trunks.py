@@ -23,6 +23,8 @@ LEAST_PREFIX = 32
 """Shorter common beginnings are not worth a pass of their own."""
 LEAST_WAVE = 256
 """Columns of branches fed together, about: fewer leave the processor idle, more see more trunk than they need."""
+ALIGNED = 16
+"""A wave reads a multiple of this many keys: attention takes longer over a remainder than over what fills it up."""
 LEAST_SAVING = 0.25
 """Share of the trunks' tokens that common beginnings must save: with them the trunks need an explicit mask."""
 
@@ -41,10 +43,10 @@ class Prefixes:
 class TrunkCache(Cache):
     """Keys and values of B trunks behind room for one wave of their branches.
 
-        columns    room | row's common beginning, rest of its trunk | nothing
+        columns    room | row's common beginning, rest of its trunk | zeros, `ALIGNED` at least
 
     Every row's trunk stands from the first column after the room, however long its beginning is, so a wave reads up to
-    its deepest fork and no further. It is written right before that: one slice is read, and no trunk is ever copied.
+    its deepest fork and hardly further. It is written right before that: one slice is read, no trunk is ever copied.
     The order of the columns does not matter to attention: the mask says what is seen, and positions are in the keys.
 
     Args:
@@ -64,7 +66,7 @@ class TrunkCache(Cache):
         self._wave: tuple[int, int] | None = None
 
     def aim(self, rows: int, trunk: int) -> None:
-        """Direct the next pass at branches of the first `rows` rows, which see `trunk` columns of trunk at most."""
+        """Direct the next pass at branches of the first `rows` rows, which read `trunk` columns of their trunks."""
         self._wave = (rows, trunk)
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object):  # type: ignore[override]
@@ -74,7 +76,7 @@ class TrunkCache(Cache):
             before = self._before[layer_idx] if self._before else (None, None)
             keys, values = (self._opened(new, early) for new, early in zip(news, before))
             self._held.append((keys, values))
-            return keys[:, :, self._room :], values[:, :, self._room :]
+            return keys[:, :, self._room : -ALIGNED], values[:, :, self._room : -ALIGNED]
         rows, trunk = self._wave
         out = []
         for held, new in zip(self._held[layer_idx], news):
@@ -87,12 +89,12 @@ class TrunkCache(Cache):
         """Columns for everything, with what stays filled in; a wave writes all columns it reads of the rest."""
         b, h, t, d = new.shape
         width = 0 if early is None else early.shape[2]
-        held = new.new_empty(b, h, self._room + width + t, d)
+        held = new.new_empty(b, h, self._room + width + t + ALIGNED, d)
+        held[:, :, self._room + (width or t) :] = 0  # what no row fills is masked, but must be finite
         if early is None or self._starts is None:
-            held[:, :, self._room :] = new
+            held[:, :, self._room : -ALIGNED] = new
             return held
         held[:, :, self._room : self._room + width] = early
-        held[:, :, self._room + width :] = 0  # what no row fills is masked, but must be finite
         own = self._room + self._starts[:, None] + torch.arange(t, device=new.device)
         held.transpose(1, 2)[torch.arange(b, device=new.device)[:, None], own] = new.transpose(1, 2)
         return held
@@ -171,16 +173,6 @@ def beginnings(rows: Sequence[Row]) -> dict[int, tuple[int, ...]]:
     return kept if saved >= LEAST_SAVING * sum(r.trunk for r in rows) else {}
 
 
-def forwarded(rows: Sequence[Row], prefixes: Prefixes | None, *, share: bool) -> tuple[int, int]:
-    """Tokens of trunks and of branches that a pass over `rows` feeds to the model, padding apart."""
-    trunk = sum(r.trunk for r in rows)
-    branch = sum(len(r.ids) - r.trunk for r in rows)
-    if share:
-        branch -= sum(len(r.branches) for r in rows)  # a branch's last token predicts nothing
-        trunk -= 0 if prefixes is None else sum(prefixes.lengths.get(r.family, 0) for r in rows)
-    return trunk, branch
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wave:
     """Some branches of the first b rows, each without its last token (which predicts nothing)."""
@@ -250,7 +242,8 @@ def _trunk_pass(
 
 def _branch_pass(model: TokenModel, cache: TrunkCache, wave: Wave) -> Tensor:
     """(b, Q, D) hidden states of a wave behind its trunks."""
-    device, trunk = model.device, max(wave.deepest)
+    device, deepest = model.device, max(wave.deepest)
+    trunk = deepest + -(deepest + wave.ids.shape[1]) % ALIGNED
     cache.aim(len(wave.branches), trunk)
     columns = torch.arange(wave.ids.shape[1])
     own = (wave.owner[:, :, None] == wave.owner[:, None, :]) & (columns[:, None] >= columns[None, :])

@@ -9,8 +9,10 @@ as RLSD does, and has no reference pass.
     naive      the same, every hinted turn a row of its own in a second pass
     separate   moving-average teacher: its own weights must read everything
 
-The last line is one JSON object. Ratios are medians over iterations. On a CPU they count processor time of one thread,
-which other jobs on the machine hardly disturb; wall-clock ratios stand beside them.
+The last line is one JSON object. Ratios are medians over iterations. On a CPU they count processor time of one thread;
+wall-clock ratios stand beside them. Other jobs on a machine share its caches and memory, so even processor time is
+disturbed, by some 5 % an iteration: each is run `--repeats` times, the sides in turn, and of each stage (rollout,
+scoring, update, the rest) the least time counts.
 
     python benchmarks/iteration.py [--steps 6] [--set rollout.tasks=16] …
 
@@ -25,12 +27,14 @@ import gc
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rlsd.envs.alfworld.hindsight import forget_states
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.config import RunConfig, load_config
 from rlsd.harness.iteration import Iteration
@@ -51,6 +55,17 @@ SIDES: dict[str, list[str]] = {
 UPDATE = ("score_s", "update_s")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of one iteration."""
+
+    stages: dict[str, float]
+    """Seconds by the side's clock."""
+    wall: float
+    tokens: dict[str, int]
+    metrics: dict[str, Any]
+
+
 @dataclass
 class Side:
     """One method with what it measured, an entry an iteration."""
@@ -60,6 +75,7 @@ class Side:
     seconds: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     update: list[float] = field(default_factory=list)
+    """Scoring and optimizer steps."""
     rollout: list[float] = field(default_factory=list)
     tokens: list[dict[str, int]] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -71,24 +87,37 @@ class Side:
         self.start = {k: v.clone() for k, v in self.parts.learner.weights().items()}
         self.teacher = {k: v.clone() for k, v in self.parts.teacher.state().items()}
 
-    def run(self, step: int) -> None:
-        """Iteration `step` from the first weights."""
+    def run(self, step: int) -> Run:
+        """Iteration `step` from the first weights, with nothing known of the games' states."""
         learner, sampler = self.parts.learner, self.parts.sampler
         learner.load(self.start, {}, {})
         learner.optimizer.state.clear()
         learner.updates = 0
         self.parts.teacher.load_state(self.teacher)
         sampler.refresh(0)
+        forget_states()
         prefilled, decoded = prefilled_tokens(sampler), sampler.decoded_tokens
         wall, begun = time.perf_counter(), self.now()
         outcome = self.iteration.run(step)
-        self.seconds.append(self.now() - begun)
-        self.wall.append(time.perf_counter() - wall)
-        self.update.append(sum(outcome.timing[k] for k in UPDATE))
-        self.rollout.append(outcome.timing["rollout_s"])
+        seconds, wall = self.now() - begun, time.perf_counter() - wall
+        stages = {name: outcome.timing[name] for name in ("rollout_s", *UPDATE)}
         played = {"prefill": prefilled_tokens(sampler) - prefilled, "decode": sampler.decoded_tokens - decoded}
-        self.tokens.append({**played, **outcome.metrics["forwarded_tokens"]})
-        self.metrics.append({**outcome.metrics, "timing": outcome.timing})
+        return Run(
+            stages={**stages, "rest_s": seconds - sum(stages.values())},
+            wall=wall,
+            tokens={**played, **outcome.metrics["forwarded_tokens"]},
+            metrics={**outcome.metrics, "timing": outcome.timing},
+        )
+
+    def add(self, runs: Sequence[Run]) -> None:
+        """One iteration, run several times: the least time of each stage."""
+        least = {name: min(r.stages[name] for r in runs) for name in runs[0].stages}
+        self.seconds.append(sum(least.values()))
+        self.update.append(sum(least[name] for name in UPDATE))
+        self.rollout.append(least["rollout_s"])
+        self.wall.append(min(r.wall for r in runs))
+        self.tokens.append(runs[0].tokens)
+        self.metrics.append(runs[0].metrics)
 
 
 def prefilled_tokens(sampler: Any) -> int:
@@ -107,17 +136,21 @@ def measure(
     names: list[str],
     steps: int,
     *,
+    repeats: int = 1,
     warm_up: int = 1,
     reward: RewardFn | None = None,
 ) -> dict[str, Side]:
-    """`steps` iterations of every side after `warm_up` that do not count."""
+    """`steps` iterations of every side, each run `repeats` times, after `warm_up` that do not count."""
     sides = {name: Side(load_config(base, [*overrides, *SIDES[name]]), reward) for name in names}
     gc.collect()
     gc.freeze()  # or now one side's iteration and now the other's pays for looking through what all sides hold
     for step in range(steps + warm_up):
-        order = names if step % 2 else names[::-1]
-        for name in order:
-            sides[name].run(step)
+        runs: dict[str, list[Run]] = {name: [] for name in names}
+        for i in range(repeats if step >= warm_up else 1):
+            for name in names if (step + i) % 2 else names[::-1]:
+                runs[name].append(sides[name].run(step))
+        for name, side in sides.items():
+            side.add(runs[name])
         told = "  ".join(f"{n} {s.seconds[-1]:.2f} s (update {s.update[-1]:.2f})" for n, s in sides.items())
         print(f"iteration {step}{' (warm-up)' if step < warm_up else ''}: {told}", flush=True)
     for side in sides.values():
@@ -172,6 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of every iteration; the least times count")
     parser.add_argument("--warm-up", type=int, default=1, help="iterations that do not count")
     parser.add_argument(
         "--all-count", action="store_true", help="unequal returns, so that every trajectory is trained on"
@@ -185,13 +219,22 @@ def main() -> None:
     overrides = [*SMALL, *world, *model, *arguments.overrides]
     names = ["grpo", *(n for n in arguments.sides if n != "grpo")]
     reward = by_number if arguments.all_count else None
-    sides = measure(arguments.config, overrides, names, arguments.steps, warm_up=arguments.warm_up, reward=reward)
+    sides = measure(
+        arguments.config,
+        overrides,
+        names,
+        arguments.steps,
+        repeats=arguments.repeats,
+        warm_up=arguments.warm_up,
+        reward=reward,
+    )
     config = sides["grpo"].config
     told = {
         "games": "published" if world else "generated",
         "clock": "processor seconds, one thread" if config.learner.device == "cpu" else "wall seconds",
         "model": Path(config.model.path).name if config.model.path else "tiny",
         "steps": arguments.steps,
+        "repeats": arguments.repeats,
         "episodes": config.rollout.tasks * config.rollout.siblings,
         "torch": torch.__version__,
     }

@@ -55,6 +55,11 @@ _MOST_SEEN = 256
 _SEEN: WeakKeyDictionary[Game, dict[Hashable, _State]] = WeakKeyDictionary()
 
 
+def forget_states() -> None:
+    """Give up what is known of games' states, so that it is worked out again (for measurements)."""
+    _SEEN.clear()
+
+
 class Witness:
     """Watches a world from the side and tells on demand; costs a copy of the state per step until asked."""
 

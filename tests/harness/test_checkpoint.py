@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from rlsd.agents.models import save_policy
 from rlsd.harness import checkpoint
 from rlsd.harness.checkpoint import CheckpointError
 from rlsd.harness.config import LearnerConfig
@@ -62,6 +66,29 @@ def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "step-000003", TENSORS, STATE)
     checkpoint.load(tmp_path / "step-000003")
     assert not partial.exists()
+
+
+@contextmanager
+def small_disk(largest: int) -> Iterator[None]:
+    """No file may grow beyond `largest` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_by_name_and_leaves_nothing(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "step-000001", {"model": {"w": torch.ones(4)}}, {"step": 1})
+    folder, played = tmp_path / "step-000002", Played("compact")
+    with small_disk(1 << 16), pytest.raises(CheckpointError, match=f"{folder} cannot be written: .*os error"):
+        checkpoint.save(folder, {"model": {"w": torch.ones(1 << 20)}}, {"step": 2})
+    with small_disk(1 << 16), pytest.raises(CheckpointError, match=f"{folder} cannot be written: .*File too large"):
+        checkpoint.save(folder, {"model": {"w": torch.ones(4)}}, {"step": 2, "long": "x" * (1 << 20)})
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000001"]
+    with small_disk(1 << 16), pytest.raises(OSError, match=f"cannot be written to {tmp_path / 'best'}"):
+        save_policy(played.policy, tmp_path / "best")
 
 
 def test_latest_and_prune(tmp_path: Path) -> None:

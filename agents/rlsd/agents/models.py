@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 CHAT_TEMPLATE = (
@@ -183,10 +184,17 @@ def parameters(model: nn.Module) -> int:
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
-    """Write a plain transformers folder that `load_policy` and any other tool reads."""
-    with _quiet():
-        policy.model.save_pretrained(folder)
-        policy.tokenizer.save_pretrained(folder)
+    """Write a plain transformers folder that `load_policy` and any other tool reads.
+
+    Raises:
+        OSError: the disk does not take it; names the folder.
+    """
+    try:
+        with _quiet():
+            policy.model.save_pretrained(folder)
+            policy.tokenizer.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(f"weights cannot be written to {folder}: {error}") from error
 
 
 @contextmanager

@@ -38,7 +38,7 @@ ALONE = Ranks()
 
 
 class CheckpointError(RlsdError):
-    """A checkpoint that is damaged or belongs to another run."""
+    """A checkpoint that is damaged, belongs to another run or cannot be written."""
 
 
 class Stored(Mapping[str, Tensor]):
@@ -78,8 +78,24 @@ def save(folder: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, A
         folder: final place; must not exist.
         tensors: file stem → name → tensor, whole (the same on every process) or sharded.
         state: JSON-able.
+
+    Raises:
+        CheckpointError: the disk does not take it; nothing of it is left.
     """
     partial = folder.with_name(folder.name + ".partial")
+    try:
+        _save(folder, partial, tensors, state, ranks)
+    except (SafetensorError, OSError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(
+            f"checkpoint {folder} cannot be written: {error}. Make room there or give the right to write; the same "
+            "command goes on from the last whole checkpoint"
+        ) from error
+
+
+def _save(
+    folder: Path, partial: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any], ranks: Ranks
+) -> None:
     if ranks.main:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -28,7 +28,7 @@ app.add_typer(index, name="index")
 out = Console()
 
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: --set learner.lr=1e-5")]
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk may refuse that its user can mend."""
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on the last line.")]
 

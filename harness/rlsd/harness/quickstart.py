@@ -18,6 +18,7 @@ from rlsd.envs.errors import RlsdError
 from rlsd.harness.config import RunConfig, load_config
 from rlsd.harness.evaluate import EvalResult, by_task, table
 from rlsd.harness.plot import curve
+from rlsd.harness.printing import print_table
 from rlsd.harness.progress import Progress
 from rlsd.harness.setup import build
 from rlsd.harness.stats import hierarchical_bootstrap
@@ -50,8 +51,6 @@ def run_quickstart(folder: Path, *, from_scratch: bool, overrides: list[str], co
     after = _evaluate(config, folder / "rlsd" / "best", "after")
     summary = _summary(before, after, time.perf_counter() - started)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    from rlsd.harness.cli import print_table
-
     panel = before.panel
     print_table(
         f"held-out panel: {len(panel.task_ids)} generated games, hash {panel.digest}",

@@ -9,9 +9,9 @@ as RLSD does, and has no reference pass.
     naive      the same, every hinted turn a row of its own in a second pass
     separate   moving-average teacher: its own weights must read everything
 
-The last line is one JSON object. Ratios are medians over iterations. On a CPU they count processor time of one thread;
-wall-clock ratios stand beside them. Other jobs on a machine share its caches and memory, so even processor time is
-disturbed, by some 5 % an iteration: each is run `--repeats` times, the sides in turn, and of each stage (rollout,
+The last line is one JSON object. Ratios are of totals over all iterations. On a CPU they count processor time of one
+thread; wall-clock ratios stand beside them. Other jobs on a machine share its caches and memory, so even processor time
+is disturbed, by up to a third: each iteration is run `--repeats` times, the sides in turn, and of each stage (rollout,
 scoring, update, the rest) the least time counts.
 
     python benchmarks/iteration.py [--steps 6] [--set rollout.tasks=16] …
@@ -190,13 +190,13 @@ def report(sides: dict[str, Side]) -> dict[str, Any]:
         name: {k: round(statistics.mean(t.get(k, 0) for t in side.tokens)) for k in sorted(set().union(*side.tokens))}
         for name, side in sides.items()
     }
-    out["grpo_rollout_share"] = round(statistics.median(r / s for r, s in zip(grpo.rollout, grpo.seconds)), 3)
+    out["grpo_rollout_share"] = round(sum(grpo.rollout) / sum(grpo.seconds), 3)
     out["idle_trajectories"] = statistics.mean(m["idle_trajectories"] for m in grpo.metrics)
     return out
 
 
 def ratio(mine: list[Any], theirs: list[Any]) -> float:
-    return round(statistics.median(a / b for a, b in zip(mine, theirs)), 4)
+    return round(sum(mine) / sum(theirs), 4)
 
 
 def games(base: Path) -> list[str]:
@@ -212,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--repeats", type=int, default=3, help="runs of every iteration; the least times count")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of every iteration; the least times count")
     parser.add_argument("--warm-up", type=int, default=1, help="iterations that do not count")
     parser.add_argument(
         "--all-count", action="store_true", help="unequal returns, so that every trajectory is trained on"

@@ -22,7 +22,8 @@ def curve(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str) -> None
     import matplotlib.pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = plt.subplots(figsize=(7.5, 4.5), dpi=120)
+    several = len(runs) > 1
+    figure, axes = plt.subplots(figsize=(9.0 if several else 7.5, 4.5), dpi=120, layout="constrained")
     for i, (label, folders) in enumerate(runs.items()):
         colour = f"C{i}"
         records = [read_metrics(folder / "metrics.jsonl") for folder in folders]
@@ -55,8 +56,10 @@ def curve(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str) -> None
         transform=axes.transAxes,
         fontsize=7,
     )
-    axes.legend()
-    figure.tight_layout()
+    if several:
+        figure.legend(loc="outside right upper")
+    else:
+        axes.legend()
     figure.savefig(path)
     plt.close(figure)
 

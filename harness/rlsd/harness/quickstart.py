@@ -68,7 +68,7 @@ def run_quickstart(folder: Path, *, from_scratch: bool, overrides: list[str], co
 def _warm_started(config: RunConfig, folder: Path, console: Console) -> RunConfig:
     """Train the warm start first; the config then starts from it."""
     warm = load_config(WARM_CONFIG)
-    console.print(f"warm start from scratch: {warm.iterations} steps (a quarter of an hour on two cores; it resumes)")
+    console.print(f"warm start from scratch: {warm.iterations} steps (some 20 minutes on two cores; it resumes)")
     train(warm, folder / "warm", progress=Progress(total=warm.iterations))
     model = config.model.model_copy(update={"path": str(folder / "warm")})
     return config.model_copy(update={"model": model})

@@ -9,12 +9,13 @@ as RLSD does, and has no reference pass.
     naive      the same, every hinted turn a row of its own in a second pass
     separate   moving-average teacher: its own weights must read everything
 
-The last line is one JSON object. Ratios are of totals over all iterations. On a CPU they count processor time of one
-thread; wall-clock ratios stand beside them. Other jobs on a machine share its caches and memory, so even processor time
-is disturbed, by up to a third: each iteration is run `--repeats` times, the sides in turn, and of each stage (rollout,
-scoring, update, the rest) the least time counts.
+Sizes are the config's: 16 tasks × 8 episodes, minutes of one core. The last line is one JSON object. Ratios are of
+totals over all iterations. On a CPU they count processor time of one thread; wall-clock ratios stand beside them.
+Other jobs on a machine share its caches and memory, so even processor time is disturbed, by up to a third: each
+iteration is run `--repeats` times, the sides in turn, and of each stage (rollout, scoring, update, the rest) the
+least time counts.
 
-    python benchmarks/iteration.py [--steps 6] [--set rollout.tasks=16] …
+    python benchmarks/iteration.py [--sides grpo rlsd] [--steps 6] [--repeats 5] [--set rollout.tasks=4] …
 
 Where a model is too weak to be told apart by outcomes (all advantages 0, nothing to learn, nothing to measure),
 `--all-count` gives siblings unequal returns: no trajectory is idle, the dearest case for RLSD.
@@ -45,7 +46,6 @@ from rlsd.harness.types import Trajectory
 
 ROOT = Path(__file__).parents[1]
 REAL = ["env.kwargs.games=real", "env.kwargs.max_steps=15"]
-SMALL = ["rollout.tasks=4", "rollout.siblings=8", "threads=1"]
 SIDES: dict[str, list[str]] = {
     "grpo": ["algorithm.name=grpo"],
     "rlsd": ["algorithm.name=rlsd"],
@@ -211,8 +211,8 @@ def games(base: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--repeats", type=int, default=5, help="runs of every iteration; the least times count")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2, help="runs of every iteration; the least times count")
     parser.add_argument("--warm-up", type=int, default=1, help="iterations that do not count")
     parser.add_argument(
         "--all-count", action="store_true", help="unequal returns, so that every trajectory is trained on"
@@ -223,7 +223,7 @@ def main() -> None:
     arguments = parser.parse_args()
     world = [] if arguments.generated else games(arguments.config)
     model = [f"model.path={ROOT / 'checkpoints' / 'warm_tiny'}"] if arguments.config.stem == "quickstart" else []
-    overrides = [*SMALL, *world, *model, *arguments.overrides]
+    overrides = ["threads=1", *world, *model, *arguments.overrides]
     names = ["grpo", *(n for n in arguments.sides if n != "grpo")]
     reward = by_number if arguments.all_count else None
     sides = measure(

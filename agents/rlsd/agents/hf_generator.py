@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rlsd.agents.core import FinishReason, SampleRequest, SampleResult
-from rlsd.agents.models import split_head
+from rlsd.agents.models import cache_argument, split_head
 from rlsd.agents.seeding import generator
 from rlsd.agents.slots import SlotCache
 
@@ -168,8 +168,8 @@ class Generator:
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=self._cache,
             use_cache=True,
+            **{cache_argument(backbone): self._cache},
         ).last_hidden_state
 
     def _decode(

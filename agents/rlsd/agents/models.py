@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,6 +102,13 @@ def split_head(model: Any) -> tuple[Any, Callable[[Tensor], Tensor]]:
     """(backbone, head): `head(backbone(ids).last_hidden_state)` are the model's logits; PEFT adapters stay active."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     return getattr(inner, inner.base_model_prefix), inner.get_output_embeddings()
+
+
+def cache_argument(model: Any) -> str:
+    """Name under which a model or backbone takes its key-value cache: `cache` from transformers 5.24 on,
+    `past_key_values` before."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
 
 
 @torch.no_grad()

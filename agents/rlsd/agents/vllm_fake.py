@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
-from rlsd.agents.models import load_policy
+from rlsd.agents.models import cache_argument, load_policy
 from rlsd.agents.vllm_fake_http import Handler, Server
 from rlsd.agents.vllm_fake_receiver import Receiver
 from rlsd.agents.vllm_proof import PROBE
@@ -128,7 +129,7 @@ class FakeVLLM:
         """Ids, log-probs of the temperature-scaled distribution, and why it ended; None when `gone()`."""
         rng = torch.Generator().manual_seed(int(body.get("seed") or 0))
         temperature, ends = float(body.get("temperature", 1.0)), set(body.get("stop_token_ids") or ())
-        ids, logps, cache = [], [], None
+        ids, logps, cache = [], [], DynamicCache()
         fed = torch.tensor([body["prompt"]])
         while len(ids) < int(body["max_tokens"]):
             if self.wrong.token_delay_s:
@@ -136,8 +137,7 @@ class FakeVLLM:
             if gone():
                 return None
             with self.lock:
-                out = model(input_ids=fed, past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
+                out = model(input_ids=fed, use_cache=True, **{cache_argument(model): cache})
             logp = torch.log_softmax(out.logits[0, -1].float() / (temperature or 1.0), dim=-1)
             token = int(torch.multinomial(logp.exp(), 1, generator=rng)) if temperature else int(logp.argmax())
             self.decoded_tokens += 1

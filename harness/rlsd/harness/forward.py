@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import Cache
 
-from rlsd.agents.models import split_head
+from rlsd.agents.models import cache_argument, split_head
 from rlsd.algorithms.logprobs import chunked_logprobs
 from rlsd.harness.rows import Branch, Place, Row
 
@@ -56,8 +57,12 @@ class TokenModel(nn.Module):
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             return work(self, *arguments)
 
-    def backbone(self, **kwargs: Any) -> Tensor:
-        return split_head(self.model)[0](**kwargs).last_hidden_state
+    def backbone(self, *, cache: Cache | None = None, **kwargs: Any) -> Tensor:
+        """(B, T, D) hidden states; with `cache` the pass reads and writes its keys and values."""
+        backbone = split_head(self.model)[0]
+        if cache is not None:
+            kwargs |= {cache_argument(backbone): cache, "use_cache": True}
+        return backbone(**kwargs).last_hidden_state
 
     def head(self, hidden: Tensor) -> Tensor:
         """(m, D) → (m, V)."""

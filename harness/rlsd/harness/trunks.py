@@ -155,7 +155,7 @@ def prefix_pass(model: TokenModel, beginnings: dict[int, tuple[int, ...]]) -> An
     cache, device = DynamicCache(), model.device
     ids = _padded(list(beginnings.values()))
     positions = torch.arange(ids.shape[1]).expand(len(ids), -1)
-    model.backbone(input_ids=ids.to(device), position_ids=positions.to(device), past_key_values=cache, use_cache=True)
+    model.backbone(input_ids=ids.to(device), position_ids=positions.to(device), cache=cache)
     return cache
 
 
@@ -235,8 +235,7 @@ def _trunk_pass(
         input_ids=ids.to(device),
         position_ids=positions.to(device),
         attention_mask=mask,
-        past_key_values=cache,
-        use_cache=True,
+        cache=cache,
     )
 
 
@@ -253,8 +252,7 @@ def _branch_pass(model: TokenModel, cache: TrunkCache, wave: Wave) -> Tensor:
         input_ids=wave.ids.to(device),
         position_ids=wave.positions.to(device),
         attention_mask=additive(seen.to(device), model.mask_dtype),
-        past_key_values=cache,
-        use_cache=True,
+        cache=cache,
     )
 
 

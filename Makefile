@@ -1,7 +1,10 @@
-# Every target makes its own virtual environment in .venv. The install runs once, and again when pyproject.toml changes.
+# Every target makes its own virtual environment in .venv. The install runs once, and again when pyproject.toml or
+# constraints.txt changes.
 PYTHON ?= python3
+# The tested version of every package, so that a release upstream breaks nobody's first run; empty: the newest of each.
+CONSTRAINTS ?= constraints.txt
 # One exact version, in a pip call of its own: a looser range may resolve to a build that pulls in gigabytes of CUDA.
-TORCH ?= torch==2.13.0
+TORCH ?= $(shell grep '^torch==' constraints.txt)
 JOBS ?= 2
 PYTEST_ARGS ?=
 
@@ -13,12 +16,14 @@ BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 QUIET := --quiet --quiet --disable-pip-version-check
 PIP := $(BIN)/python -m pip $(QUIET) install
+PINNED := $(addprefix -c ,$(CONSTRAINTS))
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+FAST := -m "not slow and not vllm and not gpu"
 # Benchmarks end with one JSON object. These take arguments, and data, the original engine, a GPU or hours:
-LONG := benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py
+LONG := benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
 BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: help quickstart test check bench test-slow test-vllm parity clean
+.PHONY: help quickstart test check bench test-slow test-vllm test-oldest test-newest versions constraints parity clean
 
 help:
 	@echo "make quickstart   train the tiny model with RLSD on generated games (FROM_SCRATCH=1: warm start too)"
@@ -26,9 +31,12 @@ help:
 	@echo "make check        ruff, pyright, import-linter"
 	@echo "make bench        the benchmarks that need no data"
 	@echo "make test-slow    long tests"
+	@echo "make test-oldest  the fast tests on the oldest versions pyproject.toml allows (its own .venv-oldest)"
+	@echo "make test-newest  the fast tests on the newest versions of everything (its own .venv-newest)"
+	@echo "make constraints  take the newest versions as the tested ones (constraints.txt)"
 	@echo "make test-vllm    tests against a live vLLM server (installs vLLM's CPU build into .venv-vllm)"
 	@echo "make parity       the native ALFWorld engine against the original, live (installs it: minutes, a compiler)"
-	@echo "make clean        remove .venv and .venv-vllm"
+	@echo "make clean        remove .venv and .venv-*"
 
 $(BIN)/python:
 	@echo "creating $(VENV)"
@@ -39,21 +47,45 @@ $(VENV)/.torch: | $(BIN)/python
 	@$(PIP) '$(TORCH)'
 	@touch $@
 
-$(BASE): $(VENV)/.torch pyproject.toml
+$(BASE): $(VENV)/.torch pyproject.toml $(CONSTRAINTS)
 	@echo "installing rlsd"
-	@$(PIP) -e .
+	@$(PIP) $(PINNED) -e .
 	@touch $@
 
-$(DEV): $(VENV)/.torch pyproject.toml
+$(DEV): $(VENV)/.torch pyproject.toml $(CONSTRAINTS)
 	@echo "installing rlsd with the tools for tests and checks"
-	@$(PIP) -e '.[dev]'
+	@$(PIP) $(PINNED) -e '.[dev]'
 	@touch $(BASE) $@
 
 quickstart: $(BASE)
 	@$(BIN)/rlsd quickstart $(if $(FROM_SCRATCH),--from-scratch)
 
 test: $(DEV)
-	@$(PYTEST) -m "not slow and not vllm and not gpu" $(PYTEST_ARGS)
+	@$(PYTEST) $(FAST) $(PYTEST_ARGS)
+
+# The same tests on the oldest versions that pyproject.toml allows and on the newest there are, each in an environment
+# of its own, made anew. torch is TORCH in both: other CPU builds of it are not on every index.
+test-oldest:
+	@rm -rf .venv-oldest
+	@$(MAKE) --no-print-directory .venv-oldest/oldest.txt VENV=.venv-oldest
+	@$(MAKE) --no-print-directory versions test VENV=.venv-oldest CONSTRAINTS=.venv-oldest/oldest.txt
+
+.venv-oldest/oldest.txt: $(BIN)/python
+	@$(BIN)/python tests/oldest_versions.py > $@
+
+test-newest:
+	@rm -rf .venv-newest
+	@$(MAKE) --no-print-directory versions test VENV=.venv-newest CONSTRAINTS=
+
+versions: $(DEV)
+	@$(BIN)/rlsd --version
+
+# Take the newest versions of today as the tested ones; run the tests before you commit them.
+constraints:
+	@rm -rf .venv-newest
+	@$(MAKE) --no-print-directory .venv-newest/.installed-dev VENV=.venv-newest CONSTRAINTS=
+	@.venv-newest/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9]*$$//' > constraints.txt
+	@git --no-pager diff --stat constraints.txt
 
 test-slow: $(DEV)
 	@$(PYTEST) -m slow $(PYTEST_ARGS)
@@ -102,4 +134,4 @@ bench: $(BASE)
 	@for file in $(BENCHMARKS); do echo "$$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV)
+	rm -rf $(VENV) $(VLLM_VENV) .venv-oldest .venv-newest

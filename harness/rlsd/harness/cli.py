@@ -59,6 +59,23 @@ def main(arguments: list[str] | None = None) -> None:
         raise
 
 
+def _versions(wanted: bool) -> None:
+    if wanted:
+        from rlsd.harness.rundir import versions
+
+        print("\n".join(f"{name} {version}" for name, version in versions().items()))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_versions, help="Versions of rlsd and what it runs on.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 def leave(code: int) -> NoReturn:
     """End this process. One of several ends without taking the interpreter down piece by piece: the threads of their
     process group may still hold a tensor then, and letting go of it aborts (exit code -6 of a run that is done)."""

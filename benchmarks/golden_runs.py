@@ -1,0 +1,112 @@
+"""Are the metrics of short runs still those that were recorded, bit for bit? For changes that may change nothing.
+
+    python benchmarks/golden_runs.py --record       run everything, write results/golden_runs/
+    python benchmarks/golden_runs.py                run everything, compare; exit code 1 where a number differs
+
+The quickstart's first two iterations, the same against a sampling server, a warm start from scratch, a full-vocabulary
+divergence, and KL to the initial weights with an EMA teacher. All on one thread. Seconds are left out. The record holds
+for one set of versions and one kind of processor, written beside it: elsewhere, record first, change, compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = ROOT / "results" / "golden_runs"
+QUICK = ("configs/quickstart.yaml", "iterations=2", "eval.every=2", "eval.episodes=24", "rollout.tasks=8")
+WARM = ("configs/alfworld/warm_tiny.yaml", "iterations=3", "eval.every=3", "eval.episodes=8", "sft.workers=0")
+RUNS: dict[str, Sequence[str]] = {
+    "quickstart": QUICK,
+    "served": (*QUICK, "rollout.siblings=4", "sampler.kind=vllm", "sampler.urls=[{url}]"),
+    "sft": WARM,
+    "opsd": (*QUICK, "algorithm={{name: opsd, contexts: [plan]}}", "rollout.siblings=2"),
+    "kl_ema": (
+        *QUICK,
+        "rollout.siblings=4",
+        "algorithm.loss.kl_coef=0.01",
+        "algorithm.teacher.weights=ema",
+        "algorithm.credit.level=token",
+        "learner.epochs=2",
+    ),
+}
+"""A config and what is set in it; `{url}` is the stand-in server's."""
+
+
+def run(name: str, folder: Path, url: str) -> list[dict[str, Any]]:
+    """The records of one run, seconds left out."""
+    config, *settings = (s.format(url=url) for s in RUNS[name])
+    command = [sys.executable, "-m", "rlsd", "train", config, "--run", str(folder), "--quiet"]
+    for setting in [*settings, "threads=1", "tensorboard=false", "seed=1"]:
+        command += ["--set", setting]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "timing"} for line in lines]
+
+
+def differences(held: Any, found: Any, path: str = "") -> list[str]:
+    """Where `found` is not what is held; numbers that came new are none."""
+    if isinstance(held, dict) and isinstance(found, dict):
+        return [line for key in held for line in differences(held[key], found.get(key), f"{path}.{key}")]
+    if isinstance(held, list) and isinstance(found, list) and len(held) == len(found):
+        return [line for i, pair in enumerate(zip(held, found)) for line in differences(*pair, f"{path}[{i}]")]
+    return [] if held == found and type(held) is type(found) else [f"{path}: {held!r} is now {found!r}"]
+
+
+def environment() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("torch", "transformers", "tokenizers", "numpy", "gymnasium")
+    return {"machine": platform.machine(), "python": platform.python_version(), **{n: version(n) for n in names}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS))
+    given = parser.parse_args()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "rlsd.agents.vllm_fake", "checkpoints/warm_tiny", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    wrong: dict[str, list[str]] = {}
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        with tempfile.TemporaryDirectory() as folder:
+            for name in given.only:
+                records = run(name, Path(folder) / name, url)
+                place = RECORD / f"{name}.jsonl"
+                if given.record:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_text("".join(json.dumps(r) + "\n" for r in records))
+                    continue
+                held = [json.loads(line) for line in place.read_text().splitlines()]
+                wrong[name] = differences(held, records)
+                for line in wrong[name][:20]:
+                    print(f"{name}{line}")
+    finally:
+        server.kill()
+    if given.record:
+        (RECORD / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
+    print(
+        json.dumps(
+            {"recorded": given.only} if given.record else {n: "differs" if w else "same" for n, w in wrong.items()}
+        )
+    )
+    sys.exit(any(wrong.values()))
+
+
+if __name__ == "__main__":
+    main()

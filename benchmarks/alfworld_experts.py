@@ -26,10 +26,10 @@ from typing import Any
 # This file's folder would hide the package `alfworld` behind benchmarks/alfworld.py.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
-from rlsd.envs.alfworld import oracle  # noqa: E402
-from rlsd.envs.alfworld.explorer import Explorer, Order  # noqa: E402
-from rlsd.envs.alfworld.game import Game, load_game  # noqa: E402
-from rlsd.envs.alfworld.world import World  # noqa: E402
+from rlsd.envs.alfworld.engine.game import Game, load_game  # noqa: E402
+from rlsd.envs.alfworld.engine.world import World  # noqa: E402
+from rlsd.envs.alfworld.experts import oracle  # noqa: E402
+from rlsd.envs.alfworld.experts.explorer import Explorer, Order  # noqa: E402
 
 Chooser = Callable[[str], str]
 """Observation → next command."""

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlsd.envs import RlsdError, make
-from rlsd.envs.alfworld.explorer import Explorer
-from rlsd.envs.alfworld.library import open_library
-from rlsd.envs.alfworld.oracle import plan
-from rlsd.envs.alfworld.world import World
+from rlsd.envs.alfworld.engine.world import World
+from rlsd.envs.alfworld.experts.explorer import Explorer
+from rlsd.envs.alfworld.experts.oracle import plan
+from rlsd.envs.alfworld.games import open_library
 
 LIMIT, PATIENCE, WANDERED = 50, 400, 20
 

@@ -28,17 +28,18 @@ from parity.record import Played, chosen, corner_games, generated_games, lighten
 # From here on this file's folder would hide the package `alfworld` behind benchmarks/alfworld.py.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
-from rlsd.envs.alfworld.branches import BRANCHES, branches  # noqa: E402
-from rlsd.envs.alfworld.game import Game, load_game  # noqa: E402
-from rlsd.envs.alfworld.original import Original  # noqa: E402
-from rlsd.envs.alfworld.transcripts import (  # noqa: E402
+from parity.branches import BRANCHES, branches  # noqa: E402
+from parity.transcripts import (  # noqa: E402
     Transcript,
     differences,
     read_transcripts,
     transcript_from_json,
     write_transcripts,
 )
-from rlsd.envs.alfworld.world import World  # noqa: E402
+
+from rlsd.envs.alfworld.engine.game import Game, load_game  # noqa: E402
+from rlsd.envs.alfworld.engine.world import World  # noqa: E402
+from rlsd.envs.alfworld.parity.original import Original  # noqa: E402
 from rlsd.envs.errors import RlsdError  # noqa: E402
 
 PACKED = {"published": "alfworld_published.jsonl.xz", "corners": "alfworld_corners.jsonl.xz"}

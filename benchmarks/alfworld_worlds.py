@@ -18,12 +18,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rlsd.envs import RlsdError
-from rlsd.envs.alfworld.difficulty import difficulty
-from rlsd.envs.alfworld.game import Game
-from rlsd.envs.alfworld.knobs import TASK_TYPES
-from rlsd.envs.alfworld.library import open_library, real_data_folder
-from rlsd.envs.alfworld.oracle import plan
-from rlsd.envs.alfworld.world import World
+from rlsd.envs.alfworld.engine.game import Game
+from rlsd.envs.alfworld.engine.world import World
+from rlsd.envs.alfworld.experts.oracle import plan
+from rlsd.envs.alfworld.games import open_library, real_data_folder
+from rlsd.envs.alfworld.generate.config import TASK_TYPES
+from rlsd.envs.alfworld.generate.difficulty import difficulty
 
 
 def _housed(game: Game) -> list[int]:

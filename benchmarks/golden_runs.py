@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS))
     given = parser.parse_args()
     server = subprocess.Popen(
-        [sys.executable, "-m", "rlsd.agents.vllm_fake", "checkpoints/warm_tiny", "--port", "0"],
+        [sys.executable, "-m", "rlsd.agents.vllm.fake.server", "checkpoints/warm_tiny", "--port", "0"],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,

@@ -38,11 +38,11 @@ import torch
 from rlsd.envs.alfworld.hindsight import forget_states
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.config import RunConfig, load_config
-from rlsd.harness.iteration import Iteration
-from rlsd.harness.progress import Progress
-from rlsd.harness.rollout import RewardFn
-from rlsd.harness.setup import build, env_maker
-from rlsd.harness.types import Trajectory
+from rlsd.harness.iteration.iteration import Iteration
+from rlsd.harness.iteration.parts import build, env_maker
+from rlsd.harness.rollout.rollout import RewardFn
+from rlsd.harness.rollout.trajectory import Trajectory
+from rlsd.harness.runs.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 REAL = ["env.kwargs.games=real", "env.kwargs.max_steps=15"]

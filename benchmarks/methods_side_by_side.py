@@ -21,9 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rlsd.harness.metrics import read_metrics
-from rlsd.harness.plot import curve
-from rlsd.harness.stats import hierarchical_bootstrap, wilson
+from rlsd.harness.evals.stats import hierarchical_bootstrap, wilson
+from rlsd.harness.report.plot import curve
+from rlsd.harness.runs.metrics import read_metrics
 
 METHODS: dict[str, list[str]] = {
     "rlsd": ["algorithm.name=rlsd"],

@@ -4,7 +4,7 @@
 
 Lock-step is what the field's agent trainers do: all episodes of a batch take a turn together, the next turn begins when
 the slowest has its observation, and finished episodes stay in the batch until the last one ends. Streaming is
-`rlsd.harness.rollout`. Both play the very same episodes: lengths are drawn once per success rate.
+`rlsd.harness.rollout.rollout`. Both play the very same episodes: lengths are drawn once per success rate.
 
 The simulated sampler decodes a batch at a price of so many milliseconds a token, growing slowly with the batch, as an
 accelerator does; requests join and leave between tokens. The real one is the shipped checkpoint on generated games (a
@@ -27,14 +27,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.core import Action, EpisodeKey, FinishReason, History, Sampler, SampleRequest, SampleResult
-from rlsd.agents.hf_sampler import HFSampler
+from rlsd.agents.hf.models import load_policy
+from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.memory import FullHistory
-from rlsd.agents.models import load_policy
 from rlsd.agents.policy import PolicyAgent
+from rlsd.agents.types import Action, EpisodeKey, FinishReason, History, Sampler, SampleRequest, SampleResult
 from rlsd.envs.core import Task, TextEnv
 from rlsd.envs.registry import make
-from rlsd.harness.rollout import Rollout, RolloutSettings
+from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 
 TURNS = 20
 """An episode that is lost takes all of them."""

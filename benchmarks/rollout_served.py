@@ -21,15 +21,15 @@ from typing import Any
 from rollout import NEW_TOKENS, TURNS, lock_step_real
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.hf.models import Policy, load_policy
 from rlsd.agents.memory import FullHistory
-from rlsd.agents.models import Policy, load_policy
 from rlsd.agents.policy import PolicyAgent
-from rlsd.agents.vllm_client import VLLMServer
-from rlsd.agents.vllm_sampler import VLLMSampler
-from rlsd.agents.vllm_served import AsItIs
+from rlsd.agents.vllm.checks import AsItIs
+from rlsd.agents.vllm.client import VLLMServer
+from rlsd.agents.vllm.sampler import VLLMSampler
 from rlsd.envs.core import TextEnv
 from rlsd.envs.registry import make
-from rlsd.harness.rollout import Rollout, RolloutSettings
+from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 
 
 def open_env() -> TextEnv:

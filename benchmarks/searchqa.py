@@ -36,9 +36,9 @@ from typing import Any
 import gymnasium
 
 import rlsd.envs  # noqa: F401  (registers the ids)
-from rlsd.envs.lanes import Lanes
-from rlsd.envs.searchqa.index import build_index, open_index
-from rlsd.envs.searchqa.model import Passage
+from rlsd.envs.remote.http_pool import Lanes
+from rlsd.envs.searchqa.questions.types import Passage
+from rlsd.envs.searchqa.retrieval.index import build_index, open_index
 from rlsd.envs.searchqa.world.encyclopedia import WorldConfig, build
 
 AGENTS = (1, 16, 256)

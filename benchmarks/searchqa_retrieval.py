@@ -25,10 +25,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlsd.envs.searchqa.corpora import read_corpus
-from rlsd.envs.searchqa.local import Bm25Ranker, DenseRanker, Fused, Ranker
-from rlsd.envs.searchqa.model import Passage, Question
-from rlsd.envs.searchqa.readers import read_questions
+from rlsd.envs.searchqa.questions.readers import read_questions
+from rlsd.envs.searchqa.questions.types import Passage, Question
+from rlsd.envs.searchqa.retrieval.corpora import read_corpus
+from rlsd.envs.searchqa.retrieval.local import Bm25Ranker, DenseRanker, Fused, Ranker
 from rlsd.envs.searchqa.scoring import contains_answer, normalize
 
 KS = (3, 5, 10)
@@ -174,7 +174,7 @@ def main() -> None:
     arguments = parser.parse_args()
     encoder = None
     if arguments.encoder is not None:
-        from rlsd.agents.encoder import EncoderSettings, TextEncoder
+        from rlsd.agents.hf.encoder import EncoderSettings, TextEncoder
 
         encoder = TextEncoder(EncoderSettings(folder=str(arguments.encoder)))
     result: dict[str, Any] = {}

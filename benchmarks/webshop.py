@@ -89,8 +89,8 @@ def small(steps: int) -> dict[str, Any]:
 
 def publish_files(count: int, folder: str) -> dict[str, Any]:
     """Write the products in the published format."""
-    from rlsd.envs.webshop.generator import generate
-    from rlsd.envs.webshop.publishing import publish
+    from rlsd.envs.webshop.catalogue.publishing import publish
+    from rlsd.envs.webshop.generate.generator import generate
 
     publish(generate(f"gen-{count}"), Path(folder))
     return {"files_mib": disk(folder)}
@@ -98,9 +98,9 @@ def publish_files(count: int, folder: str) -> dict[str, Any]:
 
 def build(count: int, folder: str, published: str | None = None) -> dict[str, Any]:
     """Store a catalogue in one pass, generated or from the published format; watch memory and disk."""
-    from rlsd.envs.webshop.generator import generate
-    from rlsd.envs.webshop.library import read_products
-    from rlsd.envs.webshop.store import build_catalogue
+    from rlsd.envs.webshop.catalogue.store import build_catalogue
+    from rlsd.envs.webshop.generate.generator import generate
+    from rlsd.envs.webshop.shops import read_products
 
     peak, stop = {"memory": 0.0, "disk": 0.0}, threading.Event()
 
@@ -135,8 +135,8 @@ def disk(folder: str) -> float:
 
 def stored(folder: str, steps: int) -> dict[str, Any]:
     """Open a stored catalogue and shop in it."""
-    from rlsd.envs.webshop.library import open_shop
-    from rlsd.envs.webshop.shop import Session
+    from rlsd.envs.webshop.engine.shop import Session
+    from rlsd.envs.webshop.shops import open_shop
 
     began = time.perf_counter()
     shop = open_shop(folder)

@@ -12,7 +12,7 @@ itself, for the clock.
     python benchmarks/webshop_parity.py --original FOLDER --rankings 20000
 
 With `--record FILE` what the original showed is kept, one episode a line, and in the first line the nouns that spaCy
-found: `tests/envs/test_webshop_parity.py` replays such a record without either. Ours was made over the files of
+found: `tests/envs/webshop/test_parity.py` replays such a record without either. Ours was made over the files of
 `python -m rlsd.envs.webshop publish gen-400 FOLDER`, with 40 episodes. `--nouns FILE` keeps, by the title's hash, the
 nouns that spaCy finds in the titles of `--products`.
 
@@ -232,7 +232,7 @@ def clock(original: Any, timed: Any, script: Script) -> dict[str, float]:
             for action in actions:
                 timed.step(action)
 
-    from rlsd.envs.webshop.reward import alike
+    from rlsd.envs.webshop.engine.reward import alike
 
     alike.cache_clear()  # the reward's memory of what the other environments bought
     seconds = {}
@@ -258,9 +258,9 @@ def first_difference(mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> str:
 
 
 def episodes(arguments: argparse.Namespace) -> dict[str, Any]:
+    from rlsd.envs.webshop.engine.nouns import nouns_by
     from rlsd.envs.webshop.env import WebShopEnv
-    from rlsd.envs.webshop.library import open_catalogue
-    from rlsd.envs.webshop.nouns import nouns_by
+    from rlsd.envs.webshop.shops import open_catalogue
 
     catalogue = open_catalogue(str(arguments.products), "synthetic")
     with tempfile.TemporaryDirectory() as scratch:
@@ -305,8 +305,8 @@ def title_key(title: str) -> str:
 
 def keep_nouns(products: Path, file: Path) -> dict[str, Any]:
     """Write title hash → nouns."""
-    from rlsd.envs.webshop.library import read_products
-    from rlsd.envs.webshop.nouns import nouns_by
+    from rlsd.envs.webshop.engine.nouns import nouns_by
+    from rlsd.envs.webshop.shops import read_products
 
     tagged = nouns_by("spacy")
     table = {title_key(product.title): tagged(product.title) for product in read_products(products)}
@@ -316,8 +316,8 @@ def keep_nouns(products: Path, file: Path) -> dict[str, Any]:
 
 def rankings(size: int, queries: int) -> dict[str, Any]:
     """Our ranking and Lucene's over a generated catalogue."""
-    from rlsd.envs.webshop.catalogue import MemoryCatalogue
-    from rlsd.envs.webshop.generator import generate
+    from rlsd.envs.webshop.catalogue.catalogue import MemoryCatalogue
+    from rlsd.envs.webshop.generate.generator import generate
 
     catalogue = MemoryCatalogue("ranking", generate(f"gen-{size}"))
     draw = random.Random(SEED)

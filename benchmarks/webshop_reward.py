@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rlsd.envs.webshop.catalogue import Catalogue, fixed_price
-from rlsd.envs.webshop.goals import Goal, goals_of
-from rlsd.envs.webshop.library import open_catalogue
-from rlsd.envs.webshop.nouns import Nouns, nouns_by
-from rlsd.envs.webshop.products import Product
-from rlsd.envs.webshop.reward import score
+from rlsd.envs.webshop.catalogue.catalogue import Catalogue, fixed_price
+from rlsd.envs.webshop.catalogue.goals import Goal, goals_of
+from rlsd.envs.webshop.catalogue.products import Product
+from rlsd.envs.webshop.engine.nouns import Nouns, nouns_by
+from rlsd.envs.webshop.engine.reward import score
+from rlsd.envs.webshop.shops import open_catalogue
 
 KEPT = Path(__file__).parents[1] / "tests" / "data" / "webshop_nouns_394.json.xz"
 SAME = 1e-12

@@ -6,19 +6,19 @@ python examples/plain_loop.py
 from dataclasses import replace
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.hf_sampler import HFSampler
+from rlsd.agents.hf.models import tiny_policy, train_tokenizer
+from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.memory import FullHistory
-from rlsd.agents.models import tiny_policy, train_tokenizer
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import ExpertAgent
 from rlsd.algorithms import LossInputs, assign, resolve, token_loss, token_weights
 from rlsd.envs import make
-from rlsd.harness.batch import epochs, flatten, token_batch, token_count, with_teacher
 from rlsd.harness.config import LearnerConfig
-from rlsd.harness.hints import Hinter, HintSettings
-from rlsd.harness.learner import Learner
-from rlsd.harness.rollout import Rollout, RolloutSettings
-from rlsd.harness.rows import student_rows, teacher_rows
+from rlsd.harness.hindsight.hints import Hinter, HintSettings
+from rlsd.harness.learner.learner import Learner
+from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
+from rlsd.harness.scoring.sequences import student_rows, teacher_rows
+from rlsd.harness.scoring.tables import epochs, flatten, token_batch, token_count, with_teacher
 from rlsd.harness.sft import demonstrated, sft_batch
 
 

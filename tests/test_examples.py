@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rlsd.envs import check_env, make
-from rlsd.harness.cli import app
+from rlsd.harness.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 COIN = f"{ROOT / 'examples' / 'coin_env.py'}:CoinEnv"

@@ -48,14 +48,14 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: zipfile.ZipFi
 
 def test_the_wheel_brings_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:
     info = {n.split(".dist-info/")[1]: n for n in wheel.namelist() if ".dist-info/" in n}
-    assert "rlsd = rlsd.harness.cli:main" in wheel.read(info["entry_points.txt"]).decode()
+    assert "rlsd = rlsd.harness.cli.app:main" in wheel.read(info["entry_points.txt"]).decode()
     assert "licenses/LICENSE" in info
     assert "License-Expression: Apache-2.0" in wheel.read(info["METADATA"]).decode()
 
 
 def test_the_unpacked_wheel_runs_without_the_checkout(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path / "site")
-    code = "import rlsd.envs, rlsd.harness.cli as c, sys; print(c.__file__); sys.argv[0] = 'rlsd'; c.main()"
+    code = "import rlsd.envs, rlsd.harness.cli.app as c, sys; print(c.__file__); sys.argv[0] = 'rlsd'; c.main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "envs", "--no-hashes"],
         capture_output=True,

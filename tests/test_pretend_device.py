@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from tests.pretend_device import pretend_cuda
+from tests.support.pretend_device import pretend_cuda
 
 REAL = torch.cuda.is_available()
 

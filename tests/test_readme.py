@@ -12,7 +12,7 @@ import pytest
 import typer
 import yaml
 
-from rlsd.harness.cli import app
+from rlsd.harness.cli.app import app
 from rlsd.harness.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,12 +17,12 @@ from typing import Any
 from parity.corners import corner
 from parity.directed import directed
 from parity.plays import Player, corner_play, real_play, script_play
-from rlsd.envs.alfworld import oracle
-from rlsd.envs.alfworld.export import completed
-from rlsd.envs.alfworld.game import Game
-from rlsd.envs.alfworld.original import Original
-from rlsd.envs.alfworld.presets import PRESETS, preset_generated
-from rlsd.envs.alfworld.world import World
+from rlsd.envs.alfworld.engine.game import Game
+from rlsd.envs.alfworld.engine.world import World
+from rlsd.envs.alfworld.experts import oracle
+from rlsd.envs.alfworld.generate.presets import PRESETS, preset_generated
+from rlsd.envs.alfworld.parity.export import completed
+from rlsd.envs.alfworld.parity.original import Original
 
 SPLITS = {"train": 0.52, "valid_seen": 0.18, "valid_unseen": 0.18, "valid_train": 0.12}
 """Share of the recorded games from each split."""

@@ -1,5 +1,5 @@
 """`python -m rlsd` is the command `rlsd`."""
 
-from rlsd.harness.cli import main
+from rlsd.harness.cli.app import main
 
 main()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlsd.agents.chat import ChatFormat, TemplateError
 from rlsd.agents.memory import Message
-from tests.tokenizers import CHATML, FAMILIES, chatml
+from tests.support.tokenizers import CHATML, FAMILIES, chatml
 
 FORMATS = {name: ChatFormat(make()) for name, make in FAMILIES.items()}
 EXTENDABLE = [name for name, format in FORMATS.items() if format.extends]

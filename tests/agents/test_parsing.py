@@ -7,12 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.core import FinishReason, History, SampleResult
 from rlsd.agents.memory import FullHistory
 from rlsd.agents.parsing import PARSERS, TAIL_CHARS, parse_compact, parse_search, parse_think, token_span
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import EchoSampler
-from tests.tokenizers import FAMILIES
+from rlsd.agents.types import FinishReason, History, SampleResult
+from tests.support.tokenizers import FAMILIES
 
 BYTE_LEVEL = {name: ChatFormat(FAMILIES[name]()) for name in ("compact", "bytelevel-chatml")}
 

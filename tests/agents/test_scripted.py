@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from rlsd.agents.core import Action, EpisodeKey, FinishReason, History, Informed, SampleRequest
 from rlsd.agents.scripted import EchoAgent, EchoSampler, ExpertAgent, RandomAgent, ScriptedAgent, ScriptedSampler
 from rlsd.agents.seeding import derive, generator
+from rlsd.agents.types import Action, EpisodeKey, FinishReason, History, Informed, SampleRequest
 from rlsd.envs.errors import EnvError
 from rlsd.envs.registry import make
-from rlsd.harness.evaluate import evaluate
-from rlsd.harness.rollout import RolloutSettings
-from tests.plain_worlds import Plain
+from rlsd.harness.evals.evaluate import evaluate
+from rlsd.harness.rollout.rollout import RolloutSettings
+from tests.support.plain_worlds import Plain
 
 KEY = EpisodeKey("test", 0, 0, 0)
 

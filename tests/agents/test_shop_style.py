@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rlsd.agents.core import History
 from rlsd.agents.memory import INSTRUCTIONS, FullHistory, LastTurns
 from rlsd.agents.parsing import PARSERS
+from rlsd.agents.types import History
+from rlsd.envs.webshop.engine.shop import parse
 from rlsd.envs.webshop.env import WebShopEnv
-from rlsd.envs.webshop.shop import parse
 
 
 def test_the_two_actions_are_explained_and_the_page_s_own_listed() -> None:

@@ -23,7 +23,7 @@ from rlsd.algorithms import (
     needs_teacher,
     resolve,
 )
-from rlsd.algorithms.toy import toy_batch
+from rlsd.algorithms.testing import toy_batch
 
 REPOSITORY = Path(__file__).parents[2]
 

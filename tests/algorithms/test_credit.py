@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlsd.algorithms import AlgorithmError, CreditConfig, base_advantage, constant, credit, resolve, turns_that_matter
-from rlsd.algorithms.toy import toy_batch
+from rlsd.algorithms.testing import toy_batch
 
 FULL = constant(1.0)
 LEVELS = ("token", "span", "turn", "turn_token", "trajectory")

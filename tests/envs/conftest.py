@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlsd.envs.alfworld.game import Game
+from rlsd.envs.alfworld.engine.game import Game
 
 APPLIANCES = {"sinkbasin": "Sink", "microwave": "Microwave", "fridge": "Fridge"}
 OPENABLE = {"Microwave", "Fridge", "Drawer", "Cabinet"}

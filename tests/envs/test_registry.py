@@ -12,7 +12,7 @@ from gymnasium.envs.registration import register as gym_register
 from gymnasium.envs.registration import registry
 
 from rlsd.envs import EnvError, known, make, register
-from rlsd.envs.keys import KeysEnv
+from rlsd.envs.key_door import KeysEnv
 
 FORTY_LINES = '''
 from rlsd.envs import Task, TextEnv
@@ -53,7 +53,7 @@ def test_shipped_ids_are_registered() -> None:
     assert {"rlsd/ALFWorld-v0", "rlsd/Keys-v0"} <= set(known())
     assert isinstance(gymnasium.make("rlsd/Keys-v0"), KeysEnv)
     assert isinstance(make("rlsd/Keys-v0", rooms=3), KeysEnv)
-    assert isinstance(make("rlsd.envs.keys:KeysEnv", rooms=3), KeysEnv)
+    assert isinstance(make("rlsd.envs.key_door:KeysEnv", rooms=3), KeysEnv)
 
 
 def test_a_file_with_a_class_is_opened_and_passes_the_checks(echo_file: Path) -> None:
@@ -68,10 +68,10 @@ def test_a_file_with_a_class_is_opened_and_passes_the_checks(echo_file: Path) ->
     [
         ("rlsd/Key-v0", "Did you mean 'rlsd/Keys-v0'"),
         ("no.such.module:Env", "no.such.module cannot be imported"),
-        ("rlsd.envs.keys:KeyEnv", "Did you mean 'KeysEnv'"),
+        ("rlsd.envs.key_door:KeyEnv", "Did you mean 'KeysEnv'"),
         ("no_such_file.py:Env", "no file"),
         ("CartPole-v1", "expected an rlsd.envs.TextEnv"),
-        ("rlsd.envs.keys:ENV_ID", "expected a TextEnv class"),
+        ("rlsd.envs.key_door:ENV_ID", "expected a TextEnv class"),
     ],
 )
 def test_errors_name_the_mend(name: str, words: str) -> None:
@@ -98,7 +98,7 @@ def test_register_and_time_limits() -> None:
         assert env._rooms == 3
     finally:
         registry.pop("test/Short-v0")
-    gym_register("test/Limited-v0", entry_point="rlsd.envs.keys:KeysEnv", max_episode_steps=5)
+    gym_register("test/Limited-v0", entry_point="rlsd.envs.key_door:KeysEnv", max_episode_steps=5)
     try:
         with pytest.raises(EnvError, match="max_episode_steps"):
             make("test/Limited-v0")
@@ -112,7 +112,7 @@ def test_advertised_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[rlsd.envs]\nacme/Keys-v0 = rlsd.envs.keys:KeysEnv\nacme/Broken-v0 = acme_is_not_there:Env\n"
+        "[rlsd.envs]\nacme/Keys-v0 = rlsd.envs.key_door:KeysEnv\nacme/Broken-v0 = acme_is_not_there:Env\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert {"acme/Keys-v0", "acme/Broken-v0"} <= set(known())

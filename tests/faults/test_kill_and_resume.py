@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rlsd.harness.faults import POINTS, VARIABLE
+from rlsd.harness.fail_points import POINTS, VARIABLE
 
 REWARDS = '''
 def odd_tokens(trajectory):

@@ -16,12 +16,9 @@ import pytest
 
 from rlsd.agents.scripted import ExpertAgent
 from rlsd.envs import DataError, make
-from rlsd.envs.searchqa.http import HttpRetriever
-from rlsd.envs.searchqa.index import build_index, open_index
-from rlsd.envs.searchqa.library import generated_corpus
-from rlsd.envs.searchqa.local import Bm25Ranker, LocalRetriever
-from rlsd.envs.searchqa.model import Passage
-from rlsd.envs.searchqa.retrieval import (
+from rlsd.envs.searchqa.questions.library import generated_corpus
+from rlsd.envs.searchqa.questions.types import Passage
+from rlsd.envs.searchqa.retrieval.base import (
     _LOOPS,
     RetrievalError,
     RetrieverDown,
@@ -32,7 +29,10 @@ from rlsd.envs.searchqa.retrieval import (
     RetrieverTooLarge,
     ask,
 )
-from rlsd.harness.rollout import Rollout, RolloutError, RolloutSettings
+from rlsd.envs.searchqa.retrieval.http import HttpRetriever
+from rlsd.envs.searchqa.retrieval.index import build_index, open_index
+from rlsd.envs.searchqa.retrieval.local import Bm25Ranker, LocalRetriever
+from rlsd.harness.rollout.rollout import Rollout, RolloutError, RolloutSettings
 from rlsd.harness.serve.guard import Background, Limits, Listener
 from rlsd.harness.serve.search import search_app
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rlsd.algorithms import AdvantageConfig, base_advantage
-from rlsd.algorithms.anchors import step_returns
-from rlsd.algorithms.toy import toy_batch
+from rlsd.algorithms.gigpo import step_returns
+from rlsd.algorithms.testing import toy_batch
 
 
 def advantages(returns: list[float], method: str, **settings: object) -> list[float]:

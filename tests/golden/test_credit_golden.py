@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rlsd.algorithms import CreditConfig, TokenBatch, constant, credit, resolve
-from rlsd.algorithms.belief import belief_increments
-from rlsd.algorithms.toy import toy_batch
+from rlsd.algorithms.agent_opsd import belief_increments
+from rlsd.algorithms.testing import toy_batch
 
 GAPS = [[[0.1, 0.3], [-0.2, -0.1, 0.0]]]
 HALF = constant(0.5)

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from rlsd.envs.searchqa.corpora import passage_of
-from rlsd.envs.searchqa.http import read_answer
-from rlsd.envs.searchqa.local import LocalRetriever
-from rlsd.envs.searchqa.showing import block
+from rlsd.envs.searchqa.rendering import block
+from rlsd.envs.searchqa.retrieval.corpora import passage_of
+from rlsd.envs.searchqa.retrieval.http import read_answer
+from rlsd.envs.searchqa.retrieval.local import LocalRetriever
 from rlsd.harness.serve.guard import Background, Listener
 from rlsd.harness.serve.search import search_app
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from rlsd.agents.core import Action, History
 from rlsd.agents.memory import FullHistory, LastTurns, Message
 from rlsd.agents.parsing import PARSERS, Style
+from rlsd.agents.types import Action, History
 from rlsd.envs import make
-from rlsd.envs.alfworld.presets import FROZEN, LEVELS, PRESETS
-from rlsd.harness.hints import PREFACE
+from rlsd.envs.alfworld.generate.presets import FROZEN, LEVELS, PRESETS
+from rlsd.harness.hindsight.hints import PREFACE
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "alfworld.md"
 TASK = "gen-tiny/test/14"

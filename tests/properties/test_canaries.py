@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.core import Action, EpisodeKey, History
 from rlsd.agents.memory import FullHistory, LastTurns
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import ScriptedSampler
+from rlsd.agents.types import Action, EpisodeKey, History
 from rlsd.envs.core import Hindsight, Info
 from rlsd.envs.registry import make
-from rlsd.harness.contexts import CONTEXTS
-from rlsd.harness.hints import Hinter, HintSettings
-from rlsd.harness.rollout import Rollout, RolloutSettings
-from rlsd.harness.rows import Insertion, joint_rows, student_rows, teacher_rows
-from rlsd.harness.types import Group, Trajectory
-from tests.plain_worlds import Canary, Plain
-from tests.tokenizers import FAMILIES
+from rlsd.harness.hindsight.contexts import CONTEXTS
+from rlsd.harness.hindsight.hints import Hinter, HintSettings
+from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
+from rlsd.harness.rollout.trajectory import Group, Trajectory
+from rlsd.harness.scoring.sequences import Insertion, joint_rows, student_rows, teacher_rows
+from tests.support.plain_worlds import Canary, Plain
+from tests.support.tokenizers import FAMILIES
 
 FIELDS = [f.name for f in fields(Hindsight)]
 STEPS = range(4)

@@ -24,7 +24,7 @@ from rlsd.algorithms import (
     token_weights,
     turns_that_matter,
 )
-from rlsd.algorithms.toy import toy_batch
+from rlsd.algorithms.testing import toy_batch
 
 EPSILON = 0.2
 LEVELS = ("token", "span", "turn", "turn_token", "trajectory")

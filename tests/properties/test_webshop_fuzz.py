@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from rlsd.envs.check import HOSTILE
+from rlsd.envs.checker import HOSTILE
 from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import RlsdError
-from rlsd.envs.webshop.catalogue import MemoryCatalogue
+from rlsd.envs.webshop.catalogue.catalogue import MemoryCatalogue
+from rlsd.envs.webshop.catalogue.products import Product
+from rlsd.envs.webshop.engine.shop import Session
 from rlsd.envs.webshop.env import WebShopEnv
-from rlsd.envs.webshop.generator import generated
-from rlsd.envs.webshop.library import read_products
-from rlsd.envs.webshop.products import Product
-from rlsd.envs.webshop.shop import Session
-from tests.envs import webshop_shelf as shelf
+from rlsd.envs.webshop.generate.generator import generated
+from rlsd.envs.webshop.shops import read_products
+from tests.support import webshop_shelf as shelf
 
 ODD = (
     "", "\x00", "\ud800", "search[<r>]", "search[<a>]", "search[<c>]", "search[<q> tea]", "click[]]", "click[[x]]",

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlsd.agents.core import Prompt
 from rlsd.agents.memory import Message
+from rlsd.agents.types import Prompt
 
 _PROBE_RESPONSES = ("<think>first thought</think><action>go north</action>", "open door 7", "plain\nanswer")
 _CACHED_CHARS = 1024

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rlsd.agents.core import History
 from rlsd.agents.parsing import Style
+from rlsd.agents.types import History
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

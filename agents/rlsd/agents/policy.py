@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.core import (
+from rlsd.agents.memory import FullHistory, Memory
+from rlsd.agents.parsing import PARSERS, token_span
+from rlsd.agents.types import (
     Action,
     EpisodeKey,
     FinishReason,
@@ -13,8 +15,6 @@ from rlsd.agents.core import (
     SampleRequest,
     SampleResult,
 )
-from rlsd.agents.memory import FullHistory, Memory
-from rlsd.agents.parsing import PARSERS, token_span
 
 
 class PolicyAgent:

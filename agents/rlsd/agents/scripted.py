@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rlsd.agents.core import Action, EpisodeKey, FinishReason, History, SampleRequest, SampleResult
 from rlsd.agents.seeding import generator
+from rlsd.agents.types import Action, EpisodeKey, FinishReason, History, SampleRequest, SampleResult
 from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import EnvError
 

@@ -6,7 +6,6 @@ weights = token_weights(batch, algorithm.loss.aggregation)    # loss = Σ weight
 """
 
 from rlsd.algorithms.advantage import AdvantageConfig, base_advantage
-from rlsd.algorithms.aggregate import AGGREGATIONS, token_weights
 from rlsd.algorithms.batch import Credit, TokenBatch
 from rlsd.algorithms.config import (
     CONTEXTS,
@@ -37,6 +36,7 @@ from rlsd.algorithms.loss import (
 from rlsd.algorithms.presets import METHODS, PRESETS, Method
 from rlsd.algorithms.resolve import resolve
 from rlsd.algorithms.schedule import Schedule, constant, linear
+from rlsd.algorithms.token_weights import AGGREGATIONS, token_weights
 
 __all__ = [
     "AGGREGATIONS",

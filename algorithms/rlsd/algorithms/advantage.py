@@ -6,7 +6,7 @@
     reinforce_pp           A_i = (R_i − mean R) / (std R + 1e-6)           REINFORCE++, arXiv 2501.03262
                            over the whole batch
     reinforce_pp_baseline  the group mean is subtracted first, then as above
-    gigpo, hgpo            per turn, from anchor states: see `anchors`
+    gigpo, hgpo            per turn, from anchor states: see `gigpo`
     legacy_grpo            grpo over rows: mean and std run over the turns of the group, so a long failure
                            counts more often than a short win; verl-agent's default, kept to compare with
     none                   A = 1: imitation needs no outcome
@@ -24,10 +24,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rlsd.algorithms.anchors import hgpo_steps, step_advantage, step_returns
 from rlsd.algorithms.batch import TokenBatch
 from rlsd.algorithms.errors import Settings
-from rlsd.algorithms.segments import (
+from rlsd.algorithms.gigpo import hgpo_steps, step_advantage, step_returns
+from rlsd.algorithms.segment_ops import (
     number_rows,
     segment_count,
     segment_mean,

@@ -2,8 +2,8 @@
 
     Â_t = A · m_t,   m_t = (1 − λ) + λ · weight_t,   λ = λ(step)                 RLSD, arXiv 2604.03128, §3
 
-`none` is the base advantage itself (m = 1, GRPO); `rlsd` takes the weight of `levels`, `belief` that of
-`belief`.
+`none` is the base advantage itself (m = 1, GRPO); `rlsd` takes the weight of the module `rlsd`, `belief` that
+of `agent_opsd`.
 
 What differs and why: everything is computed once on the whole iteration (stored log-probs, the SDAR port's
 choice), so m depends neither on rows nor on micro-batches; the paper's code recomputes Δ in every
@@ -15,12 +15,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rlsd.algorithms.agent_opsd import belief_weight
 from rlsd.algorithms.batch import Credit, TokenBatch
-from rlsd.algorithms.belief import belief_weight
 from rlsd.algorithms.credit_config import CreditConfig
 from rlsd.algorithms.errors import AlgorithmError
-from rlsd.algorithms.levels import Squashed, level_weight
-from rlsd.algorithms.segments import segment_count, segment_mean
+from rlsd.algorithms.rlsd import Squashed, level_weight
+from rlsd.algorithms.segment_ops import segment_count, segment_mean
 
 
 def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) -> Credit:
@@ -81,7 +81,7 @@ def turns_that_matter(batch: TokenBatch, base: Tensor, config: CreditConfig) -> 
 
 
 def _needs_an_action(config: CreditConfig) -> bool:
-    """Return whether hindsight of a turn without action tokens changes nothing (see the token sets in `levels`)."""
+    """Return whether hindsight of a turn without action tokens changes nothing (see the token sets in `rlsd`)."""
     by_action = config.evidence == "action"
     if config.level in ("turn", "turn_token") and by_action:
         return True

@@ -1,4 +1,4 @@
-"""Settings of `credit`, apart from it so that the rules in `levels` can read them."""
+"""Settings of `credit`, apart from it so that the rules in `rlsd` can read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token losses on any slice of m tokens; `aggregate.token_weights` says how much each counts.
+"""Token losses on any slice of m tokens; `token_weights.token_weights` says how much each counts.
 
     ρ = π_new / π_old,   Â = final advantage of the token
     ppo        −min(ρ Â, clip(ρ, 1 − lo, 1 + hi) Â)                              arXiv 1707.06347
@@ -23,10 +23,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rlsd.algorithms.aggregate import DEFAULT_CONSTANT_TOKENS, Aggregation
 from rlsd.algorithms.distill import DistillConfig, distill_loss
 from rlsd.algorithms.errors import AlgorithmError, Settings, check_same_shape
-from rlsd.algorithms.segments import number_rows, segment_mean
+from rlsd.algorithms.segment_ops import number_rows, segment_mean
+from rlsd.algorithms.token_weights import DEFAULT_CONSTANT_TOKENS, Aggregation
 
 LOG_RATIO_LIMIT = 20.0
 """Nats; keeps exp finite for a token the new weights find absurd."""
@@ -53,7 +53,7 @@ class LossConfig(Settings):
     kl_coef: float = Field(default=0.0, ge=0.0)
     """Weight of the k3 estimate of KL to the reference weights; above 0 it costs a reference pass."""
     aggregation: Aggregation = "trajectory"
-    """How tokens are averaged; see `aggregate`."""
+    """How tokens are averaged; see `token_weights`."""
     constant_tokens: int = Field(default=DEFAULT_CONSTANT_TOKENS, gt=0)
     """Divisor of aggregation `constant`."""
     distill: DistillConfig = DistillConfig()

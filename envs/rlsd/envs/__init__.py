@@ -3,7 +3,7 @@
 Importing this package registers every shipped id with Gymnasium.
 """
 
-from rlsd.envs.check import Finding, check_env
+from rlsd.envs.checker import Finding, check_env
 from rlsd.envs.core import AnyText, Hindsight, Info, Panel, Rewindable, Task, TextEnv
 from rlsd.envs.errors import DataError, EnvError, GameFileError, RlsdError, TaskError
 from rlsd.envs.registry import known, make, register, register_shipped

@@ -25,7 +25,7 @@ HTTP_ARGUMENTS = {"split", "token", "timeout_s"}
 """What an environment elsewhere takes from here."""
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
-    "rlsd/Keys-v0": "rlsd.envs.keys:KeysEnv",
+    "rlsd/Keys-v0": "rlsd.envs.key_door:KeysEnv",
     "rlsd/SearchQA-v0": "rlsd.envs.searchqa.env:SearchQAEnv",
     "rlsd/WebShop-v0": "rlsd.envs.webshop.env:WebShopEnv",
 }

@@ -20,19 +20,19 @@ import torch
 from torch import Tensor
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.core import EpisodeKey
 from rlsd.agents.parsing import Style
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import EchoSampler, ExpertAgent
 from rlsd.agents.seeding import derive
+from rlsd.agents.types import EpisodeKey
 from rlsd.envs.core import Task
-from rlsd.harness.batch import episode_metrics, epochs, flatten, token_count
 from rlsd.harness.config import ConfigError, RunConfig
-from rlsd.harness.hints import Hinter, Hints
-from rlsd.harness.rollout import Rollout
-from rlsd.harness.rows import Insertion, Row, joint_rows, student_rows, teacher_rows
-from rlsd.harness.setup import env_maker, make_agent, make_hinter, rollout_settings
-from rlsd.harness.types import Group, StopReason, Trajectory, Turn, _turn_from
+from rlsd.harness.hindsight.hints import Hinter, Hints
+from rlsd.harness.iteration.parts import env_maker, make_agent, make_hinter, rollout_settings
+from rlsd.harness.rollout.rollout import Rollout
+from rlsd.harness.rollout.trajectory import Group, StopReason, Trajectory, Turn, _turn_from
+from rlsd.harness.scoring.sequences import Insertion, Row, joint_rows, student_rows, teacher_rows
+from rlsd.harness.scoring.tables import episode_metrics, epochs, flatten, token_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,19 +14,20 @@ import torch
 
 from rlsd.agents.seeding import derive
 from rlsd.envs.core import Panel, Task
-from rlsd.harness import checkpoint, faults
+from rlsd.harness import fail_points
 from rlsd.harness.config import ConfigError, RunConfig, import_function
-from rlsd.harness.evaluate import EvalResult, evaluate, panel_of
-from rlsd.harness.exporting import save_merged
-from rlsd.harness.iteration import Iteration, Outcome
-from rlsd.harness.metrics import MetricsLog
-from rlsd.harness.progress import Progress
-from rlsd.harness.ranks import Ranks, RanksError, open_ranks
-from rlsd.harness.rundir import RunDir, replace_folder
-from rlsd.harness.sampling import eval_sampler
-from rlsd.harness.setup import Parts, build, env_maker, make_agent, rollout_settings
+from rlsd.harness.distributed import Ranks, RanksError, open_ranks
+from rlsd.harness.evals.evaluate import EvalResult, evaluate, panel_of
+from rlsd.harness.iteration.iteration import Iteration, Outcome
+from rlsd.harness.iteration.parts import Parts, build, env_maker, make_agent, rollout_settings
+from rlsd.harness.iteration.samplers import eval_sampler
+from rlsd.harness.learner.optimizer_state import random_state, set_random_state
+from rlsd.harness.runs import checkpoint
+from rlsd.harness.runs.metrics import MetricsLog
+from rlsd.harness.runs.progress import Progress
+from rlsd.harness.runs.rundir import RunDir, replace_folder
+from rlsd.harness.runs.weights import save_merged
 from rlsd.harness.sft import read_trajectories
-from rlsd.harness.state import random_state, set_random_state
 
 
 def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) -> dict[str, Any]:
@@ -178,7 +179,7 @@ class _Training:
         checkpoint.save(folder, tensors, {**state, "optimizer": scalars}, self.ranks)
         if self.ranks.main:
             checkpoint.prune(self.run_dir.checkpoints, self.config.keep_checkpoints, spare=set())
-        faults.point("after-checkpoint")
+        fail_points.point("after-checkpoint")
 
     def _resume(self) -> int:
         """Load the newest checkpoint; the step to go on from."""

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from rlsd.envs import DataError, EnvError
-from rlsd.envs.searchqa.approximate import FaissRanker, HnswRanker, check_engine, load_engine, make_engine
-from rlsd.envs.searchqa.index import GRAPH, build_index, open_index, read_manifest
-from rlsd.envs.searchqa.local import Bm25Ranker, DenseRanker, Fused, fuse
-from rlsd.envs.searchqa.model import Passage
-from rlsd.envs.searchqa.store import Store
+from rlsd.envs.searchqa.questions.types import Passage
+from rlsd.envs.searchqa.retrieval.ann import FaissRanker, HnswRanker, check_engine, load_engine, make_engine
+from rlsd.envs.searchqa.retrieval.index import GRAPH, build_index, open_index, read_manifest
+from rlsd.envs.searchqa.retrieval.local import Bm25Ranker, DenseRanker, Fused, fuse
+from rlsd.envs.searchqa.retrieval.store import Store
 
 PASSAGES = [Passage(title=f"T{i}", text=f"text number {i} é", doc_id=f"d{i}") for i in range(3000)]
 

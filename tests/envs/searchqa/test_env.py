@@ -13,9 +13,9 @@ import pytest
 from rlsd.envs import EnvError, Hindsight, TaskError, check_env, make
 from rlsd.envs.core import Panel
 from rlsd.envs.searchqa.env import SearchQAEnv
-from rlsd.envs.searchqa.local import FlakyRetriever, NoRetriever
-from rlsd.envs.searchqa.model import Passage
-from rlsd.envs.searchqa.retrieval import RetrieverDown, RetrieverGarbled, ask
+from rlsd.envs.searchqa.questions.types import Passage
+from rlsd.envs.searchqa.retrieval.base import RetrieverDown, RetrieverGarbled, ask
+from rlsd.envs.searchqa.retrieval.local import FlakyRetriever, NoRetriever
 
 TINY = {"questions": "gen-tiny", "split": "test"}
 

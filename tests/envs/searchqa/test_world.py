@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from rlsd.envs.errors import EnvError, TaskError
-from rlsd.envs.searchqa.library import generated_corpus
-from rlsd.envs.searchqa.model import Question
+from rlsd.envs.searchqa.questions.library import generated_corpus
+from rlsd.envs.searchqa.questions.types import Question
 from rlsd.envs.searchqa.scoring import normalize
 from rlsd.envs.searchqa.world.composing import QuestionsSpent, questions
 from rlsd.envs.searchqa.world.encyclopedia import Encyclopedia, WorldConfig, build

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rlsd.harness.cli import main
-from tests.smallest_run import BASE, Cli
+from rlsd.harness.cli.app import main
+from tests.support.smallest_run import BASE, Cli
 
 
 @pytest.fixture

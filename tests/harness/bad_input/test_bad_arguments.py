@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from rlsd.agents.models import ModelError, load_policy
-from rlsd.harness import checkpoint
-from rlsd.harness.cli import main
-from tests.smallest_run import Cli
+from rlsd.agents.hf.models import ModelError, load_policy
+from rlsd.harness.cli.app import main
+from rlsd.harness.runs import checkpoint
+from tests.support.smallest_run import Cli
 
 # ---------------------------------------------------------------------- models
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from rlsd.harness import checkpoint
-from rlsd.harness.checkpoint import CheckpointError
-from rlsd.harness.cli import main
+from rlsd.harness.cli.app import main
 from rlsd.harness.config import parse_config
-from rlsd.harness.rundir import RunDir, RunError
-from tests.smallest_run import BASE, Cli
+from rlsd.harness.runs import checkpoint
+from rlsd.harness.runs.checkpoint import CheckpointError
+from rlsd.harness.runs.rundir import RunDir, RunError
+from tests.support.smallest_run import BASE, Cli
 
 
 def checkpoint_files() -> list[str]:
@@ -92,7 +92,7 @@ def test_older_checkpoint_is_used_when_the_damaged_one_is_deleted(run: Path, fai
 def test_a_loss_that_is_no_number_ends_the_run_and_loses_nothing(fails: Cli, config: Path, tmp_path: Path) -> None:
     """A user's rewards are beyond all bounds in the second iteration: the first one's weights and records stay."""
     folder = tmp_path / "run"
-    changed = ["reward=tests.plain_worlds:overflowing", "iterations=3", "checkpoint_every=1", "eval.every=0"]
+    changed = ["reward=tests.support.plain_worlds:overflowing", "iterations=3", "checkpoint_every=1", "eval.every=0"]
     changed.append("algorithm.advantage.method=dr_grpo")  # which does not divide by the deviation
     arguments = ("train", config, "--run", folder, "--quiet", *(x for c in changed for x in ("--set", c)))
     for _ in range(2):  # started again, it stops at the same place

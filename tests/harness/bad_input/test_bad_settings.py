@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.smallest_run import Cli
+from tests.support.smallest_run import Cli
 
 # ---------------------------------------------------------------------- config files and overrides
 
@@ -140,7 +140,7 @@ def test_a_config_is_not_evaluated_with_another_agent(fails: Cli, config: Path) 
 
 
 def test_environment_without_the_expert_asked_for(fails: Cli, tmp_path: Path) -> None:
-    told = fails("eval", "--env", "tests.plain_worlds:Plain", "--agent", "oracle")
+    told = fails("eval", "--env", "tests.support.plain_worlds:Plain", "--agent", "oracle")
     assert "Plain has no 'oracle' expert" in told
 
 

@@ -11,15 +11,15 @@ import httpx
 import pytest
 
 from rlsd.agents.scripted import ExpertAgent, ScriptedAgent
-from rlsd.envs.check import check_env
+from rlsd.envs.checker import check_env
 from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import EnvError, TaskError
-from rlsd.envs.keys import KeysEnv
+from rlsd.envs.key_door import KeysEnv
 from rlsd.envs.registry import make
-from rlsd.harness.rollout import Rollout, RolloutSettings
+from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 from rlsd.harness.serve.env import env_app, opener
 from rlsd.harness.serve.guard import Background, Limits, Listener
-from tests.plain_worlds import FaultyThreaded, Plain
+from tests.support.plain_worlds import FaultyThreaded, Plain
 
 TOKEN = "a-token-of-some-length"
 

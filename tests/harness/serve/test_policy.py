@@ -71,7 +71,7 @@ def test_python_without_the_plug_in_is_told_how_to_get_it(tmp_path: Path) -> Non
     found = packages / "rlsd-1.dist-info"
     found.mkdir()
     (found / "METADATA").write_text("Name: rlsd\nVersion: 1\n")
-    (found / "entry_points.txt").write_text("[vllm.general_plugins]\nrlsd = rlsd.agents.vllm_plugin:register\n")
+    (found / "entry_points.txt").write_text("[vllm.general_plugins]\nrlsd = rlsd.agents.vllm.plugin:register\n")
     with pytest.raises(ServeError, match="exit code 1"):
         run_policy(policy_command(MODEL, host="127.0.0.1", port=1, transfer="gloo", python=str(python)))
 

@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from rlsd.envs import make
-from rlsd.envs.searchqa.library import generated_corpus
-from rlsd.envs.searchqa.local import Bm25Ranker, LocalRetriever
-from rlsd.envs.searchqa.model import Passage
-from rlsd.harness.cli import main
+from rlsd.envs.searchqa.questions.library import generated_corpus
+from rlsd.envs.searchqa.questions.types import Passage
+from rlsd.envs.searchqa.retrieval.local import Bm25Ranker, LocalRetriever
+from rlsd.harness.cli.app import main
 from rlsd.harness.serve.batching import Batcher, Overloaded
 from rlsd.harness.serve.guard import Background, Listener
 from rlsd.harness.serve.search import BadRequest, SearchLimits, read_request, search_app

@@ -16,12 +16,12 @@ import pytest
 
 from rlsd.envs.webshop.env import WebShopEnv
 from rlsd.harness.config import ConfigError
-from rlsd.harness.evaluating import EvalRequest, run_eval
+from rlsd.harness.evals.agents import EvalRequest, run_eval
+from rlsd.harness.rollout.trajectory import StopReason
 from rlsd.harness.serve.guard import Background, Limits, Listener
 from rlsd.harness.serve.shop import shop_app
 from rlsd.harness.sft import read_trajectories
-from rlsd.harness.types import StopReason
-from tests.envs import webshop_shelf as shelf
+from tests.support import webshop_shelf as shelf
 
 KWARGS: dict[str, Any] = {"catalogue": "gen-tiny", "split": "test", "max_steps": 12}
 
@@ -190,7 +190,7 @@ def test_a_browser_buys_the_goal(tmp_path: Path) -> None:
     selenium = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
     if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
         pytest.skip("needs chromium and chromedriver on the PATH")
-    from tests.harness.serve.browser import buy_the_goal
+    from tests.support.browser import buy_the_goal
 
     with serving(tmp_path) as url:
         buy_the_goal(selenium, url, KWARGS, tmp_path)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rlsd.agents.models import save_policy
-from rlsd.agents.vllm_fake import FakeVLLM
+from rlsd.agents.hf.models import save_policy
+from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.harness.config import parse_config
-from rlsd.harness.setup import build
-from tests.served_runs import BASE
+from rlsd.harness.iteration.parts import build
+from tests.support.served_runs import BASE
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlsd.agents.core import Action, EpisodeKey
-from rlsd.agents.vllm_fake import FakeVLLM
+from rlsd.agents.types import Action, EpisodeKey
+from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.envs.core import Task
-from rlsd.harness.ahead import Ahead
 from rlsd.harness.config import SamplerConfig, parse_config
-from rlsd.harness.sampler_check import Gap, SamplerDrift, Versions
+from rlsd.harness.rollout.prefetch import Ahead
+from rlsd.harness.rollout.trajectory import StopReason, Trajectory, Turn
+from rlsd.harness.scoring.logprob_gap import Gap, SamplerDrift, Versions
 from rlsd.harness.train import train
-from rlsd.harness.types import StopReason, Trajectory, Turn
-from tests.served_runs import records, settings, weights_after
+from tests.support.served_runs import records, settings, weights_after
 
 
 def test_rollouts_ahead_are_one_step_stale_and_repeat_bit_for_bit(folder: Path) -> None:

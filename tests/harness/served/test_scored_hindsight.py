@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from rlsd.agents.vllm_fake import FakeVLLM
+from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.harness.config import ConfigError, parse_config
-from rlsd.harness.iteration import Iteration
-from rlsd.harness.progress import Progress
-from rlsd.harness.sampler_check import SamplerDrift
-from rlsd.harness.setup import build
+from rlsd.harness.iteration.iteration import Iteration
+from rlsd.harness.iteration.parts import build
+from rlsd.harness.runs.progress import Progress
+from rlsd.harness.scoring.logprob_gap import SamplerDrift
 from rlsd.harness.train import train
-from tests.plain_worlds import odd_tokens
-from tests.served_runs import BASE, settings, weights_after
+from tests.support.plain_worlds import odd_tokens
+from tests.support.served_runs import BASE, settings, weights_after
 
 SCORED = {"score_teacher": True, "verify_episodes": 1}
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 import yaml
 
-from rlsd.agents.models import load_policy
-from rlsd.agents.vllm_client import ServerUnreachable, StalePolicy
-from rlsd.agents.vllm_fake import FakeVLLM
-from rlsd.harness.cli import main
+from rlsd.agents.hf.models import load_policy
+from rlsd.agents.vllm.client import ServerUnreachable, StalePolicy
+from rlsd.agents.vllm.fake.server import FakeVLLM
+from rlsd.harness.cli.app import main
 from rlsd.harness.config import ConfigError, parse_config
-from rlsd.harness.evaluating import EvalRequest, run_eval
+from rlsd.harness.evals.agents import EvalRequest, run_eval
 from rlsd.harness.train import train
-from tests.served_runs import records, settings
+from tests.support.served_runs import records, settings
 
 
 @pytest.mark.parametrize("weights, lora", [("auto", None), ("auto", {"rank": 4, "alpha": 8}), ("gloo", None)])

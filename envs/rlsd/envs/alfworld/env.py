@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlsd.envs.alfworld.explorer import Explorer, Order
+from rlsd.envs.alfworld.engine.text import NOTHING_HAPPENS
+from rlsd.envs.alfworld.engine.world import World
+from rlsd.envs.alfworld.experts.explorer import Explorer, Order
+from rlsd.envs.alfworld.games import open_library
 from rlsd.envs.alfworld.hindsight import Witness
-from rlsd.envs.alfworld.library import open_library
-from rlsd.envs.alfworld.text import NOTHING_HAPPENS
-from rlsd.envs.alfworld.world import World
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
 from rlsd.envs.errors import EnvError, closest
 
 if TYPE_CHECKING:
-    from rlsd.envs.alfworld.original import Original, Shown
+    from rlsd.envs.alfworld.parity.original import Original, Shown
 
 BACKENDS = ("native", "textworld")
 _ARGUMENTS = ("games", "split", "max_steps", "backend", "expert_seed", "expert_order")
@@ -104,7 +104,7 @@ class ALFWorldEnv(TextEnv):
         self._parted = False
         self._original: Original | None = None
         if backend == "textworld":
-            from rlsd.envs.alfworld.original import Original
+            from rlsd.envs.alfworld.parity.original import Original
 
             self._original, self.blocking = Original(), True
 
@@ -236,7 +236,7 @@ class ALFWorldEnv(TextEnv):
         return world.admissible(), world.won
 
     def _reset_original(self, original: Original) -> Shown:
-        from rlsd.envs.alfworld.export import task_data  # late: the generator comes with it
+        from rlsd.envs.alfworld.parity.export import task_data  # late: the generator comes with it
 
         assert self._task is not None
         original.open(task_data(self._task.task_id, self._open_world().game.source))

@@ -7,9 +7,9 @@ from collections.abc import Hashable
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from rlsd.envs.alfworld.game import Game
-from rlsd.envs.alfworld.oracle import plan
-from rlsd.envs.alfworld.world import World
+from rlsd.envs.alfworld.engine.game import Game
+from rlsd.envs.alfworld.engine.world import World
+from rlsd.envs.alfworld.experts.oracle import plan
 from rlsd.envs.core import Hindsight
 
 _IDLE = ("look", "inventory", "help", "examine")

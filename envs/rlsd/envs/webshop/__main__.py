@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rlsd.envs.errors import RlsdError
-from rlsd.envs.webshop.products import Product
+from rlsd.envs.webshop.catalogue.products import Product
 
 _EVERY_S = 2.0
 
@@ -28,11 +28,11 @@ def main(arguments: list[str]) -> int:
     try:
         name, products = _source(source)
         if what == "publish":
-            from rlsd.envs.webshop.publishing import publish
+            from rlsd.envs.webshop.catalogue.publishing import publish
 
             print(f"{publish(_told(products), folder)} products written to {folder}")
         else:
-            from rlsd.envs.webshop.store import build_catalogue
+            from rlsd.envs.webshop.catalogue.store import build_catalogue
 
             count = build_catalogue(name, _told(products), folder)
             print(f"{count} products stored in {folder}; open them with catalogue={str(folder)!r}")
@@ -44,9 +44,9 @@ def main(arguments: list[str]) -> int:
 
 def _source(source: str) -> tuple[str, Iterator[Product]]:
     """The catalogue's name and its products."""
-    from rlsd.envs.webshop.generator import family, generate
-    from rlsd.envs.webshop.library import read_products
-    from rlsd.envs.webshop.reading import find_real
+    from rlsd.envs.webshop.catalogue.reading import find_real
+    from rlsd.envs.webshop.generate.generator import family, generate
+    from rlsd.envs.webshop.shops import read_products
 
     if source.startswith("gen") and not Path(source).exists():
         family(source)

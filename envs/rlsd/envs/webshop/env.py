@@ -9,15 +9,15 @@ from typing import Any
 
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
 from rlsd.envs.errors import EnvError, TaskError, closest
+from rlsd.envs.webshop.catalogue.goals import Goal
+from rlsd.envs.webshop.catalogue.products import Product
+from rlsd.envs.webshop.engine.nouns import Nouns, nouns_by
+from rlsd.envs.webshop.engine.pages import MODES, Page
+from rlsd.envs.webshop.engine.reward import Score, score
+from rlsd.envs.webshop.engine.shop import Session
 from rlsd.envs.webshop.experts import Explorer, Oracle
-from rlsd.envs.webshop.goals import Goal
 from rlsd.envs.webshop.hindsight import Witness
-from rlsd.envs.webshop.library import ENV_ID, find_goal, open_shop
-from rlsd.envs.webshop.nouns import Nouns, nouns_by
-from rlsd.envs.webshop.pages import MODES, Page
-from rlsd.envs.webshop.products import Product
-from rlsd.envs.webshop.reward import Score, score
-from rlsd.envs.webshop.shop import Session
+from rlsd.envs.webshop.shops import ENV_ID, find_goal, open_shop
 
 SEARCH_HERE = "search[<your query>]"
 """How the list of admissible actions says that words may be searched for."""

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 from itertools import product as combinations
 
-from rlsd.envs.webshop.catalogue import Catalogue
-from rlsd.envs.webshop.goals import Goal
-from rlsd.envs.webshop.pages import Kind, Page
-from rlsd.envs.webshop.products import Product
-from rlsd.envs.webshop.reward import Score, alike, first_colour
-from rlsd.envs.webshop.sentence import read
-from rlsd.envs.webshop.shop import BACK, BUY, HITS, NEXT, PREVIOUS, WINDOW, Session, parse
+from rlsd.envs.webshop.catalogue.catalogue import Catalogue
+from rlsd.envs.webshop.catalogue.goals import Goal
+from rlsd.envs.webshop.catalogue.products import Product
+from rlsd.envs.webshop.engine.pages import Kind, Page
+from rlsd.envs.webshop.engine.reward import Score, alike, first_colour
+from rlsd.envs.webshop.engine.shop import BACK, BUY, HITS, NEXT, PREVIOUS, WINDOW, Session, parse
+from rlsd.envs.webshop.generate.sentence import read
 
 _LOOKS = 5
 """Products the explorer opens before it settles."""

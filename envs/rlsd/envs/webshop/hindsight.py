@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from rlsd.envs.core import Hindsight
+from rlsd.envs.webshop.catalogue.goals import Goal
+from rlsd.envs.webshop.catalogue.products import Product
+from rlsd.envs.webshop.engine.reward import Score
+from rlsd.envs.webshop.engine.shop import Session
 from rlsd.envs.webshop.experts import Oracle
-from rlsd.envs.webshop.goals import Goal
-from rlsd.envs.webshop.products import Product
-from rlsd.envs.webshop.reward import Score
-from rlsd.envs.webshop.shop import Session
 
 
 class Witness:

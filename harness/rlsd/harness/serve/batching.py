@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from rlsd.envs.errors import RlsdError
-from rlsd.envs.searchqa.model import Passage
+from rlsd.envs.searchqa.questions.types import Passage
 
 Search = Callable[[Sequence[str], int], list[list[Passage]]]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlsd.agents.vllm_plugin import BACKENDS
+from rlsd.agents.vllm.plugin import BACKENDS
 from rlsd.harness.serve.guard import LOOPBACK, ServeError, is_loopback
 
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -32,7 +32,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 if find_spec("vllm") is None:
     sys.exit(1)
-named = any(e.value.startswith("rlsd.agents.vllm_plugin") for e in entry_points(group="vllm.general_plugins"))
+named = any(e.value.startswith("rlsd.agents.vllm.plugin") for e in entry_points(group="vllm.general_plugins"))
 sys.exit(0 if named or not any({BACKENDS["gloo"]!r} in word for word in sys.argv) else {NO_PLUGIN})
 """
 """What a Python must have to run a command, asked of that Python itself."""

@@ -20,8 +20,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rlsd.envs.errors import RlsdError
-from rlsd.envs.searchqa.local import LocalRetriever
-from rlsd.envs.searchqa.model import Passage
+from rlsd.envs.searchqa.questions.types import Passage
+from rlsd.envs.searchqa.retrieval.local import LocalRetriever
 from rlsd.harness.serve.batching import Batcher, Overloaded
 from rlsd.harness.serve.guard import ServeError
 

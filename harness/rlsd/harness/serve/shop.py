@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from rlsd.agents.core import Action, EpisodeKey
+from rlsd.agents.types import Action, EpisodeKey
 from rlsd.envs.core import Hindsight, Task
 from rlsd.envs.errors import EnvError, TaskError
 from rlsd.envs.webshop.env import WebShopEnv
 from rlsd.envs.webshop.hindsight import shortfalls
+from rlsd.harness.rollout.trajectory import StopReason, Trajectory, Turn
 from rlsd.harness.serve.guard import Limits, ServeError
 from rlsd.harness.serve.sessions import SessionError, Sessions
-from rlsd.harness.types import StopReason, Trajectory, Turn
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from rlsd.envs.searchqa.model import Hop, Question, Support
+from rlsd.envs.searchqa.questions.types import Hop, Question, Support
 from rlsd.envs.searchqa.world.encyclopedia import Encyclopedia, dated_variants
 from rlsd.envs.searchqa.world.relations import BY_NAME, KINDS, Relation
 

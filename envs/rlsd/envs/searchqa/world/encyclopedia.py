@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rlsd.envs.searchqa.model import Passage
+from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.world.names import EIGHTHS, Names
 from rlsd.envs.searchqa.world.relations import (
     BY_NAME,

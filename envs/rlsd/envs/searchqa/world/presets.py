@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from rlsd.envs.errors import EnvError, TaskError, closest
-from rlsd.envs.searchqa.model import Passage, Question
+from rlsd.envs.searchqa.questions.types import Passage, Question
 from rlsd.envs.searchqa.world.composing import questions
 from rlsd.envs.searchqa.world.encyclopedia import Encyclopedia, WorldConfig, build
 

@@ -1,0 +1,1 @@
+"""Policies of transformers in this process: loading, sampling, the key-value cache."""

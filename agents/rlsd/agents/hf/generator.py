@@ -1,0 +1,237 @@
+"""Generation with a transformers model: prompts are fed behind what the cache holds, then all rows decode together.
+
+Log-probs are those of the temperature-scaled, untruncated distribution,
+in float32.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlsd.agents.hf.kv_cache import SlotCache
+from rlsd.agents.hf.models import cache_argument, split_head
+from rlsd.agents.seeding import generator
+from rlsd.agents.types import FinishReason, SampleRequest, SampleResult
+
+PREFILL_TOKENS = 16_384
+"""Padded prompt tokens fed in one forward pass, at most."""
+ENDED_SHARE = 0.4
+"""Finished rows are fed along up to this share of a decode batch: their neighbours' cache is read in place then."""
+READ_STEP = 32
+"""Cache columns are read in multiples of this, so that shapes repeat."""
+
+
+@dataclass(slots=True)
+class CachedEpisode:
+    """An episode's place in the cache."""
+
+    slot: int
+    cached: list[int] = field(default_factory=list)
+    """Ids whose keys stand in the slot."""
+
+
+Job = tuple[SampleRequest, CachedEpisode]
+
+
+class Generator:
+    """Generates batches; one at a time.
+
+    Args:
+        model: any causal LM of transformers (with or without PEFT adapters).
+        eos_ids: ids that end a response.
+        temperature: > 0 samples; 0 takes the most likely token.
+        seed: base of the per-turn random numbers.
+    """
+
+    def __init__(self, model: Any, *, eos_ids: frozenset[int], temperature: float, seed: int) -> None:
+        self.model = model
+        self.eos = eos_ids
+        self.temperature = temperature
+        self.seed = seed
+        self.decoded_tokens = 0
+        self.prefilled_tokens = 0
+        self.passes = 0
+        """Forward passes since construction."""
+        self.busy_s = 0.0
+        self._cache = SlotCache(0)
+
+    def _fit(self, slots: int) -> None:
+        """Give the cache so many slots; what is cached stays. Only the generating thread does this, because an episode
+        may join while a batch is under way."""
+        if self._cache.slots == slots:
+            return
+        cache = SlotCache(slots)
+        for name in ("_keys", "_values"):
+            for old in getattr(self._cache, name):
+                new = old.new_zeros(slots, *old.shape[1:])
+                new[: self._cache.slots] = old
+                getattr(cache, name).append(new)
+        self._cache = cache
+
+    @torch.inference_mode()
+    def move(self, episode: CachedEpisode, slot: int) -> None:
+        """Give an episode another slot that is free; not while a batch is under way."""
+        if episode.cached:
+            self._cache.move(episode.slot, slot)
+        episode.slot = slot
+
+    @torch.inference_mode()
+    def generate(self, jobs: list[Job], *, slots: int, version: int) -> list[SampleResult]:
+        """Responses to all requests, each drawn with the random numbers of its own (episode, turn).
+
+        Args:
+            slots: how many episodes the cache must hold.
+            version: the policy version they are marked with.
+        """
+        started = time.perf_counter()
+        self._fit(slots)
+        device = next(self.model.parameters()).device
+        was_training = self.model.training
+        self.model.eval()
+        order = sorted(range(len(jobs)), key=lambda i: jobs[i][1].slot)
+        ordered = [jobs[i] for i in order]
+        most = max(r.max_new_tokens for r, _ in ordered)
+        uniforms = torch.tensor([self._uniforms(r, most) for r, _ in ordered], device=device)
+        with _current(device):
+            hidden = self._prefill(ordered, device)
+            ids, logps, ended = self._decode(ordered, hidden, uniforms, device)
+        self.model.train(was_training)
+        results: list[SampleResult | None] = [None] * len(jobs)
+        for row, i in enumerate(order):
+            results[i] = SampleResult(
+                token_ids=tuple(ids[row]),
+                logps=tuple(logps[row]),
+                finish=FinishReason.EOS if ended[row] else FinishReason.LENGTH,
+                policy_version=version,
+            )
+        self.busy_s += time.perf_counter() - started
+        return [r for r in results if r is not None]
+
+    def _uniforms(self, request: SampleRequest, count: int) -> list[float]:
+        rng = generator(self.seed, *request.key, "turn", request.turn)
+        return rng.random(count).tolist()
+
+    def _prefill(self, jobs: list[Job], device: torch.device) -> Tensor:
+        """Feed what the cache lacks; (B, D) hidden state of each prompt's last token."""
+        news: list[tuple[int, list[int]]] = []
+        for request, episode in jobs:
+            prompt = list(request.prompt_ids)
+            keep = _common_prefix(episode.cached, prompt, limit=len(prompt) - 1)
+            episode.cached = prompt
+            news.append((keep, prompt[keep:]))
+        out: list[Tensor] = []
+        start = 0
+        while start < len(jobs):
+            longest, stop = 0, start
+            while stop < len(jobs):
+                grown = max(longest, len(news[stop][1]))
+                if stop > start and grown * (stop + 1 - start) > PREFILL_TOKENS:
+                    break
+                longest, stop = grown, stop + 1
+            out.append(self._feed(jobs[start:stop], news[start:stop], longest, device))
+            start = stop
+        return torch.cat(out)
+
+    def _feed(
+        self,
+        jobs: list[Job],
+        news: list[tuple[int, list[int]]],
+        longest: int,
+        device: torch.device,
+    ) -> Tensor:
+        ids = torch.zeros(len(news), longest, dtype=torch.long)
+        positions = torch.zeros(len(news), longest, dtype=torch.long)
+        for b, (start, new) in enumerate(news):
+            ids[b, : len(new)] = torch.tensor(new)
+            positions[b] = torch.arange(start, start + longest)
+        last = torch.tensor([len(new) - 1 for _, new in news], device=device)
+        rows = [episode.slot for _, episode in jobs]
+        self.prefilled_tokens += sum(len(new) for _, new in news)
+        columns = max(start for start, _ in news) + longest
+        hidden = self._forward(ids.to(device), rows, positions.to(device), columns)
+        return hidden[torch.arange(len(news), device=device), last]
+
+    def _forward(self, ids: Tensor, rows: Sequence[int], positions: Tensor, columns: int) -> Tensor:
+        """(B, Q, D) hidden states of `ids` written at `positions`, all below `columns`, of slots `rows`."""
+        self.passes += 1
+        width = -(-columns // READ_STEP) * READ_STEP
+        mask = self._cache.aim(rows, positions, width, next(self.model.parameters()).dtype)
+        backbone, _ = split_head(self.model)
+        return backbone(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            **{cache_argument(backbone): self._cache},
+        ).last_hidden_state
+
+    def _decode(
+        self, jobs: list[Job], hidden: Tensor, uniforms: Tensor, device: torch.device
+    ) -> tuple[list[list[int]], list[list[float]], list[bool]]:
+        """Who goes on is decided here and not on the device, so a token is waited for once: when it is read."""
+        _, head = split_head(self.model)
+        rows = [episode.slot for _, episode in jobs]
+        ids: list[list[int]] = [[] for _ in jobs]
+        logps: list[list[float]] = [[] for _ in jobs]
+        ended = [False] * len(jobs)
+        live = fed = list(range(len(jobs)))  # fed: with those who have ended but keep their place
+        neighbours = rows[-1] - rows[0] + 1 == len(rows)
+        drawn = uniforms  # of the live rows
+        for step in range(max(r.max_new_tokens for r, _ in jobs)):
+            tokens, logp = self.draw(head(hidden), drawn[:, step])
+            self.decoded_tokens += len(live)
+            for b, token, value in zip(live, *torch.stack([tokens.double(), logp.double()]).tolist()):
+                ids[b].append(int(token))
+                logps[b].append(value)
+                ended[b] = int(token) in self.eos
+            live = [b for b in live if not ended[b] and step + 1 < jobs[b][0].max_new_tokens]
+            if not live:
+                break
+            if not neighbours or len(live) < (1 - ENDED_SHARE) * len(fed):
+                fed = live
+            # One who has ended writes behind its last token, where nobody looks.
+            places = [len(jobs[b][0].prompt_ids) + len(ids[b]) - 1 for b in fed]
+            told = torch.tensor([[ids[b][-1] for b in fed], places], device=device)
+            place = {b: i for i, b in enumerate(fed)}
+            kept = torch.tensor([[place[b] for b in live], live], device=device)
+            made = self._forward(told[0, :, None], [rows[b] for b in fed], told[1, :, None], max(places) + 1)
+            hidden, drawn = made[kept[0], 0], uniforms[kept[1]]
+            for b in live:
+                jobs[b][1].cached.append(ids[b][-1])
+        return ids, logps, ended
+
+    def draw(self, logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """One token a row by inverting the cumulative distribution at `uniform`; its log-prob in nats."""
+        if self.temperature == 0:
+            logp = torch.log_softmax(logits.float(), dim=-1)
+            tokens = logp.argmax(-1)
+        else:
+            logp = torch.log_softmax(logits.float() / self.temperature, dim=-1)
+            cumulative = logp.double().exp().cumsum(-1)
+            point = uniform.double()[:, None] * cumulative[:, -1:]
+            tokens = torch.searchsorted(cumulative, point, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+        return tokens, logp.gather(-1, tokens[:, None]).squeeze(-1)
+
+
+def _current(device: torch.device) -> AbstractContextManager[Any]:
+    """Kernels that do not ask where their tensors are (liger's) run on the current GPU, and in a thread of its own that
+    is the first, whichever the process works on."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _common_prefix(held: list[int], wanted: list[int], *, limit: int) -> int:
+    """Number of leading ids both share, at most `limit`."""
+    limit = min(limit, len(held))
+    if held[:limit] == wanted[:limit]:
+        return limit
+    low = 0
+    while low < limit and held[low] == wanted[low]:
+        low += 1
+    return low

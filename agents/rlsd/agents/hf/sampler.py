@@ -1,0 +1,198 @@
+"""In-process sampling with a transformers model: batched over episodes, key-value cache kept over turns.
+
+Requests wait until every episode that has joined is waiting too ("all": bit-for-bit repeatable on CPU, whatever the
+order in which environments answer), or are served as they come ("eager"). Log-probs are those of the
+temperature-scaled, untruncated distribution, in float32.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+import torch
+
+from rlsd.agents.hf.generator import CachedEpisode, Generator, Job
+from rlsd.agents.hf.out_of_memory import MemoryFull, out_of_memory
+from rlsd.agents.types import EpisodeKey, SampleRequest, SampleResult, check_room
+
+_Waiting = tuple[SampleRequest, CachedEpisode, asyncio.Future[SampleResult]]
+
+
+class HFSampler:
+    """Samples from `model` as it is now: weight updates are seen at once; call `refresh` after each.
+
+    Args:
+        model: any causal LM of transformers (with or without PEFT adapters).
+        eos_ids: ids that end a response.
+        temperature: > 0 samples; 0 takes the most likely token (evaluation only).
+        seed: base of the per-turn generators.
+        context: longest prompt + response in tokens.
+        dispatch: "all" (deterministic) or "eager" (overlaps slow environments with generation).
+        source: where `refresh` copies the weights from, for a `model` that is a copy; None where it is the live one.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        eos_ids: frozenset[int],
+        temperature: float = 1.0,
+        seed: int = 0,
+        context: int = 2048,
+        dispatch: Literal["all", "eager"] = "all",
+        source: Any = None,
+    ) -> None:
+        self.model = model
+        self.live = source is None
+        self._source = source
+        self._generator = Generator(model, eos_ids=eos_ids, temperature=temperature, seed=seed)
+        self.context = context
+        self.dispatch = dispatch
+        self.version = 0
+        self._episodes: dict[EpisodeKey, CachedEpisode] = {}
+        self._free: list[int] = []
+        self._slots = 0
+        self._waiting: list[_Waiting] = []
+        self._serving = False
+        self._released: list[int] = []
+        """Slots given back while a batch is being generated; free when it is done."""
+
+    @property
+    def decoded_tokens(self) -> int:
+        """Tokens decoded since construction."""
+        return self._generator.decoded_tokens
+
+    @property
+    def prefilled_tokens(self) -> int:
+        """Prompt tokens fed since construction; what the cache held is not fed again."""
+        return self._generator.prefilled_tokens
+
+    @property
+    def passes(self) -> int:
+        """Forward passes since construction."""
+        return self._generator.passes
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds spent generating since construction."""
+        return self._generator.busy_s
+
+    def join(self, key: EpisodeKey) -> None:
+        if key in self._episodes:
+            raise ValueError(f"episode {key} has joined already")
+        if not self._free:
+            slots = max(8, 2 * self._slots)
+            self._free += range(self._slots, slots)
+            self._slots = slots
+        self._episodes[key] = CachedEpisode(slot=self._free.pop(0))
+
+    def leave(self, key: EpisodeKey) -> None:
+        episode = self._episodes.pop(key, None)
+        if episode is None:
+            return
+        if self._serving:
+            self._released.append(episode.slot)
+        else:
+            self._free.append(episode.slot)
+            self._free.sort()
+            self._wake()
+
+    def refresh(self, version: int) -> None:
+        """The weights have changed: what is cached is void.
+
+        Raises:
+            RuntimeError: responses are being generated.
+        """
+        if self._serving:
+            raise RuntimeError("the weights changed while responses were generated; refresh between rollouts")
+        if self._source is not None:
+            copy_weights(self._source, self.model)
+        self.version = version
+        for episode in self._episodes.values():
+            episode.cached = []
+
+    async def sample(self, request: SampleRequest) -> SampleResult:
+        episode = self._episodes[request.key]
+        check_room(request, self.context)
+        future: asyncio.Future[SampleResult] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, episode, future))
+        self._wake()
+        return await future
+
+    def connect(self) -> None:
+        """There is nothing to connect to."""
+
+    def close(self) -> None:
+        """Nothing is held beside memory."""
+
+    def _wake(self) -> None:
+        """Serve at the end of the present turn of the event loop, if it is time."""
+        if self._waiting and not self._serving:
+            asyncio.get_running_loop().call_soon(self._maybe_serve)
+
+    def _maybe_serve(self) -> None:
+        if self._serving or not self._waiting:
+            return
+        if self.dispatch == "all" and len(self._waiting) < len(self._episodes):
+            return
+        batch = sorted((w for w in self._waiting if not w[2].done()), key=lambda item: item[0].key)
+        self._waiting = []
+        if not batch:
+            return
+        self._serving = True
+        self._pack()
+        jobs = [(request, episode) for request, episode, _ in batch]
+        if self.dispatch == "all":
+            try:
+                results: list[SampleResult] | BaseException = self._generate(jobs)
+            except Exception as error:
+                results = error
+            self._deliver(batch, results)
+        else:
+            task = asyncio.get_running_loop().run_in_executor(None, self._generate, jobs)
+            task.add_done_callback(lambda done: self._deliver(batch, done.exception() or done.result()))
+
+    def _pack(self) -> None:
+        """Move episodes from the highest slots into freed ones, so that those who live are neighbours."""
+        held = sorted(self._episodes.values(), key=lambda episode: episode.slot)
+        taken = {episode.slot for episode in held}
+        for hole, episode in zip([s for s in range(len(held)) if s not in taken], reversed(held)):
+            self._generator.move(episode, hole)
+        self._free = list(range(len(held), self._slots))
+
+    def _generate(self, jobs: list[Job]) -> list[SampleResult]:
+        """
+        Raises:
+            MemoryFull: keys and values of all episodes do not fit.
+        """
+        try:
+            return self._generator.generate(jobs, slots=self._slots, version=self.version)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            longest = max(len(request.prompt_ids) + request.max_new_tokens for request, _ in jobs)
+            raise MemoryFull(
+                f"sampling: {self._slots} slots with {len(jobs)} requests of at most {longest} tokens do not fit into "
+                f"memory ({' '.join(str(error).split())[:120]}); lower rollout.slots or agent.context"
+            ) from error
+
+    def _deliver(self, batch: list[_Waiting], results: Any) -> None:
+        self._serving = False
+        self._free = sorted((*self._free, *self._released))
+        self._released = []
+        for i, (_, _, future) in enumerate(batch):
+            if future.done():
+                continue
+            if isinstance(results, BaseException):
+                future.set_exception(results)
+            else:
+                future.set_result(results[i])
+        self._wake()
+
+
+@torch.no_grad()
+def copy_weights(source: Any, target: Any) -> None:
+    """Give `target` the weights of `source`, a model of the same shape."""
+    for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
+        mine.copy_(theirs)

@@ -1,0 +1,111 @@
+"""Any chat-completions endpoint as an agent: text in, text out, for evaluation alone (no token ids, no training)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import httpx
+
+from rlsd.agents.memory import Memory
+from rlsd.agents.parsing import PARSERS
+from rlsd.agents.seeding import derive
+from rlsd.agents.types import Action, EpisodeKey, FinishReason, History
+from rlsd.agents.vllm.client import CONNECTIONS, ServerReply, ServerUnreachable
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+BACK_OFF_S = 0.5
+AGAIN = (408, 409, 429, 500, 502, 503, 504)
+"""Answers after which the same request is sent again."""
+
+
+class ChatAgent:
+    """Acts through `POST {url}/chat/completions`.
+
+    Args:
+        url: with or without "/v1/chat/completions"; "http://host:port" is enough.
+        model: the name the endpoint knows the model by.
+        memory: what of the past goes into the messages.
+        max_new_tokens: longest response.
+        temperature: 0 takes the most likely words.
+        api_key: default: the variable OPENAI_API_KEY.
+        retries: how often a request is sent again.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        memory: Memory,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        api_key: str | None = None,
+        timeout_s: float = 300.0,
+        retries: int = 5,
+    ) -> None:
+        url = url.rstrip("/").removesuffix("/chat/completions")
+        self.url = f"{url if url.endswith('/v1') else url + '/v1'}/chat/completions"
+        self.model = model
+        self.memory = memory
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.seed = seed
+        self.retries = retries
+        self._timeout_s = timeout_s
+        key = api_key or os.environ.get(KEY_VARIABLE)
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    def begin(self, key: EpisodeKey) -> None:
+        pass
+
+    def end(self, key: EpisodeKey) -> None:
+        pass
+
+    async def act(self, history: History, key: EpisodeKey) -> Action:
+        """
+        Raises:
+            ServerUnreachable: no answer after all tries.
+            ServerReply: an answer that is no chat completion, or a refusal (status 400 to 499).
+        """
+        body = {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.text} for m in self.memory.messages(history)],
+            "max_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+            "seed": derive(self.seed, *key, "turn", history.turn),
+        }
+        found = await self._ask(body)
+        try:
+            choice = found["choices"][0]
+            response, reason = str(choice["message"]["content"] or ""), choice.get("finish_reason")
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ServerReply(f"{self.url} gave no chat completion: {str(found)[:200]}") from error
+        parsed = PARSERS[self.memory.style](response)
+        finish = FinishReason.LENGTH if reason == "length" else FinishReason.EOS
+        return Action(text=parsed.text, valid=parsed.valid, response=response, finish=finish)
+
+    async def _ask(self, body: dict[str, Any]) -> Any:
+        told = ""
+        async with httpx.AsyncClient(headers=self._headers, timeout=self._timeout_s, **CONNECTIONS) as client:
+            for attempt in range(self.retries + 1):
+                if attempt:
+                    await asyncio.sleep(BACK_OFF_S * 2 ** (attempt - 1))
+                try:
+                    answer = await client.post(self.url, json=body)
+                except httpx.HTTPError as error:
+                    told = f"{type(error).__name__}: {error}"
+                    continue
+                if answer.status_code in AGAIN:
+                    told = f"status {answer.status_code}"
+                    continue
+                if answer.status_code >= 400:
+                    reason = " ".join(answer.text.split())[:300]
+                    raise ServerReply(f"{self.url} answered {answer.status_code}: {reason}")
+                try:
+                    return answer.json()
+                except ValueError as error:
+                    raise ServerReply(f"{self.url} gave no JSON: {answer.text[:200]!r}") from error
+        raise ServerUnreachable(f"{self.url} gave no answer ({told}, tried {self.retries + 1} times)")

@@ -1,0 +1,1 @@
+"""Policies on vLLM servers: requests, weight transfer, checks, and a stand-in for tests."""

@@ -1,0 +1,190 @@
+"""Several vLLM servers as one: least loaded first, what belongs together stays together, failures are retried.
+
+A server that fails is left alone until it answers again with the present weights: after a restart it is sent them
+anew, and requests wait (or go to the other servers) meanwhile, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import httpx
+
+from rlsd.agents.vllm.checks import Weights
+from rlsd.agents.vllm.client import (
+    SamplerError,
+    ServerMismatch,
+    ServerReply,
+    ServerUnreachable,
+    StalePolicy,
+    VLLMServer,
+)
+from rlsd.envs.remote.http_pool import Lanes
+
+T = TypeVar("T")
+BACK_OFF_S = 0.1
+"""Pause before the first repetition; doubled each time."""
+LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(slots=True)
+class _Session:
+    """What belongs to one event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    client: httpx.AsyncClient
+    ready: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """By server: done when the server may be asked; failed when it is beyond hope."""
+    closing: asyncio.Task[None] | None = None
+    """Closes the client when the loop ends and cancels what is left."""
+    away: set[str] = field(default_factory=set)
+    """Servers that failed and have not shown themselves again."""
+
+
+class ServerPool:
+    """Asks the servers that `weights` keeps at the learner's weights.
+
+    Args:
+        weights: the servers and what they hold.
+        retries: how often a request is sent again.
+        patience_s: seconds a server that went away is waited for.
+    """
+
+    def __init__(self, weights: Weights, *, retries: int, patience_s: float) -> None:
+        self.weights = weights
+        self.retries = retries
+        self.patience_s = patience_s
+        self.repeated = 0
+        """Requests sent again since construction."""
+        self.busy_s = 0.0
+        """Seconds with at least one request under way since construction."""
+        self._under_way = 0
+        self._since = 0.0
+        self._home: dict[Hashable, VLLMServer] = {}
+        self._session: _Session | None = None
+
+    def join(self, key: Hashable) -> None:
+        """Requests of `key` go to one server, where their common beginnings are cached."""
+        if key in self._home:
+            raise ValueError(f"{key} has joined already")
+        self._home[key] = self._least_loaded({server.url: server for server in self.weights.servers})
+
+    def leave(self, key: Hashable) -> None:
+        self._home.pop(key, None)
+
+    async def ask(self, key: Hashable, call: Callable[[VLLMServer, httpx.AsyncClient, int], Awaitable[T]]) -> T:
+        """What `call(server, client, policy version)` gives, asked again as often as it takes.
+
+        Raises:
+            SamplerError: no server gave a usable answer, or one holds other weights than it was sent.
+        """
+        session = self._begin()
+        failures = 0
+        while True:
+            server = await self._pick(session, key)
+            version = self.weights.held(server)
+            assert version is not None, f"{server} was asked before it had weights"
+            self._count(1)
+            try:
+                return await call(server, session.client, version)
+            except (ServerUnreachable, ServerReply) as error:
+                failures += 1
+                self._suspect(session, server)
+                if failures > self.retries:
+                    raise type(error)(f"{error} (tried {failures} times)") from error
+                self.repeated += 1
+            finally:
+                self._count(-1)
+            await asyncio.sleep(min(LONGEST_PAUSE_S, BACK_OFF_S * 2 ** (failures - 1)))
+
+    def _count(self, change: int) -> None:
+        """Requests under way, for `busy_s`."""
+        if self._under_way == 0:
+            self._since = time.perf_counter()
+        self._under_way += change
+        if self._under_way == 0:
+            self.busy_s += time.perf_counter() - self._since
+
+    def _begin(self) -> _Session:
+        """This event loop's session; with a new one every server must show that it still holds its weights."""
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._session.loop is not loop:
+            client = httpx.AsyncClient(transport=Lanes(keep=False), trust_env=False)
+            self._session = _Session(loop=loop, client=client, closing=loop.create_task(_close_at_end(client)))
+            for server in self.weights.servers:
+                self._session.ready[server.url] = loop.create_task(self._make_ready(self._session, server))
+        return self._session
+
+    async def _pick(self, session: _Session, key: Hashable) -> VLLMServer:
+        """The server that `key` belongs to if it is ready, else the ready one that has the fewest."""
+        while True:
+            for task in session.ready.values():
+                if task.done() and isinstance(task.exception(), StalePolicy | ServerMismatch):
+                    raise task.exception()  # type: ignore[misc]  # wrong weights stop the run, even one server's
+            ready = {s.url: s for s in self.weights.servers if _is_up(session.ready[s.url])}
+            home = self._home.get(key)
+            if home is not None and home.url in ready:
+                return home
+            if home is not None and home.url not in session.away and not session.ready[home.url].done():
+                await asyncio.wait({session.ready[home.url]}, timeout=0.05)  # it is only being looked at
+                continue
+            if ready:
+                self._home[key] = self._least_loaded(ready)
+                return self._home[key]
+            coming = [task for task in session.ready.values() if not task.done()]
+            if not coming:
+                raise next(iter(session.ready.values())).exception() or SamplerError("no sampling server is left")
+            await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+
+    def _least_loaded(self, servers: Mapping[str, VLLMServer]) -> VLLMServer:
+        load = dict.fromkeys(servers, 0)
+        for server in self._home.values():
+            if server.url in load:
+                load[server.url] += 1
+        return servers[min(load, key=lambda url: load[url])]
+
+    def _suspect(self, session: _Session, server: VLLMServer) -> None:
+        """A request failed: nobody asks this server until it has shown itself ready again."""
+        session.away.add(server.url)
+        if session.ready[server.url].done():
+            session.ready[server.url] = session.loop.create_task(self._make_ready(session, server))
+
+    async def _make_ready(self, session: _Session, server: VLLMServer) -> None:
+        """Return when `server` answers and holds the present weights, which a restarted one is sent again."""
+        deadline = time.monotonic() + self.patience_s
+        pause = BACK_OFF_S
+        while True:
+            try:
+                if await asyncio.to_thread(server.healthy):
+                    await asyncio.to_thread(self.weights.ensure, server)
+                    session.away.discard(server.url)
+                    return
+                last: SamplerError = ServerUnreachable(f"{server} does not answer")
+            except ServerUnreachable as error:
+                last = error
+            session.away.add(server.url)
+            if time.monotonic() > deadline:
+                raise self.gone(last)
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE_S, 2 * pause)
+
+    def gone(self, error: SamplerError) -> ServerUnreachable:
+        """What to tell about a server that was waited for in vain."""
+        return ServerUnreachable(
+            f"{error} (waited {self.patience_s:g} s). Start the server again or take it out of sampler.urls"
+        )
+
+
+def _is_up(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+async def _close_at_end(client: httpx.AsyncClient) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await client.aclose()

@@ -1,0 +1,189 @@
+"""Sampling from vLLM servers, and log-probs of whole sequences from them (the hindsight view, if it is asked for)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import httpx
+
+from rlsd.agents.seeding import derive
+from rlsd.agents.types import EpisodeKey, SampleRequest, SampleResult, check_room
+from rlsd.agents.vllm.checks import Weights
+from rlsd.agents.vllm.client import SamplerError, ServerUnreachable, StalePolicy, VLLMServer, request_body
+from rlsd.agents.vllm.pool import BACK_OFF_S, LONGEST_PAUSE_S, ServerPool
+
+SCORED_AT_ONCE = 64
+"""Sequences under way at one server while they are scored; one where it serves adapters."""
+
+
+class VLLMSampler:
+    """Samples from servers that a `WeightSync` keeps at the learner's weights.
+
+    Args:
+        weights: the servers and what they hold.
+        eos_ids: ids that end a response.
+        temperature: > 0 samples; 0 takes the most likely token (evaluation only).
+        seed: base of the per-turn seeds.
+        context: longest prompt + response in tokens.
+        retries: how often a request is sent again.
+        patience_s: seconds a server that went away is waited for.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        eos_ids: frozenset[int],
+        temperature: float = 1.0,
+        seed: int = 0,
+        context: int = 2048,
+        retries: int = 4,
+        patience_s: float = 600.0,
+    ) -> None:
+        self.live = False
+        self.weights = weights
+        self.eos_ids = sorted(eos_ids)
+        self.temperature = temperature
+        self.seed = seed
+        self.context = context
+        self.retries = retries
+        self.patience_s = patience_s
+        self.decoded_tokens = 0
+        """Tokens received since construction."""
+        self._pool = ServerPool(weights, retries=retries, patience_s=patience_s)
+
+    @property
+    def repeated(self) -> int:
+        """Requests sent again since construction."""
+        return self._pool.repeated
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds with at least one request under way since construction."""
+        return self._pool.busy_s
+
+    @property
+    def version(self) -> int:
+        """The policy version that was pushed last."""
+        return self.weights.version
+
+    def view(self, *, temperature: float, seed: int) -> VLLMSampler:
+        """The same servers with another temperature (evaluation)."""
+        return VLLMSampler(
+            self.weights,
+            eos_ids=frozenset(self.eos_ids),
+            temperature=temperature,
+            seed=seed,
+            context=self.context,
+            retries=self.retries,
+            patience_s=self.patience_s,
+        )
+
+    def connect(self) -> None:
+        """Check every server.
+
+        Raises:
+            SamplerError: one that cannot be used, and why.
+        """
+        for server in self.weights.servers:
+            try:
+                self.weights.connect(server)
+            except ServerUnreachable as error:
+                raise ServerUnreachable(
+                    f"no sampling server answers at {server} ({error}); start one, e.g. `rlsd serve policy FOLDER`, "
+                    "or mend sampler.urls"
+                ) from error
+
+    def refresh(self, version: int) -> None:
+        """Send the learner's present weights to all servers, as policy `version`; waits for a server that is away.
+
+        Raises:
+            SamplerError: a server that cannot be brought to the new weights.
+        """
+        deadline = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return self.weights.push(version)
+            except ServerUnreachable as error:
+                if self.weights.peers.gather(time.monotonic() > deadline)[0]:  # the main process decides for all
+                    raise self._pool.gone(error) from error
+                time.sleep(min(LONGEST_PAUSE_S, 10 * BACK_OFF_S))
+
+    def close(self) -> None:
+        self.weights.close()
+        for server in self.weights.servers:
+            server.close()
+
+    # ------------------------------------------------------------------ sampling
+
+    def join(self, key: EpisodeKey) -> None:
+        self._pool.join(key)
+
+    def leave(self, key: EpisodeKey) -> None:
+        self._pool.leave(key)
+
+    async def sample(self, request: SampleRequest) -> SampleResult:
+        """
+        Raises:
+            ContextFull: prompt and response would not fit.
+            SamplerError: no server gave a usable answer, or one holds other weights than it was sent.
+        """
+        check_room(request, self.context)
+        seed = derive(self.seed, *request.key, "turn", request.turn)
+
+        async def call(server: VLLMServer, client: httpx.AsyncClient, version: int) -> SampleResult:
+            body = request_body(
+                request.prompt_ids,
+                model=self.weights.model(server),
+                max_new_tokens=request.max_new_tokens,
+                temperature=self.temperature,
+                seed=seed,
+                eos_ids=self.eos_ids,
+            )
+            return await server.complete(client, body, version=version)
+
+        result = await self._pool.ask(request.key, call)
+        self.decoded_tokens += len(result.token_ids)
+        return result
+
+    # ------------------------------------------------------------------ scoring
+
+    def score(self, sequences: Sequence[Sequence[int]], *, version: int) -> list[list[float]]:
+        """Nats of ids[1:] of every sequence under policy `version`, from the servers' prompt log-probs.
+
+        Blocks; not for use inside an event loop. A server whose weights are not known to be `version` is asked nothing.
+
+        Raises:
+            StalePolicy: the servers were sent another version.
+            SamplerError: as for `sample`; or the temperature is not 1, at which servers score prompts.
+        """
+        if self.temperature != 1.0:
+            raise SamplerError(
+                f"servers score prompts at temperature 1, this sampler draws at {self.temperature:g}: set "
+                "sampler.temperature to 1 or sampler.score_teacher to false"
+            )
+        if version != self.version:
+            raise StalePolicy(
+                f"policy {version} is to be scored, the servers were sent version {self.version}: refresh them first"
+            )
+        return asyncio.run(self._score(sequences))
+
+    async def _score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        gates: dict[str, asyncio.Semaphore] = {}
+
+        async def one(number: int, ids: Sequence[int]) -> list[float]:
+            async def call(server: VLLMServer, client: httpx.AsyncClient, _: int) -> list[float]:
+                # vLLM 0.32's CPU build with --enable-lora dies when it scores two prompts in one batch
+                alone = server.offers("/v1/load_lora_adapter")
+                async with gates.setdefault(server.url, asyncio.Semaphore(1 if alone else SCORED_AT_ONCE)):
+                    return await server.score(client, self.weights.model(server), ids)
+
+            self._pool.join(("scored", number))
+            try:
+                return await self._pool.ask(("scored", number), call)
+            finally:
+                self._pool.leave(("scored", number))
+
+        return await asyncio.gather(*(one(i, ids) for i, ids in enumerate(sequences)))

@@ -1,0 +1,54 @@
+"""Turn weights from a running belief in success (AgentOPSD, arXiv 2608.05987).
+
+    e_k = Σ_{t∈turn k} Δ_t        c_k = γ c_{k−1} + e_k        B_k = σ(logit B_0 + c_k)
+    b_k = B_k − B_{k−1}           z_k = (b_k − mean b) / (std b + 1e-8) over the turns of the trajectory
+    weight_k = clip(1 + h · sign(A) · z_k, 1 − h, 1 + h)
+
+B_0 is the success *rate* of the group, clamped to [1e-4, 1 − 1e-4]; a return of 10 would saturate it.
+
+What differs and why: un-hinted turns add no evidence, stay out of mean and deviation, and keep m = 1. A
+trajectory with one hinted turn has no spread, so its weight is 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rlsd.algorithms.batch import TokenBatch
+from rlsd.algorithms.rlsd import Squashed
+from rlsd.algorithms.segment_ops import number_rows, segment_count, segment_mean, segment_sum
+
+RATE_FLOOR = 1e-4
+SPREAD_EPSILON = 1e-8
+
+
+def belief_increments(batch: TokenBatch, gamma: float) -> Tensor:
+    """Return b (K,) float64: how much each turn's evidence moved the belief in success."""
+    turns, trajectories = batch.trajectory.shape[0], batch.group.shape[0]
+    groups, count = number_rows(batch.group)
+    rate = segment_mean(batch.success, groups, count)[groups].clamp(RATE_FLOOR, 1.0 - RATE_FLOOR)
+    evidence = segment_sum(batch.gap, batch.turn, turns, batch.hinted)
+    prior = torch.logit(rate)
+    total = torch.zeros(trajectories, dtype=torch.float64, device=evidence.device)
+    increments = torch.zeros_like(evidence)
+    for position in range(int(batch.position.max()) + 1 if turns else 0):
+        here = torch.nonzero(batch.position == position).squeeze(1)
+        owner = batch.trajectory[here]
+        before = torch.sigmoid(prior[owner] + total[owner])
+        total[owner] = gamma * total[owner] + evidence[here]
+        increments[here] = torch.sigmoid(prior[owner] + total[owner]) - before
+    return increments
+
+
+def belief_weight(batch: TokenBatch, sign: Tensor, *, gamma: float, radius: float) -> Squashed:
+    """Return AgentOPSD's weight for every token; `sign` (M,) of its base advantage, `radius` is h."""
+    turns, trajectories = batch.trajectory.shape[0], batch.group.shape[0]
+    increments = belief_increments(batch, gamma)
+    hinted = segment_count(batch.turn, turns, batch.hinted) > 0
+    mean = segment_mean(increments, batch.trajectory, trajectories, hinted)[batch.trajectory]
+    spread = segment_mean((increments - mean) ** 2, batch.trajectory, trajectories, hinted).sqrt()
+    score = (increments - mean) / (spread[batch.trajectory] + SPREAD_EPSILON)
+    free = 1.0 + radius * sign * score[batch.turn].to(sign.dtype)
+    weight = free.clamp(1.0 - radius, 1.0 + radius)
+    return Squashed(weight=weight, applies=batch.hinted, clipped=weight != free)

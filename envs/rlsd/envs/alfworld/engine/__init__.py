@@ -1,0 +1,1 @@
+"""The game engine: world, commands, text, PDDL files."""

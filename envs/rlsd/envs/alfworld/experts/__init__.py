@@ -1,0 +1,1 @@
+"""Scripted players: the oracle and the explorer."""

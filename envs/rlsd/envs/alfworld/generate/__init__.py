@@ -1,0 +1,1 @@
+"""Generated games: furniture, layout, difficulty."""

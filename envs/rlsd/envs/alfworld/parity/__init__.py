@@ -1,0 +1,1 @@
+"""The original engine behind our class, and games written for it."""

@@ -1,0 +1,1 @@
+"""Question sets: reading, generated and published ones."""

@@ -1,0 +1,1 @@
+"""Retrievers: local indices, servers, corpora."""

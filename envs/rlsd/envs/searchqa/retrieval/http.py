@@ -1,0 +1,200 @@
+"""A retriever behind HTTP: Search-R1's `/retrieve`, as its server, ours (`rlsd serve search`) and others speak it.
+
+    POST /retrieve   {"queries": ["…"], "topk": 3, "return_scores": true}
+    200              {"result": [[{"document": {"id": "…", "contents": "title\\ntext"}, "score": 9.3}, …]]}
+
+Without scores each entry is the document itself. Failures are typed and, where it may help, tried again with growing
+pauses; no failure is ever an empty result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from rlsd.envs.errors import EnvError
+from rlsd.envs.searchqa.questions.types import Passage
+from rlsd.envs.searchqa.retrieval.base import (
+    RetrieverDown,
+    RetrieverFault,
+    RetrieverGarbled,
+    RetrieverRefused,
+    RetrieverSlow,
+    RetrieverTooLarge,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+_AGAIN = (RetrieverDown, RetrieverSlow, RetrieverFault, RetrieverGarbled)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+_CONNECTIONS = 256
+
+
+class _Connections(NamedTuple):
+    """What belongs to one event loop."""
+
+    client: httpx.AsyncClient
+    closing: asyncio.Task[None]
+
+
+class HttpRetriever:
+    """Asks a server. One object serves all environments of a process; a new event loop gets connections of its own.
+
+    Args:
+        url: of the server ("http://127.0.0.1:8000") or of its endpoint ("…/retrieve").
+        token: sent as `Authorization: Bearer`.
+        timeout_s: for one try, from connecting to the last byte.
+        retries: further tries after a failure that may pass.
+        max_bytes: of one answer.
+        pause: waits so many seconds between tries; for tests.
+
+    Raises:
+        EnvError: not a URL of a server.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 10.0,
+        retries: int = 3,
+        max_bytes: int = 8 << 20,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise EnvError(
+                f"{url!r} is no address of a retriever; expected http://host:port or http://host:port/retrieve"
+            )
+        if timeout_s <= 0 or retries < 0 or max_bytes < 1:
+            raise EnvError(f"timeout_s={timeout_s}, retries={retries}, max_bytes={max_bytes}: out of range")
+        self.url = url if parts.path.rstrip("/") else url.rstrip("/") + "/retrieve"
+        self._token, self._timeout_s, self._retries, self._max_bytes = token, timeout_s, retries, max_bytes
+        self._pause = pause
+        self._proxies = parts.hostname not in ("127.0.0.1", "localhost", "::1")
+        self._open: dict[asyncio.AbstractEventLoop, _Connections] = {}
+        self._jitter = random.Random()  # never the global state: episodes must repeat
+
+    async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        import tenacity
+
+        tries = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self._retries + 1),
+            wait=self._wait,
+            retry=tenacity.retry_if_exception_type(_AGAIN),
+            sleep=self._pause,
+            reraise=True,
+        )
+        readable = [query.encode("utf-8", "replace").decode() for query in queries]  # JSON takes no lone surrogates
+        return await tries(self._once, readable, k)
+
+    async def close(self) -> None:
+        """Close this loop's connections; a later search opens new ones. Left alone, they close when the loop ends."""
+        mine = self._open.get(asyncio.get_running_loop())
+        if mine is not None:
+            mine.closing.cancel()
+            await asyncio.wait({mine.closing})
+
+    def _wait(self, state: Any) -> float:
+        """Seconds: doubling, and spread so that many clients do not come back at once."""
+        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (state.attempt_number - 1))
+        return longest * (0.5 + 0.5 * self._jitter.random())
+
+    async def _once(self, queries: list[str], k: int) -> list[list[Passage]]:
+        import httpx
+
+        payload = {"queries": queries, "topk": k, "return_scores": True}
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                body = await self._post(payload)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise RetrieverSlow(f"{self.url}: no whole answer within {self._timeout_s:g} s") from error
+        except httpx.HTTPError as error:
+            raise RetrieverDown(f"{self.url}: {type(error).__name__}: {error}") from error
+        return read_answer(body, queries=len(queries), k=k, source=self.url)
+
+    async def _post(self, payload: dict[str, Any]) -> bytes:
+        client = self._opened()
+        async with client.stream("POST", self.url, json=payload) as reply:
+            if "content-encoding" in reply.headers:
+                raise RetrieverGarbled(f"{self.url}: a compressed answer, which was not asked for")
+            parts, size = [], 0
+            async for part in reply.aiter_raw():
+                size += len(part)
+                if size > self._max_bytes:
+                    raise RetrieverTooLarge(f"{self.url}: the answer exceeds {self._max_bytes} bytes")
+                parts.append(part)
+        body = b"".join(parts)
+        if reply.status_code >= 500 or reply.status_code in (408, 429):
+            raise RetrieverFault(f"{self.url}: status {reply.status_code}: {_glimpse(body)}")
+        if reply.status_code != 200:
+            raise RetrieverRefused(f"{self.url}: status {reply.status_code}: {_glimpse(body)}")
+        return body
+
+    def _opened(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if loop not in self._open:
+            import httpx
+
+            from rlsd.envs.remote.http_pool import Lanes
+
+            headers = {"accept-encoding": "identity"}
+            if self._token is not None:
+                headers["authorization"] = f"Bearer {self._token}"
+            client = httpx.AsyncClient(
+                headers=headers,
+                timeout=self._timeout_s,
+                transport=Lanes(most=_CONNECTIONS),
+                trust_env=self._proxies,
+            )
+            self._open[loop] = _Connections(client, loop.create_task(self._close_at_end(loop, client)))
+        return self._open[loop].client
+
+    async def _close_at_end(self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
+        """A task that waits until it is cancelled, with all others, at the loop's end."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            del self._open[loop]
+            await client.aclose()
+
+
+def read_answer(body: bytes, *, queries: int, k: int, source: str) -> list[list[Passage]]:
+    """The passages of an answer of `/retrieve`.
+
+    Raises:
+        RetrieverGarbled: not JSON, or not of the protocol's shape; says where.
+    """
+    try:
+        lists = json.loads(body)["result"]
+        if not isinstance(lists, list) or len(lists) != queries:
+            raise ValueError(f"{queries} lists expected in 'result'")
+        return [[_passage(entry) for entry in one[:k]] for one in lists]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RetrieverGarbled(f"{source}: not an answer of /retrieve ({reason[:200]}): {_glimpse(body)}") from error
+
+
+def _passage(entry: dict[str, Any]) -> Passage:
+    scored = "document" in entry
+    document, score = (entry["document"], float(entry["score"])) if scored else (entry, 0.0)
+    contents = document.get("contents")
+    if contents is None:
+        title, text = document["title"], document["text"]
+    else:
+        title, _, text = contents.partition("\n")
+    if not isinstance(title, str) or not isinstance(text, str):
+        raise TypeError("a document's contents must be text")
+    return Passage(title=title, text=text, doc_id=str(document.get("id", "")), score=score)
+
+
+def _glimpse(body: bytes) -> str:
+    return repr(body[:80].decode("utf-8", "replace"))

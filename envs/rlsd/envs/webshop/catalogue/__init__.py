@@ -1,0 +1,1 @@
+"""Products and goals: reading, storing, publishing."""

@@ -1,0 +1,66 @@
+"""How the original and the training code built on it draw and split goals; for parity, and to show what it costs.
+
+The original draws prices and limits from Python's global generator, then seeds it with 233 and shuffles: the order is
+fixed, the texts are not. Training code seeds before everything with the worker's seed: each worker has prices, limits
+and an order of its own, while train and validation are split by index, so that one worker trains on what another
+validates on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from rlsd.envs.webshop.catalogue.goals import Goal, _goals, price_limit
+from rlsd.envs.webshop.catalogue.products import Product
+
+SHUFFLE_SEED = 233
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """One build of the original's goals."""
+
+    prices: dict[str, float]
+    goals: tuple[Goal, ...]
+    """Shuffled; repeated goals stay."""
+
+
+def draw_goals(products: Sequence[Product], seed: int, *, shuffle_seed: int | None = SHUFFLE_SEED) -> Draw:
+    """Replay the original's draws.
+
+    Args:
+        products: in the catalogue's order.
+        seed: what the global generator is seeded with before the products are read.
+        shuffle_seed: seeded again before the shuffle, as upstream does; None goes on, as training code does.
+    """
+    draw = Random(seed)
+    prices = {p.asin: p.prices[0] if len(p.prices) == 1 else draw.uniform(*p.prices) for p in products}
+    goals: list[Goal] = []
+    for product in products:
+        for instruction in product.instructions:
+            goals += _goals(product, instruction, price_limit(prices[product.asin], draw))
+    goals = _weighted(goals)
+    (draw if shuffle_seed is None else Random(shuffle_seed)).shuffle(goals)
+    return Draw(prices=prices, goals=tuple(goals))
+
+
+def _weighted(goals: list[Goal]) -> list[Goal]:
+    """Synthetic goals weigh the mean of their attributes' inverse counts, human ones 1."""
+    if not goals or not goals[0].named:
+        return goals
+    counts = Counter(attribute for goal in goals for attribute in goal.attributes)
+    return [replace(g, weight=sum(1.0 / counts[a] for a in g.attributes) / len(g.attributes)) for g in goals]
+
+
+def index_split(goals: Sequence[Goal], split: str, protocol: str) -> range:
+    """Positions of a split by index: the original's (test 0 to 499, valid to 1,499, train after) or training code's
+    (valid and test 0 to 499, train after). "all" is everything; a split that the goals do not reach is empty."""
+    ends = {"train": (1500, None), "valid": (500, 1500), "test": (0, 500), "all": (0, None)}
+    if protocol == "legacy":
+        ends |= {"train": (500, None), "valid": (0, 500)}
+    first, last = ends[split]
+    whole = len(goals)
+    return range(min(first, whole), whole if last is None else min(last, whole))

@@ -1,0 +1,47 @@
+"""A run's config: blocks, reading, checking."""
+
+from rlsd.harness.config.blocks import (
+    AgentConfig,
+    Block,
+    EnvConfig,
+    EvalConfig,
+    HindsightConfig,
+    LearnerConfig,
+    LoraConfig,
+    ModelConfig,
+    RolloutConfig,
+    SamplerConfig,
+    SftConfig,
+    TinyConfig,
+)
+from rlsd.harness.config.load import (
+    ConfigError,
+    RunConfig,
+    explain,
+    import_function,
+    load_config,
+    parse_config,
+    read_value,
+)
+
+__all__ = [
+    "AgentConfig",
+    "Block",
+    "ConfigError",
+    "EnvConfig",
+    "EvalConfig",
+    "HindsightConfig",
+    "LearnerConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "RolloutConfig",
+    "RunConfig",
+    "SamplerConfig",
+    "SftConfig",
+    "TinyConfig",
+    "explain",
+    "import_function",
+    "load_config",
+    "parse_config",
+    "read_value",
+]

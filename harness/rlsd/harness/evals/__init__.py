@@ -1,0 +1,1 @@
+"""Evaluation: playing a whole panel, comparing, diagnosing."""

@@ -1,0 +1,244 @@
+"""`rlsd eval` and friends: from a file, a run directory or flags to an agent on a panel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rlsd.agents.chat import ChatFormat
+from rlsd.agents.hf.models import load_policy
+from rlsd.agents.scripted import EchoAgent, ExpertAgent, RandomAgent
+from rlsd.agents.seeding import derive
+from rlsd.agents.types import Agent
+from rlsd.envs.core import Panel, TextEnv
+from rlsd.envs.errors import closest
+from rlsd.envs.registry import make
+from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, explain, load_config, read_value
+from rlsd.harness.evals.evaluate import EvalResult, evaluate, panel_of
+from rlsd.harness.iteration.parts import Parts, build, make_agent, memory_of
+from rlsd.harness.iteration.samplers import make_sampler
+from rlsd.harness.rollout.rollout import RolloutSettings
+from rlsd.harness.rollout.trajectory import Trajectory
+from rlsd.harness.runs.progress import Progress
+from rlsd.harness.runs.rundir import load_run_config
+from rlsd.harness.runs.weights import noted_agent
+from rlsd.harness.sft import read_trajectories
+from rlsd.harness.train import evaluate_parts
+
+SCRIPTED: dict[str, Callable[[int], Agent]] = {
+    "random": lambda seed: RandomAgent(seed),
+    "explorer": lambda _: ExpertAgent("explorer"),
+    "oracle": lambda _: ExpertAgent("oracle"),
+    "echo": lambda _: EchoAgent(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalRequest:
+    config: Path | None = None
+    env: str | None = None
+    agent: str | None = None
+    split: str = "test"
+    episodes: int | None = None
+    seed: int = 0
+    temperature: float | None = None
+    device: str | None = None
+    """Where `hf:FOLDER` runs; default: a GPU if there is one."""
+    env_args: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+
+
+def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, str]:
+    """The result and the agent's name.
+
+    Raises:
+        ConfigError: neither or both of a config and an environment, or another agent for a config; an unknown agent.
+    """
+    progress = Progress(quiet=quiet)
+    if (request.config is None) == (request.env is None):
+        raise ConfigError(
+            "give a config file or run directory, or --env with --agent, e.g. rlsd eval runs/quickstart/rlsd"
+        )
+    if request.device is not None and not (request.agent or "").startswith("hf:"):
+        raise ConfigError("--device is for agents that run here (--agent hf:FOLDER); a config has learner.device")
+    if request.config is not None:
+        if request.agent is not None or request.env_args:
+            given = "--arg" if request.agent is None else f"--agent {request.agent}"
+            raise ConfigError(
+                f"{given} belongs to --env: a config or run directory plays its own model in its own environment; "
+                "change these with --set, e.g. --set env.kwargs.games=gen-tiny"
+            )
+        overrides = (*request.overrides, f"eval.seed={request.seed}")
+        if request.temperature is not None:
+            overrides = (*overrides, f"eval.temperature={request.temperature}")
+        parts = parts_of(request.config, overrides)
+        parts.sampler.connect()  # a server that is not there is told at once
+        result = evaluate_parts(parts, request.split, episodes=request.episodes, progress=progress)
+        return result, request.config.stem
+    assert request.env is not None
+    kwargs = env_arguments(request.env_args)
+    spec, name = request.env, request.agent or "random"
+
+    def open_env() -> TextEnv:
+        return make(spec, split=request.split, **kwargs)
+
+    env = open_env()
+    if name.startswith("recorded:"):
+        result = recorded(name.removeprefix("recorded:"), env, request)
+        env.close()
+        return result, name
+    panel = panel_of(env, request.episodes)
+    env.close()
+    agent = _agent(name, request)
+    with progress.bar(f"{name} on {request.split}", len(panel[1])) as advance:
+        result = evaluate(
+            open_env,
+            agent,
+            stream=request.split,
+            settings=RolloutSettings(slots=64, hindsight=False, seed=request.seed),
+            panel=panel,
+            on_episode=lambda _: advance(),
+        )
+    return result, name
+
+
+def recorded(path: str, env: TextEnv, request: EvalRequest) -> EvalResult:
+    """Episodes that were played elsewhere, say by people in `rlsd serve shop`, as an evaluation of the tasks that were
+    played; of several episodes of one task the first counts.
+
+    Raises:
+        ConfigError: a file that cannot be read, or no episode of this environment's tasks in it.
+    """
+    played: dict[str, Trajectory] = {}
+    for trajectory in read_trajectories(path, str(request.env), label="--agent recorded"):
+        played.setdefault(trajectory.task.task_id, trajectory)
+    tasks = [task for task in list(env.tasks())[: request.episodes] if task.task_id in played]
+    if not tasks:
+        raise ConfigError(
+            f"{path} has {len(played)} tasks, none of them in split {request.split!r} of {request.env} (such as "
+            f"{next(iter(played))!r}): give the --split and --arg that it was recorded with"
+        )
+    return EvalResult(panel=Panel.of(env, tasks), trajectories=tuple(played[task.task_id] for task in tasks))
+
+
+def parts_of(path: Path, overrides: tuple[str, ...] = ()) -> Parts:
+    """Parts of a config file, or of a run directory with its best weights."""
+    if path.is_dir():
+        load_run_config(path)
+        config = load_config(path / "config.yaml", list(overrides))
+        best = path / "best"
+        if not best.is_dir():
+            raise ConfigError(f"{path} has no best/ yet: train it with eval.every > 0, or export a checkpoint")
+        return build(without_lora(config), model_path=str(best))
+    return build(load_config(path, list(overrides)))
+
+
+def without_lora(config: RunConfig) -> RunConfig:
+    """The config for weights that have their adapter merged already."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"lora": None})})
+
+
+def env_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """`name=value` pairs as keyword arguments; values are read as YAML."""
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--arg {pair!r}: expected name=value, e.g. --arg games=gen-tiny")
+        out[name] = read_value(text, f"--arg {pair!r}")
+    return out
+
+
+def _agent_settings(overrides: tuple[str, ...], folder: str | None = None) -> AgentConfig:
+    """`--set agent.…` without a config file, over what the weights in `folder` were trained with."""
+    values: dict[str, Any] = {} if folder is None else noted_agent(folder)
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not name.startswith("agent."):
+            raise ConfigError(f"--set {override!r}: with --agent only agent.name=value can be set")
+        values[name.removeprefix("agent.")] = read_value(text, f"--set {override!r}")
+    try:
+        return AgentConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, AgentConfig)) from error
+
+
+def _agent(name: str, request: EvalRequest) -> Agent:
+    kind, _, place = name.partition(":")
+    if kind == "hf" and place:
+        policy = load_policy(place, device=_device(request))
+        settings = _agent_settings(request.overrides, place)
+        config = RunConfig(model=ModelConfig(path=place), agent=settings)
+        sampler = make_sampler(config, policy, temperature=request.temperature or 0.0, seed=request.seed)
+        return make_agent(settings, ChatFormat(policy.tokenizer, sorted(policy.eos_ids)), sampler)
+    if kind == "vllm" and place:
+        return _served(place, request)
+    if kind == "openai" and place:
+        return _chatting(place, request)
+    if name in SCRIPTED:
+        return SCRIPTED[name](request.seed)
+    known = [*SCRIPTED, "hf:FOLDER", "vllm:URL", "openai:URL#MODEL", "recorded:FILE"]
+    raise ConfigError(f"unknown agent {name!r}{closest(name, known)}")
+
+
+def _device(request: EvalRequest) -> str:
+    import torch
+
+    there = torch.cuda.is_available()
+    if request.device not in (None, "cpu", "cuda"):
+        raise ConfigError(f"--device is {request.device!r}, expected cpu or cuda")
+    if request.device == "cuda" and not there:
+        raise ConfigError("--device is 'cuda' but torch sees no CUDA device; leave it out or take cpu")
+    return request.device or ("cuda" if there else "cpu")
+
+
+def _served(place: str, request: EvalRequest) -> Agent:
+    """The base model of a vLLM server, with the weights it has; `URL#FOLDER` names its tokenizer's folder, where that
+    is not the path the server itself was started with. A key is read from VLLM_API_KEY."""
+    from rlsd.agents.vllm.checks import AsItIs
+    from rlsd.agents.vllm.client import VLLMServer
+    from rlsd.agents.vllm.sampler import VLLMSampler
+
+    url, _, folder = place.partition("#")
+    server = VLLMServer(url, api_key=os.environ.get("VLLM_API_KEY"))
+    try:
+        base = server.models()[0]
+        folder = folder or str(base.get("root") or base["id"])
+        policy = load_policy(folder)
+    except Exception:
+        server.close()
+        raise
+    settings = _agent_settings(request.overrides, folder)
+    context = min(settings.context or policy.context, policy.context, int(base.get("max_model_len") or policy.context))
+    sampler = VLLMSampler(
+        AsItIs(server, policy.tokenizer, context=context),
+        eos_ids=policy.eos_ids,
+        temperature=request.temperature or 0.0,
+        seed=derive(request.seed, "sampler"),
+        context=context,
+        patience_s=60.0,
+    )
+    sampler.connect()
+    return make_agent(settings, ChatFormat(policy.tokenizer, sorted(policy.eos_ids)), sampler)
+
+
+def _chatting(place: str, request: EvalRequest) -> Agent:
+    from rlsd.agents.openai import ChatAgent
+
+    url, _, model = place.partition("#")
+    if not model:
+        raise ConfigError(f"--agent openai:{place}: name the model too, as in openai:{place}#MODEL")
+    settings = _agent_settings(request.overrides)
+    return ChatAgent(
+        url,
+        model,
+        memory=memory_of(settings),
+        max_new_tokens=settings.max_new_tokens,
+        temperature=request.temperature or 0.0,
+        seed=request.seed,
+    )

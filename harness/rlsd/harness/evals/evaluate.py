@@ -1,0 +1,145 @@
+"""Evaluation: the whole panel, success by task type with Wilson intervals."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlsd.agents.types import Agent
+from rlsd.envs.core import Panel, Task, TextEnv
+from rlsd.harness import fail_points
+from rlsd.harness.distributed import Ranks
+from rlsd.harness.evals.stats import wilson
+from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
+from rlsd.harness.rollout.trajectory import StopReason, Trajectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalResult:
+    """One agent on one panel. Failed episodes count as lost and are listed in `errors`."""
+
+    panel: Panel
+    trajectories: tuple[Trajectory, ...]
+
+    @property
+    def success(self) -> float:
+        return sum(t.success for t in self.trajectories) / max(1, len(self.trajectories))
+
+    def wins(self) -> dict[str, bool]:
+        """Task id → won."""
+        return {t.task.task_id: t.success for t in self.trajectories}
+
+    def scores(self) -> dict[str, float]:
+        """Task id → score in [0, 1]: partial credit, as WebShop's reward or word F1."""
+        return {t.task.task_id: t.score for t in self.trajectories}
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints and `metrics.jsonl` keeps."""
+        n = len(self.trajectories)
+        by_type: dict[str, list[Trajectory]] = defaultdict(list)
+        for t in self.trajectories:
+            by_type[t.task.task_type].append(t)
+        turns = [turn for t in self.trajectories for turn in t.turns]
+        return {
+            "success": self.success,
+            "score": sum(t.score for t in self.trajectories) / max(1, n),
+            "interval": list(wilson(sum(t.success for t in self.trajectories), n)),
+            "episodes": n,
+            "panel": {
+                "env": self.panel.env_id,
+                "split": self.panel.split,
+                "tasks": len(self.panel.task_ids),
+                "digest": self.panel.digest,
+            },
+            "by_type": {
+                name: {
+                    "success": sum(t.success for t in found) / len(found),
+                    "interval": list(wilson(sum(t.success for t in found), len(found))),
+                    "episodes": len(found),
+                }
+                for name, found in sorted(by_type.items())
+            },
+            "turns": len(turns) / max(1, n),
+            "invalid_rate": sum(not t.valid for t in turns) / max(1, len(turns)),
+            "tokens_per_turn": sum(len(t.action.token_ids) for t in turns) / max(1, len(turns)),
+            "context_full": sum(t.stop is StopReason.CONTEXT_FULL for t in self.trajectories),
+            "errors": sum(t.error is not None for t in self.trajectories),
+        }
+
+
+def panel_of(env: TextEnv, episodes: int | None = None) -> tuple[Panel, list[Task]]:
+    """The environment's split as a hashed panel, or its first `episodes` tasks."""
+    tasks = list(env.tasks())[:episodes]
+    return Panel.of(env, tasks), tasks
+
+
+def evaluate(
+    make_env: Callable[[], TextEnv],
+    agent: Agent,
+    *,
+    stream: str,
+    settings: RolloutSettings,
+    episodes: int | None = None,
+    panel: tuple[Panel, list[Task]] | None = None,
+    on_episode: Callable[[Trajectory], None] | None = None,
+    ranks: Ranks | None = None,
+) -> EvalResult:
+    """Play every task of the panel once.
+
+    Args:
+        stream: names the random numbers, so that evaluations do not disturb training.
+        episodes: the first tasks only; default: the whole panel.
+        panel: a panel made earlier (hashing thousands of tasks takes a while).
+        ranks: processes that share the tasks; each gets the whole result.
+    """
+    ranks = ranks or Ranks()
+    if panel is None:
+        env = make_env()
+        panel = panel_of(env, episodes)
+        env.close()
+
+    def watch(trajectory: Trajectory) -> None:
+        fail_points.point("mid-evaluation")
+        if on_episode is not None:
+            on_episode(trajectory)
+
+    rollout = Rollout(make_env, agent, settings, on_episode=watch)
+    try:
+        numbers = ranks.share(len(panel[1]))
+        mine = [panel[1][i] for i in numbers]
+        groups = ranks.interleaved(rollout.groups(mine, 1, stream=stream, iteration=0, numbers=numbers))
+    finally:
+        rollout.close()
+    return EvalResult(panel=panel[0], trajectories=tuple(t for g in groups for t in (*g.trajectories, *g.failed)))
+
+
+def table(results: dict[str, EvalResult]) -> list[list[str]]:
+    """Rows of a success table: a column an agent, a row a task type, the last row all; with 95 % intervals."""
+    types = sorted({t.task.task_type for r in results.values() for t in r.trajectories})
+    rows = [["task type", "n", *results]]
+    for name in [*types, "all"]:
+        cells: list[str] = []
+        count = 0
+        for result in results.values():
+            found = [t for t in result.trajectories if name in ("all", t.task.task_type)]
+            won, count = sum(t.success for t in found), len(found)
+            low, high = wilson(won, count)
+            rate = won / count if count else math.nan
+            cells.append(f"{100 * rate:5.1f} % [{100 * low:.1f}, {100 * high:.1f}]")
+        rows.append([name, str(count), *cells])
+    return rows
+
+
+def by_task(results: Sequence[EvalResult]) -> list[list[bool]]:
+    """(results, tasks) of wins, tasks in panel order; all results must share the panel.
+
+    Raises:
+        ValueError: different panels.
+    """
+    digests = {r.panel.digest for r in results}
+    if len(digests) > 1:
+        raise ValueError(f"results come from different panels: {', '.join(sorted(digests))}")
+    return [[r.wins()[task] for task in r.panel.task_ids] for r in results]

@@ -1,0 +1,1 @@
+"""What the teacher reads: contexts, and their token ids."""

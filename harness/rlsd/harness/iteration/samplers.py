@@ -1,0 +1,155 @@
+"""Which sampler a run uses: in this process, or vLLM servers that follow the learner's weights."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from rlsd.agents.hf.models import DTYPES, Policy, sliding_window
+from rlsd.agents.hf.sampler import HFSampler
+from rlsd.agents.seeding import derive
+from rlsd.agents.types import Sampler, TrainingSampler
+from rlsd.harness.config import AgentConfig, ConfigError, RunConfig
+from rlsd.harness.distributed import Ranks
+from rlsd.harness.learner.learner import Learner
+
+if TYPE_CHECKING:
+    from rlsd.agents.vllm.files import Carrier
+    from rlsd.agents.vllm.source import WeightSource
+    from rlsd.harness.iteration.parts import Parts
+
+
+def context_of(agent: AgentConfig, policy: Policy) -> int:
+    return min(agent.context or policy.context, policy.context)
+
+
+def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed: int, source: Any = None) -> HFSampler:
+    """An in-process sampler; with `source` the policy is a copy that takes its weights from there.
+
+    Raises:
+        ConfigError: a model whose attention slides over a window shorter than the context: its cache is not for that.
+    """
+    context, window = context_of(config.agent, policy), sliding_window(policy.model)
+    if window is not None and window < context:
+        raise ConfigError(
+            f"the model's attention slides over {window} tokens, which the sampler in this process cannot do for a "
+            f"context of {context}: set agent.context={window} or sampler.kind=vllm"
+        )
+    return HFSampler(
+        policy.model,
+        eos_ids=policy.eos_ids,
+        temperature=temperature,
+        seed=derive(seed, "sampler"),
+        context=context,
+        dispatch=config.sampler.dispatch,
+        source=source,
+    )
+
+
+class ShardedWeights:
+    """Weights that a learner has spread over its processes: probed where they lie, written from the main one's copy."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+
+    def write(self, folder: Path, *, adapter: bool) -> None:
+        """For the main process."""
+        from rlsd.agents.vllm.source import PolicyWeights
+
+        PolicyWeights(self.learner.policy).write(folder, adapter=adapter)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For the main process."""
+        from rlsd.agents.vllm.source import PolicyWeights
+
+        return PolicyWeights(self.learner.policy).tensors()
+
+    def logps(self, ids: Sequence[int]) -> list[float]:
+        """Every process must ask."""
+        return self.learner.probe(ids)
+
+
+def make_training_sampler(config: RunConfig, learner: Learner) -> TrainingSampler:
+    """The sampler that a run's `sampler` block names; of several processes the main one sends weights."""
+    policy = learner.policy
+    if config.sampler.kind == "vllm":
+        return _vllm_sampler(config, learner)
+    if not config.rollout.ahead and config.sampler.dtype == "model":
+        return make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
+    shadow = replace(policy, model=copy.deepcopy(policy.model).requires_grad_(False))
+    if config.sampler.dtype != "model":
+        for weight in shadow.model.parameters():  # not the buffers: rotary frequencies stay exact
+            weight.data = weight.data.to(DTYPES[config.sampler.dtype])
+    return make_sampler(config, shadow, temperature=config.sampler.temperature, seed=config.seed, source=policy.model)
+
+
+def _vllm_sampler(config: RunConfig, learner: Learner) -> TrainingSampler:
+    try:
+        from rlsd.agents.vllm.client import VLLMServer
+        from rlsd.agents.vllm.sampler import VLLMSampler
+        from rlsd.agents.vllm.source import PolicyWeights
+        from rlsd.agents.vllm.weight_sync import WeightSync
+    except ImportError as error:
+        raise ConfigError("sampler.kind=vllm needs the package httpx: pip install 'rlsd[vllm]'") from error
+    c, policy = config.sampler, learner.policy
+    key = None if c.api_key_env is None else os.environ.get(c.api_key_env)
+    if c.api_key_env is not None and not key:
+        raise ConfigError(f"sampler.api_key_env names {c.api_key_env!r}, which is not set")
+    source = ShardedWeights(learner) if learner.wrapper == "fsdp2" else PolicyWeights(policy)
+    sync = WeightSync(
+        [VLLMServer(url, api_key=key, timeout_s=c.timeout_s) for url in c.urls],
+        source,
+        policy.tokenizer,
+        carrier=_carrier(config, source, learner.ranks),
+        context=context_of(config.agent, policy),
+        gap_stop=c.gap_stop,
+        peers=learner.ranks,
+    )
+    return VLLMSampler(
+        sync,
+        eos_ids=policy.eos_ids,
+        temperature=c.temperature,
+        seed=derive(config.seed, "sampler"),
+        context=context_of(config.agent, policy),
+        retries=c.retries,
+        patience_s=c.patience_s,
+    )
+
+
+def _carrier(config: RunConfig, source: WeightSource, ranks: Ranks) -> Carrier:
+    """How weights get to the servers."""
+    from rlsd.agents.vllm.broadcast import Groups
+    from rlsd.agents.vllm.files import Adapters, Folders
+
+    c = config.sampler
+    if c.weights == "nccl" or c.weights == "gloo":
+        keep = config.rollout.ahead or ranks.world > 1
+        return Groups(
+            source,
+            kind=c.weights,
+            address=c.weights_address,
+            device=ranks.device,
+            keep=keep,
+            timeout_s=c.timeout_s,
+        )
+    files = Adapters if config.model.lora is not None else Folders
+    return files(source, None if c.weights_folder is None else Path(c.weights_folder))
+
+
+def eval_sampler(parts: Parts) -> Sampler:
+    """A sampler for evaluation, holding the learner's present weights."""
+    config = parts.config
+    if config.sampler.kind == "hf":
+        return make_sampler(config, parts.policy, temperature=config.eval.temperature, seed=config.eval.seed)
+    from rlsd.agents.vllm.sampler import VLLMSampler
+
+    assert isinstance(parts.sampler, VLLMSampler)
+    if parts.sampler.version != parts.learner.updates:
+        parts.sampler.refresh(parts.learner.updates)
+    return parts.sampler.view(temperature=config.eval.temperature, seed=derive(config.eval.seed, "sampler"))

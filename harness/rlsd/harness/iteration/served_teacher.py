@@ -1,0 +1,66 @@
+"""The hindsight view scored by the servers that sample: token ids in, prompt log-probs out (`sampler.score_teacher`).
+
+Both sides of Δ are the servers' then: the acting view's log-probs are those the tokens were drawn with. The learner
+scores a few episodes in both views, to make sure that the servers say what it would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+
+import torch
+from torch import Tensor
+
+from rlsd.agents.types import SequenceScorer
+from rlsd.algorithms import needs_teacher
+from rlsd.harness.config import RunConfig
+from rlsd.harness.distributed import Ranks
+from rlsd.harness.hindsight.hints import Hints
+from rlsd.harness.iteration.parts import Parts
+from rlsd.harness.rollout.trajectory import Trajectory
+from rlsd.harness.scoring.logprob_gap import chosen
+from rlsd.harness.scoring.sequences import distinct, fill_in, teacher_rows
+from rlsd.harness.scoring.token_model import plain
+
+KIND = "teacher_on_servers"
+"""Name in `forwarded_tokens`; a server reads every row from its beginning, so nothing is shared."""
+
+
+def serves_teacher(config: RunConfig, step: int) -> bool:
+    """The servers score the hindsight view in iteration `step`."""
+    return config.sampler.score_teacher and needs_teacher(config.algorithm, step)
+
+
+def served_logps(parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int) -> Tensor:
+    """(M,) float32 log-probs of the hindsight view, NaN for tokens without hindsight of this process.
+
+    A view that siblings share is asked for once.
+
+    Raises:
+        SamplerError: a server that cannot be used, or holds another policy version than the learner.
+    """
+    assert isinstance(parts.sampler, SequenceScorer)  # the config allows no other
+    kept, copies = distinct(trajectories, hints.insertions)
+    rows = plain(teacher_rows(trajectories, kept, merge=parts.config.learner.merge_rows))
+    out = torch.full((total,), float("nan"))
+    parts.learner.forwarded[KIND] += sum(len(row.ids) for row in rows)
+    found = parts.sampler.score([row.ids for row in rows], version=parts.learner.updates)
+    for row, logps in zip(rows, found, strict=True):
+        for p in row.places:
+            out[p.flat : p.flat + p.count] = torch.tensor(logps[p.column - 1 : p.column - 1 + p.count])
+    return fill_in(out, copies)
+
+
+def verified(config: RunConfig, ranks: Ranks, trajectories: Sequence[Trajectory], hints: Hints, step: int) -> set[int]:
+    """`verify_episodes` trajectories that the learner scores in both views; ones with hindsight first."""
+    count = config.sampler.verify_episodes
+    hinted = sorted({n for mine in ranks.gather([n for n, _ in hints.insertions]) for n in mine})
+    first = chosen([trajectories[n] for n in hinted], count, step=step, seed=config.seed)
+    others = [n for n in chosen(trajectories, len(trajectories), step=step, seed=config.seed) if n not in hinted]
+    return set([*(hinted[i] for i in first), *others][:count])
+
+
+def only(hints: Hints, trajectories: Set[int]) -> Hints:
+    """The insertions of some trajectories."""
+    kept = {place: hint for place, hint in hints.insertions.items() if place[0] in trajectories}
+    return Hints(insertions=kept, texts=hints.texts, counts=hints.counts)

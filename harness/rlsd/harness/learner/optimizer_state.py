@@ -1,0 +1,70 @@
+"""What a checkpoint keeps of an optimizer, by the names of the weights, and of random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlsd.harness.learner import parallel
+
+
+def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Moments as tensors by `name/moment`, and step counts by weight name."""
+    tensors: dict[str, Tensor] = {}
+    counts: dict[str, float] = {}
+    for name, p in model.named_parameters():
+        for key, value in optimizer.state.get(p, {}).items():
+            if key == "step":
+                counts[name] = float(value)
+            else:
+                tensors[f"{name}/{key}"] = value
+    return tensors, counts
+
+
+@torch.no_grad()
+def put_back(
+    model: nn.Module, optimizer: torch.optim.Optimizer, weights: Any, moments: Any, counts: dict[str, float]
+) -> None:
+    """Write whole tensors into a model and its optimizer, sharded or not.
+
+    Args:
+        weights: by name (any mapping; each is read once).
+        moments: likewise, by `name/moment`.
+
+    Raises:
+        KeyError: a weight is missing.
+        RuntimeError: a weight has another shape.
+    """
+    keys = {name: [k for k in moments if k.rpartition("/")[0] == name] for name in counts}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            parallel.put(p, weights[name])
+        if name not in counts:
+            continue
+        held: dict[str, Any] = {"step": torch.tensor(counts[name])}
+        for key in keys[name]:
+            held[key.rpartition("/")[2]] = moment = torch.zeros_like(p)
+            parallel.put(moment, moments[key])
+        optimizer.state[p] = held
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's random numbers: the processor's, and the device's where it has its own."""
+    states = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go on from `random_state`. Checkpoints of earlier versions lack the device's: its seed stays.
+
+    Raises:
+        KeyError: the processor's state is missing.
+    """
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

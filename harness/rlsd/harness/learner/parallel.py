@@ -1,0 +1,154 @@
+"""How a model is spread over processes, and what makes it fit: DDP, FSDP2, mixed precision, recomputation, liger."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from rlsd.harness.config import ConfigError, LearnerConfig
+from rlsd.harness.distributed import Ranks, RanksError
+from rlsd.harness.scoring.token_model import TokenModel
+
+LOW = torch.bfloat16
+
+
+def wrapper_of(settings: LearnerConfig, ranks: Ranks) -> str:
+    """The wrapper that `auto` stands for.
+
+    Raises:
+        ConfigError: none with several processes would train several models; DDP needs several.
+    """
+    if settings.wrapper == "auto":
+        return "ddp" if ranks.world > 1 else "none"
+    if settings.wrapper == "none" and ranks.world > 1:
+        raise ConfigError(f"learner.wrapper is none, but {ranks.world} processes run: use ddp or fsdp2")
+    if settings.wrapper != "none" and ranks.world == 1:
+        raise ConfigError(
+            f"learner.wrapper is {settings.wrapper}, but this process is alone; start with torchrun, or use auto"
+        )
+    return settings.wrapper
+
+
+def wrap(tokens: TokenModel, kind: str, settings: LearnerConfig, ranks: Ranks) -> nn.Module:
+    """`tokens` ready for training on all ranks; FSDP2 changes it in place.
+
+    Raises:
+        RanksError: the wrapper is not what was asked for (some set-ups fall back to another in silence).
+    """
+    wrapped: nn.Module = tokens
+    if kind == "ddp":
+        places = [ranks.device] if ranks.device.type == "cuda" else None
+        known = inspect.signature(DistributedDataParallel).parameters  # torch 2.13 warns of the older name
+        still: dict[str, Any] = {n: False for n in ("forward_sync_buffers", "broadcast_buffers") if n in known}
+        wrapped = DistributedDataParallel(tokens, device_ids=places, **dict(list(still.items())[:1]))
+    elif kind == "fsdp2":
+        shard(tokens, settings, ranks)
+    expected = {"none": TokenModel, "ddp": DistributedDataParallel, "fsdp2": FSDPModule}[kind]
+    sharded = any(isinstance(p, DTensor) for p in tokens.parameters())
+    if not isinstance(wrapped, expected) or sharded != (kind == "fsdp2"):
+        raise RanksError(f"learner.wrapper {kind} gave a {type(wrapped).__name__}, expected {expected.__name__}")
+    return wrapped
+
+
+def shard(tokens: TokenModel, settings: LearnerConfig, ranks: Ranks) -> None:
+    """FSDP2: every decoder layer is a unit, the rest (embeddings, head) the root."""
+    mesh = init_device_mesh(ranks.device.type, (ranks.world,))
+    mixed = MixedPrecisionPolicy()
+    if settings.precision == "bfloat16":
+        mixed = MixedPrecisionPolicy(param_dtype=LOW, reduce_dtype=torch.float32)
+    offload = CPUOffloadPolicy(pin_memory=ranks.device.type == "cuda") if settings.cpu_offload else OffloadPolicy()
+    layers = [m for m in tokens.modules() if isinstance(m, GradientCheckpointingLayer)]
+    if not layers:
+        raise ConfigError("learner.wrapper fsdp2 found no decoder layers in this architecture; use ddp")
+    for layer in layers:
+        fully_shard(layer, mesh=mesh, mp_policy=mixed, offload_policy=offload)
+    fully_shard(tokens, mesh=mesh, mp_policy=mixed, offload_policy=offload)
+
+
+def recompute(model: Any) -> list[nn.Module]:
+    """Switch gradient checkpointing on; the layers that must be in training mode for it to act.
+
+    The model stays in evaluation mode (sampled and trained log-probs must agree), and transformers recomputes in
+    training mode only. So the layers alone are switched, not what is inside them.
+
+    Raises:
+        ConfigError: the architecture cannot, or would drop activations out in training mode.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not getattr(inner, "supports_gradient_checkpointing", False):
+        raise ConfigError(f"{type(inner).__name__} has no gradient checkpointing; set it to false")
+    dropped = {k: v for k, v in inner.config.to_dict().items() if "drop" in k and isinstance(v, float) and v > 0}
+    if dropped:
+        raise ConfigError(f"gradient checkpointing would switch dropout on: {dropped}; set these to 0 in config.json")
+    plain = {"use_reentrant": False}
+    if hasattr(inner, "activation_checkpointing_enable"):  # its name since transformers 5.20 or so
+        inner.activation_checkpointing_enable(activation_checkpointing_kwargs=plain)
+    else:
+        inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs=plain)
+    layers: list[nn.Module] = [m for m in inner.modules() if isinstance(m, GradientCheckpointingLayer)]
+    if not layers:
+        raise ConfigError(f"{type(inner).__name__} has no layers that recompute; set gradient_checkpointing to false")
+    return layers
+
+
+def with_liger(model: Any) -> None:
+    """Replace norm, rotary embedding and SwiGLU by liger-kernel's; log-probs stay ours.
+
+    Raises:
+        ConfigError: not installed.
+    """
+    try:
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise ConfigError("learner.liger needs liger-kernel: pip install liger-kernel") from error
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    _apply_liger_kernel_to_instance(model=inner, fused_linear_cross_entropy=False, cross_entropy=False)
+
+
+def takes_masks(model: Any) -> bool:
+    """Whether every layer is full attention through a kernel that takes a mask."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    config = inner.config
+    if "flash" in str(getattr(config, "_attn_implementation", "")):
+        return False
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        return all(k == "full_attention" for k in kinds)
+    return getattr(config, "sliding_window", None) is None
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that may be sharded; every rank must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def rows_held(tensor: Tensor) -> tuple[Tensor, int, int]:
+    """(what this rank holds, first row, rows of all); a whole tensor starts at 0. FSDP2 splits along dimension 0 in
+    pieces of equal size, the last ones shorter or empty."""
+    if not isinstance(tensor, DTensor):
+        return tensor, 0, tensor.shape[0] if tensor.ndim else 1
+    local, rows = tensor.to_local(), tensor.shape[0]
+    mesh = tensor.device_mesh
+    size = -(-rows // mesh.size())
+    return local, min(rows, size * mesh.get_local_rank()), rows
+
+
+@torch.no_grad()
+def put(tensor: Tensor, value: Tensor) -> None:
+    """Copy a whole `value` into `tensor`, or into the rows this rank holds of it.
+
+    Raises:
+        RuntimeError: another shape.
+    """
+    if tensor.shape != value.shape:
+        raise RuntimeError(f"a tensor of shape {tuple(value.shape)} does not fit one of {tuple(tensor.shape)}")
+    local, start, _ = rows_held(tensor)
+    local.copy_(value[start : start + local.shape[0]] if isinstance(tensor, DTensor) else value)

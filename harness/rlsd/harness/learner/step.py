@@ -1,0 +1,87 @@
+"""One optimizer step: what a loss sees, what comes out, what can go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rlsd.agents.hf.out_of_memory import MemoryFull
+from rlsd.envs.errors import RlsdError
+from rlsd.harness.config.blocks import LearnerConfig
+from rlsd.harness.scoring.sequences import Row
+from rlsd.harness.scoring.token_model import Head
+
+
+class LossError(RlsdError):
+    """A loss or gradient that is no number; no step was taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSlice:
+    """What a loss sees of one micro-batch: m of the batch's M tokens."""
+
+    flat: Tensor
+    """(m,) int64 on the CPU, where the batch's tables are: numbers of the tokens in the flat batch."""
+    logp: Tensor
+    """(m,) float32 on the learner's device, with gradient: log-prob of the sampled token."""
+    hidden: Tensor
+    """(m, D), with gradient: hidden state that predicts the token."""
+    head: Head
+    """Output embedding: (m, D) → (m, V)."""
+
+
+LossFn = Callable[[TokenSlice], Tensor]
+"""Scalar loss of a slice; already divided by the global normaliser, so that slices and processes add up. Called again
+for the same tokens if memory ran out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateStats:
+    """Of all processes together."""
+
+    loss: float
+    grad_norm: float
+    tokens: int
+    """Tokens with a gradient."""
+    padded_tokens: int
+    """Columns computed, padding included."""
+    splits: int = 0
+    """Micro-batches that ran out of memory and were split."""
+
+
+class OutOfMemory(Exception):
+    """Micro-batch `number` did not fit."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(reason)
+        self.number = number
+
+
+def too_large(batch: Sequence[Row], reason: str, settings: LearnerConfig) -> str:
+    """What to tell about a micro-batch that does not fit."""
+    widest = max(len(r.ids) for r in batch)
+    return (
+        f"a micro-batch of {len(batch)} rows, the longest of {widest} tokens, does not fit into memory "
+        f"({' '.join(reason.split())[:120]}); lower learner.micro_tokens (now {settings.micro_tokens}) or "
+        "agent.context, or set learner.gradient_checkpointing"
+    )
+
+
+def halved(
+    batches: Sequence[list[Row]], failed: OutOfMemory, splits: int, settings: LearnerConfig, wrapper: str
+) -> list[list[Row]]:
+    """The micro-batches with the one that did not fit in two.
+
+    Raises:
+        MemoryFull: it was split before, or is a single row, or other processes would wait for this one.
+    """
+    batch = batches[failed.number]
+    told = too_large(batch, str(failed), settings)
+    if splits or len(batch) == 1:
+        raise MemoryFull(told + (" (it was split once already)" if splits else "")) from failed
+    if wrapper == "fsdp2":
+        raise MemoryFull(told + " (with fsdp2 no process can retry alone)") from failed
+    half = len(batch) // 2
+    return [*batches[: failed.number], batch[:half], batch[half:], *batches[failed.number + 1 :]]

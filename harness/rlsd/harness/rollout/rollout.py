@@ -1,0 +1,282 @@
+"""Rollout: every episode is a coroutine, a slot takes the next episode the moment its own ends.
+
+A failed episode is data: it is tried again, and if it fails once more it leaves its group while its siblings go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from rlsd.agents.seeding import derive
+from rlsd.agents.types import Agent, ContextFull, EpisodeKey, History, Informed
+from rlsd.envs.core import Hindsight, Task, TextEnv
+from rlsd.envs.errors import RlsdError
+from rlsd.harness.rollout.env_calls import BoxedEnv, EpisodeError, Opening, close_all
+from rlsd.harness.rollout.trajectory import Failure, Group, StopReason, Trajectory, Turn
+
+T = TypeVar("T")
+RewardFn = Callable[[Trajectory], float]
+"""A user's own reward: the episode's return from the finished trajectory."""
+
+
+class RolloutError(RlsdError):
+    """Nothing could be played; quotes the first failure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutSettings:
+    slots: int = 64
+    """Episodes in flight at once."""
+    max_turns: int | None = None
+    """Turn limit beside the environment's own."""
+    step_timeout_s: float = 60.0
+    retries: int = 1
+    """How often a failed episode is tried again."""
+    hindsight: bool = True
+    """Record `Hindsight` around every step."""
+    seed: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Usage:
+    """Where the time of one call of `Rollout.groups` went. Seconds of the environments and the agent are summed over
+    the slots; what neither had is idle."""
+
+    wall_s: float = 0.0
+    env_s: float = 0.0
+    """In environments: opening, reset, step and hindsight, failed attempts included."""
+    agent_s: float = 0.0
+    """Between asking the agent and its answer."""
+    slots: int = 0
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the slots' time in which neither the environment nor the agent was busy."""
+        return max(0.0, 1.0 - (self.env_s + self.agent_s) / max(1e-9, self.wall_s * self.slots))
+
+
+class Rollout:
+    """Plays tasks with an agent.
+
+    Args:
+        make_env: opens one environment; called once a slot (and again after a failure).
+        agent: who acts; one object for all episodes.
+        settings: limits.
+        reward: replaces the sum of the environment's rewards as the episode's return.
+        on_episode: called with every finished trajectory (progress bars).
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[], TextEnv],
+        agent: Agent,
+        settings: RolloutSettings,
+        *,
+        reward: RewardFn | None = None,
+        on_episode: Callable[[Trajectory], None] | None = None,
+    ) -> None:
+        self.make_env = make_env
+        self.agent = agent
+        self.settings = settings
+        self.reward = reward
+        self.on_episode = on_episode
+        self.usage = Usage()
+        """Of the last call of `groups`."""
+        self._boxes: list[BoxedEnv] = []
+
+    def groups(
+        self,
+        tasks: Sequence[Task],
+        siblings: int,
+        *,
+        stream: str,
+        iteration: int,
+        numbers: Sequence[int] | None = None,
+    ) -> list[Group]:
+        """Play every task `siblings` times; groups in the order of `tasks`, siblings in theirs.
+
+        Args:
+            numbers: numbers of the groups among those of all processes; they seed the episodes. Default: 0, 1, …
+
+        Raises:
+            RolloutError: every single episode failed.
+        """
+        numbered = list(zip(range(len(tasks)) if numbers is None else numbers, tasks))
+        plan = [(EpisodeKey(stream, iteration, g, s), task) for g, task in numbered for s in range(siblings)]
+        started = time.perf_counter()
+        self.usage = Usage(slots=min(self.settings.slots, len(plan)))
+        done = asyncio.run(self._play(plan))
+        self.usage.wall_s = time.perf_counter() - started
+        broken = [t.error for t in done if t.error is not None]
+        if broken and len(broken) == len(done):
+            first = f"{broken[0].boundary}: {broken[0].message}"
+            raise RolloutError(f"all {len(done)} episodes failed in the environment, the first with {first}")
+        out: list[Group] = []
+        for g, task in numbered:
+            mine = [t for t in done if t.key.group == g]
+            good = tuple(t for t in mine if t.error is None)
+            out.append(Group(task=task, trajectories=good, failed=tuple(t for t in mine if t.error is not None)))
+        return out
+
+    def close(self) -> None:
+        """Close the environments; one that does not close in time is left to itself."""
+        boxes, self._boxes = self._boxes, []
+        close_all(boxes, self.settings.step_timeout_s)
+
+    async def _play(self, plan: Sequence[tuple[EpisodeKey, Task]]) -> list[Trajectory]:
+        waiting = deque(plan)
+        done: dict[tuple[int, int], Trajectory] = {}
+        workers = min(self.settings.slots, len(plan))
+        while len(self._boxes) < workers:
+            self._boxes.append(BoxedEnv(self.make_env, self.settings.step_timeout_s))
+        opening = Opening()
+        for box in self._boxes:
+            box.opening = opening
+
+        async def work(box: BoxedEnv) -> None:
+            while waiting:
+                key, task = waiting.popleft()
+                trajectory = await self._episode(box, key, task)
+                if trajectory.error is not None and key.attempt < self.settings.retries:
+                    waiting.appendleft((key._replace(attempt=key.attempt + 1), task))
+                    continue
+                done[key.group, key.sibling] = trajectory
+                if self.on_episode is not None:
+                    self.on_episode(trajectory)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for box in self._boxes[:workers]:
+                    tasks.create_task(work(box))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None  # the first one stopped the others; one error is enough to tell
+        return [done[place] for place in sorted(done)]
+
+    async def _episode(self, box: BoxedEnv, key: EpisodeKey, task: Task) -> Trajectory:
+        """One episode from reset to stop; never raises for what the environment does."""
+        self.agent.begin(key)
+        try:
+            trajectory = await self._turns(box, key, task)
+        finally:
+            self.agent.end(key)
+        if self.reward is not None and trajectory.error is None:
+            trajectory = replace(trajectory, returns=_judged(self.reward, trajectory))
+        return trajectory
+
+    async def _turns(self, box: BoxedEnv, key: EpisodeKey, task: Task) -> Trajectory:
+        turns: list[Turn] = []
+        info: dict[str, Any] = {}
+        goal = ""
+        error: Failure | None = None
+        stop = StopReason.ERROR
+        try:
+            seed = derive(self.settings.seed, *key, "env")
+            observation, info = await self._call(
+                box, "env.reset", lambda env: env.reset(seed=seed, options={"task": task.task_id})
+            )
+            goal = str(info.get("goal", ""))
+            if isinstance(self.agent, Informed):
+                self.agent.bind(key, box.env)
+            before = await self._hindsight(box)
+            history = History(goal=goal, observations=(observation,), actions=(), admissible=_commands(info))
+            while True:
+                asked = time.perf_counter()
+                try:
+                    action = await self.agent.act(history, key)
+                finally:
+                    acted = time.perf_counter()
+                    self.usage.agent_s += acted - asked
+                observation, reward, terminated, truncated, info = await self._call(
+                    box, "env.step", lambda env, text=action.text: env.step(text)
+                )
+                stepped = time.perf_counter()
+                after = await self._hindsight(box)
+                turns.append(
+                    Turn(
+                        observation=history.observations[-1],
+                        action=action,
+                        reward=float(reward),
+                        next_observation=observation,
+                        valid=action.valid and bool(info.get("valid_action", True)),
+                        feedback=str(info.get("feedback", "")),
+                        hindsight_before=before,
+                        hindsight_after=after,
+                        act_s=acted - asked,
+                        step_s=stepped - acted,
+                    )
+                )
+                before = after
+                reason = self._stop(terminated, truncated, len(turns))
+                if reason is not None:
+                    stop = reason
+                    break
+                history = History(
+                    goal=goal,
+                    observations=(*history.observations, observation),
+                    actions=(*history.actions, action),
+                    admissible=_commands(info),
+                )
+        except ContextFull:
+            stop = StopReason.CONTEXT_FULL
+        except EpisodeError as failure:
+            error = Failure(boundary=failure.boundary, message=failure.message)
+        return Trajectory(
+            key=key,
+            task=task,
+            goal=goal,
+            turns=tuple(turns),
+            stop=stop,
+            success=error is None and bool(info.get("success", False)),
+            score=0.0 if error else float(info.get("score", 0.0)),
+            returns=sum(t.reward for t in turns),
+            error=error,
+        )
+
+    def _stop(self, terminated: bool, truncated: bool, turns: int) -> StopReason | None:
+        if terminated:
+            return StopReason.TERMINATED
+        if truncated:
+            return StopReason.TRUNCATED
+        if self.settings.max_turns is not None and turns >= self.settings.max_turns:
+            return StopReason.MAX_TURNS
+        return None
+
+    async def _hindsight(self, box: BoxedEnv) -> Hindsight:
+        if not self.settings.hindsight:
+            return Hindsight()
+        return await self._call(box, "env.hindsight", lambda env: env.hindsight())
+
+    async def _call(self, box: BoxedEnv, boundary: str, function: Callable[[TextEnv], T]) -> T:
+        """`box.call`, with the time it takes."""
+        started = time.perf_counter()
+        try:
+            return await box.call(boundary, function)
+        finally:
+            self.usage.env_s += time.perf_counter() - started
+
+
+def _judged(reward: RewardFn, trajectory: Trajectory) -> float:
+    """The user's reward as a finite number.
+
+    Raises:
+        RolloutError: the function raised, or gave something else; names the task.
+    """
+    try:
+        value = float(reward(trajectory))
+    except Exception as error:  # whatever a user's function does
+        task = trajectory.task.task_id
+        raise RolloutError(f"the reward function failed on task {task}: {type(error).__name__}: {error}") from error
+    if not math.isfinite(value):
+        raise RolloutError(f"the reward function gave {value} on task {trajectory.task.task_id}; expected a number")
+    return value
+
+
+def _commands(info: dict[str, Any]) -> tuple[str, ...] | None:
+    commands = info.get("admissible_actions")
+    return None if commands is None else tuple(commands)

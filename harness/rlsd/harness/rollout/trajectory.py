@@ -1,0 +1,166 @@
+"""What the harness passes along: turns, trajectories, groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from rlsd.agents.types import Action, EpisodeKey, FinishReason, History
+from rlsd.envs.core import Hindsight, Task
+
+
+class StopReason(StrEnum):
+    """Why an episode ended."""
+
+    TERMINATED = "terminated"
+    """The task's own end."""
+    TRUNCATED = "truncated"
+    """The environment's step limit."""
+    MAX_TURNS = "max_turns"
+    """The run's turn limit, tighter than the environment's."""
+    CONTEXT_FULL = "context_full"
+    """The next prompt would not fit into the model's context."""
+    ERROR = "error"
+    """The environment failed; see `Trajectory.error`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What broke an episode, and on which side of the fence."""
+
+    boundary: str
+    """"env.reset", "env.step", "env.hindsight" …"""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One round: what was seen, what was done, what came of it."""
+
+    observation: str
+    action: Action
+    reward: float
+    next_observation: str
+    valid: bool
+    """Understood by the parser and by the world."""
+    feedback: str = ""
+    """What the world shows everyone about the action."""
+    hindsight_before: Hindsight = field(default_factory=Hindsight)
+    hindsight_after: Hindsight = field(default_factory=Hindsight)
+    act_s: float = 0.0
+    """Seconds from asking the agent to its answer, waiting for a batch included."""
+    step_s: float = 0.0
+    """Seconds in the environment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """One episode. `returns` is what the algorithm optimises; `success` and `score` are what is reported.
+
+    Example: two turns, `go to desk` (reward 0) and `take pen` (reward 1): returns 1.0, success True, stop TERMINATED.
+    """
+
+    key: EpisodeKey
+    task: Task
+    goal: str
+    turns: tuple[Turn, ...]
+    stop: StopReason
+    success: bool
+    score: float
+    returns: float
+    error: Failure | None = None
+
+    def history(self, turn: int) -> History:
+        """What the agent knew when it chose action number `turn` (commands left out)."""
+        return History(
+            goal=self.goal,
+            observations=tuple(t.observation for t in self.turns[: turn + 1]),
+            actions=tuple(t.action for t in self.turns[:turn]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but prompts, which the responses and observations determine."""
+        return {
+            "key": list(self.key),
+            "task": self.task.to_json(),
+            "goal": self.goal,
+            "stop": self.stop.value,
+            "success": self.success,
+            "score": self.score,
+            "returns": self.returns,
+            "error": None if self.error is None else {"boundary": self.error.boundary, "message": self.error.message},
+            "turns": [_turn_json(t) for t in self.turns],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Trajectory:
+        error = data.get("error")
+        return cls(
+            key=EpisodeKey(*data["key"]),
+            task=Task.from_json(data["task"]),
+            goal=data["goal"],
+            turns=tuple(_turn_from(t) for t in data["turns"]),
+            stop=StopReason(data["stop"]),
+            success=data["success"],
+            score=data["score"],
+            returns=data["returns"],
+            error=None if error is None else Failure(**error),
+        )
+
+
+def _turn_json(turn: Turn) -> dict[str, Any]:
+    action = turn.action
+    return {
+        "observation": turn.observation,
+        "action": action.text,
+        "format_ok": action.valid,
+        "response": action.response,
+        "token_ids": list(action.token_ids),
+        "logps": [round(x, 6) for x in action.logps],
+        "action_span": list(action.action_span),
+        "thought_span": list(action.thought_span),
+        "finish": action.finish.value,
+        "policy_version": action.policy_version,
+        "explored": action.explored,
+        "reward": turn.reward,
+        "next_observation": turn.next_observation,
+        "valid": turn.valid,
+        "feedback": turn.feedback,
+        "hindsight_before": turn.hindsight_before.to_json(),
+        "hindsight_after": turn.hindsight_after.to_json(),
+    }
+
+
+def _turn_from(data: dict[str, Any]) -> Turn:
+    action = Action(
+        text=data["action"],
+        valid=data.get("format_ok", True),
+        response=data.get("response", data["action"]),
+        token_ids=tuple(data.get("token_ids", ())),
+        logps=tuple(data.get("logps", ())),
+        action_span=(data.get("action_span", [0, 0])[0], data.get("action_span", [0, 0])[1]),
+        thought_span=(data.get("thought_span", [0, 0])[0], data.get("thought_span", [0, 0])[1]),
+        finish=FinishReason(data.get("finish", "scripted")),
+        policy_version=data.get("policy_version", 0),
+        explored=data.get("explored", False),
+    )
+    return Turn(
+        observation=data["observation"],
+        action=action,
+        reward=data.get("reward", 0.0),
+        next_observation=data.get("next_observation", ""),
+        valid=data.get("valid", True),
+        feedback=data.get("feedback", ""),
+        hindsight_before=Hindsight.from_json(data.get("hindsight_before", {})),
+        hindsight_after=Hindsight.from_json(data.get("hindsight_after", {})),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """G episodes of one task. Errored siblings are not among `trajectories`."""
+
+    task: Task
+    trajectories: tuple[Trajectory, ...]
+    failed: tuple[Trajectory, ...] = ()

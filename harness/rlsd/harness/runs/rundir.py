@@ -1,0 +1,179 @@
+"""The run directory: what a run was, what it did, and how to go on with it.
+
+config.yaml        the resolved config          metrics.jsonl     one record a line
+versions.json      packages and panel hashes     rollouts/         trajectories with turn credit, gzip JSON lines
+checkpoints/       the newest few                best/             transformers folder, best on the valid panel
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlsd.envs.errors import RlsdError
+from rlsd.harness.config import ConfigError, RunConfig, parse_config
+from rlsd.harness.rollout.trajectory import Trajectory
+
+MAY_CHANGE = (
+    "iterations",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "save_rollouts_every",
+    "tensorboard",
+    "eval.every",
+    "learner.processes",
+    "learner.wrapper",
+    "learner.cpu_offload",
+    "learner.gradient_checkpointing",
+    "learner.timeout_s",
+)
+"""Settings a resumed run may differ in; they do not change what is learned at a given step."""
+PACKAGES = ("rlsd", "torch", "transformers", "tokenizers", "accelerate", "gymnasium", "numpy", "peft")
+
+
+class RunError(RlsdError):
+    """A run directory that cannot be used."""
+
+
+class RunDir:
+    """One run's folder, locked while a process trains in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: Any = None
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best"
+
+    def open(self, config: RunConfig) -> None:
+        """Create the folder, or check that it holds the same run.
+
+        Raises:
+            RunError: another process trains here, or the folder holds something else.
+            ConfigError: the folder's config differs in a setting that matters; names it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise RunError(f"cannot use {self.path} as a run directory: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"another process is training in {self.path}") from error
+        self._sweep()
+        held = self.path / "config.yaml"
+        if held.is_file() and self._begun():
+            _same(load_run_config(self.path), config, self.path)
+        write_atomic(held, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+    def _begun(self) -> bool:
+        """Something was trained or measured here; a start that failed may be mended and repeated."""
+        metrics = self.path / "metrics.jsonl"
+        return (metrics.is_file() and metrics.stat().st_size > 0) or any(self.checkpoints.glob("step-*"))
+
+    def _sweep(self) -> None:
+        """Put right what a killed process left half done; only while holding the lock."""
+        for partial in (*self.path.glob("*.partial"), *self.path.glob("*/*.partial")):
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink(missing_ok=True)
+        old = self.best.with_name(self.best.name + ".old")
+        if old.is_dir() and not self.best.exists():
+            os.rename(old, self.best)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def write_versions(self, panels: dict[str, Any]) -> None:
+        write_atomic(self.path / "versions.json", json.dumps({**versions(), "panels": panels}, indent=1))
+
+    def write_rollouts(self, step: int, trajectories: Sequence[Trajectory], credit: Sequence[Sequence[float]]) -> None:
+        """Keep an iteration's trajectories with the credit each turn got."""
+        folder = self.path / "rollouts"
+        folder.mkdir(exist_ok=True)
+        partial = folder / f"step-{step:06d}.jsonl.gz.partial"
+        with gzip.open(partial, "wt", compresslevel=5) as file:
+            for trajectory, turns in zip(trajectories, credit):
+                record = {**trajectory.to_json(), "turn_credit": [round(x, 6) for x in turns]}
+                file.write(json.dumps(record) + "\n")
+        os.replace(partial, folder / f"step-{step:06d}.jsonl.gz")
+
+
+def load_run_config(path: Path) -> RunConfig:
+    """The config a run directory was made with.
+
+    Raises:
+        RunError: no run there.
+    """
+    try:
+        return parse_config(yaml.safe_load((path / "config.yaml").read_text()))
+    except OSError as error:
+        raise RunError(f"{path} is no run directory: it has no config.yaml") from error
+    except (yaml.YAMLError, ConfigError) as error:
+        raise RunError(f"{path}/config.yaml cannot be used: {' '.join(str(error).split())}") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages results depend on."""
+    out = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            out[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return out
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file so that a reader sees the old or the new text, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def replace_folder(partial: Path, final: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    old = final.with_name(final.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        os.rename(final, old)
+    os.rename(partial, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _same(held: RunConfig, given: RunConfig, path: Path) -> None:
+    differing = [k for k in _differences(held.model_dump(), given.model_dump()) if k not in MAY_CHANGE]
+    if differing:
+        raise ConfigError(
+            f"{path} holds a run with another {differing[0]!r}; give another folder, or take the change back"
+            + (f" (and {len(differing) - 1} more)" if len(differing) > 1 else "")
+        )
+
+
+def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        out: list[str] = []
+        for key in {**a, **b}:
+            out += _differences(a.get(key), b.get(key), f"{prefix}{key}.")
+        return out
+    return [] if a == b else [prefix.rstrip(".")]

@@ -1,0 +1,1 @@
+"""From trajectories to log-probs: sequences, forward passes, the prefix cache."""

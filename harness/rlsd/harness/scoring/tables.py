@@ -1,0 +1,100 @@
+"""From groups to the flat tables the credit functions read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from rlsd.agents.seeding import generator
+from rlsd.algorithms.batch import TokenBatch
+from rlsd.harness.rollout.trajectory import Group, Trajectory
+
+
+def flatten(groups: Sequence[Group]) -> list[Trajectory]:
+    """All trajectories, group by group: the order of every table and of `sequences.flat_offsets`."""
+    return [t for g in groups for t in g.trajectories]
+
+
+def token_count(trajectories: Sequence[Trajectory]) -> int:
+    return sum(len(turn.action.token_ids) for t in trajectories for turn in t.turns)
+
+
+def token_batch(groups: Sequence[Group]) -> TokenBatch:
+    """Tables of one iteration as it was sampled: the sampler's log-probs stand for the learner's, no hindsight yet."""
+    trajectories = flatten(groups)
+    turns = [(n, k, turn) for n, t in enumerate(trajectories) for k, turn in enumerate(t.turns)]
+    lengths = torch.tensor([len(turn.action.token_ids) for _, _, turn in turns], dtype=torch.long)
+    spans = [_span(len(t.action.token_ids), t.action.action_span) for _, _, t in turns]
+    anchors: dict[tuple[int, str], int] = {}
+    group_of = [g for g, group in enumerate(groups) for _ in group.trajectories]
+    anchor = [anchors.setdefault((group_of[n], turn.observation), len(anchors)) for n, _, turn in turns]
+    sampled = torch.tensor([x for _, _, t in turns for x in t.action.logps])
+    return TokenBatch(
+        turn=torch.repeat_interleave(torch.arange(len(turns)), lengths),
+        action_span=torch.cat(spans) if spans else torch.zeros(0, dtype=torch.bool),
+        sampler_logp=sampled,
+        student_logp=sampled,
+        teacher_logp=sampled,
+        hinted=torch.zeros_like(sampled, dtype=torch.bool),
+        trajectory=torch.tensor([n for n, _, _ in turns], dtype=torch.long),
+        position=torch.tensor([k for _, k, _ in turns], dtype=torch.long),
+        step_reward=torch.tensor([t.reward for _, _, t in turns]),
+        anchor=torch.tensor(anchor, dtype=torch.long),
+        valid=torch.tensor([t.valid for _, _, t in turns], dtype=torch.bool),
+        group=torch.tensor(group_of, dtype=torch.long),
+        returns=torch.tensor([t.returns for t in trajectories]),
+        success=torch.tensor([t.success for t in trajectories], dtype=torch.bool),
+        policy_version=torch.tensor([t.action.policy_version for _, _, t in turns], dtype=torch.long),
+    )
+
+
+def with_teacher(batch: TokenBatch, teacher_logp: Tensor) -> TokenBatch:
+    """`batch` with the hindsight view's log-probs (M,), NaN for tokens without hindsight."""
+    hinted = ~teacher_logp.isnan()
+    return replace(batch, teacher_logp=torch.where(hinted, teacher_logp, batch.student_logp), hinted=hinted)
+
+
+def _span(length: int, span: tuple[int, int]) -> Tensor:
+    places = torch.arange(length)
+    return (places >= span[0]) & (places < span[1])
+
+
+def episode_metrics(groups: Sequence[Group]) -> dict[str, Any]:
+    """How an iteration's episodes went."""
+    trajectories = flatten(groups)
+    turns = [turn for t in trajectories for turn in t.turns]
+    n = max(1, len(trajectories))
+    stops: dict[str, int] = {}
+    for t in trajectories:
+        stops[t.stop.value] = stops.get(t.stop.value, 0) + 1
+    wins = [sum(t.success for t in g.trajectories) for g in groups]
+    return {
+        "episodes": len(trajectories),
+        "failed_episodes": sum(len(g.failed) for g in groups),
+        "success": sum(t.success for t in trajectories) / n,
+        "returns": sum(t.returns for t in trajectories) / n,
+        "turns": len(turns) / n,
+        "invalid_rate": sum(not t.valid for t in turns) / max(1, len(turns)),
+        "mixed_groups": sum(0 < w < len(g.trajectories) for w, g in zip(wins, groups)) / max(1, len(groups)),
+        "stops": dict(sorted(stops.items())),
+    }
+
+
+T = TypeVar("T")
+
+
+def epochs(items: Sequence[T], per: int, step: int, *, seed: int, name: str) -> list[T]:
+    """Slice number `step` of `per` items, every epoch a new seeded permutation of all."""
+    total = len(items)
+    order: dict[int, Any] = {}
+    chosen: list[T] = []
+    for i in range(step * per, (step + 1) * per):
+        epoch = i // total
+        if epoch not in order:
+            order[epoch] = generator(seed, name, epoch).permutation(total)
+        chosen.append(items[int(order[epoch][i % total])])
+    return chosen

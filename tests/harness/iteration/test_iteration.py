@@ -1,0 +1,71 @@
+"""One iteration end to end: what must not make a difference, and what must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlsd.harness.config import parse_config
+from rlsd.harness.iteration.iteration import Iteration
+from rlsd.harness.iteration.parts import build
+from rlsd.harness.rollout.trajectory import Trajectory
+from rlsd.harness.runs.progress import Progress
+
+
+def mixed_reward(trajectory: Trajectory) -> float:
+    """Differs between siblings, so that advantages are not all 0."""
+    return sum(len(t.action.token_ids) for t in trajectory.turns) / 10
+
+
+def weights_after(algorithm: Any, *, steps: int = 2, **settings: Any) -> torch.Tensor:
+    config = parse_config(
+        {
+            "algorithm": algorithm,
+            "env": {"kwargs": {"games": "gen-tiny", "max_steps": 4}},
+            "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
+            "agent": {"style": "compact", "memory": "full", "max_new_tokens": 6},
+            "rollout": {"tasks": 2, "siblings": 3},
+            "hindsight": {"max_tokens": 120},
+            "learner": {"lr": 1e-3, **settings},
+        }
+    )
+    parts = build(config)
+    iteration = Iteration(parts, reward=mixed_reward, progress=Progress(quiet=True))
+    for step in range(steps):
+        iteration.run(step)
+    return torch.cat([p.detach().flatten() for p in parts.policy.model.parameters()])
+
+
+def test_rlsd_without_hindsight_is_grpo() -> None:
+    grpo = weights_after("grpo")
+    torch.testing.assert_close(weights_after({"name": "rlsd", "contexts": ["none"]}), grpo, atol=1e-6, rtol=0)
+
+
+def test_rlsd_with_lambda_zero_is_grpo() -> None:
+    grpo = weights_after("grpo")
+    torch.testing.assert_close(weights_after({"name": "rlsd", "credit": {"lam": 0}}), grpo, atol=1e-6, rtol=0)
+
+
+def test_hindsight_changes_the_update() -> None:
+    assert not torch.allclose(weights_after("rlsd"), weights_after("grpo"), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("algorithm", ["rlsd", {"name": "opsd", "contexts": ["plan"]}])
+def test_rows_and_micro_batches_do_not_change_the_update(algorithm: Any) -> None:
+    whole = weights_after(algorithm, steps=1)
+    for settings in ({"merge_rows": False}, {"micro_tokens": 128}):
+        torch.testing.assert_close(weights_after(algorithm, steps=1, **settings), whole, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("teacher", ["live", "initial", "ema", "sync"])
+def test_every_teacher_runs_and_starts_as_the_student(teacher: str) -> None:
+    """At the first step all teachers hold the student's weights, so the first update is the same."""
+    first = weights_after({"name": "rlsd", "teacher": {"weights": teacher, "every": 1}}, steps=1)
+    torch.testing.assert_close(first, weights_after("rlsd", steps=1), atol=2e-5, rtol=0)
+
+
+def test_same_seed_gives_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+    assert torch.equal(weights_after("rlsd"), weights_after("rlsd"))

@@ -1,0 +1,260 @@
+"""The learner: what may not make a difference, and what happens when memory or numbers run out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from rlsd.agents.hf.models import split_head
+from rlsd.agents.hf.out_of_memory import MemoryFull
+from rlsd.harness.config import ConfigError, LearnerConfig
+from rlsd.harness.hindsight.hints import Hinter, HintSettings
+from rlsd.harness.iteration.score import _behind
+from rlsd.harness.learner.learner import Learner
+from rlsd.harness.learner.step import LossError, LossFn, TokenSlice
+from rlsd.harness.scoring import prefix_cache
+from rlsd.harness.scoring.sequences import Row, distinct, fill_in, flat_offsets, joint_rows, student_rows, teacher_rows
+from rlsd.harness.scoring.tables import token_count
+from rlsd.harness.scoring.token_model import joined, plain
+from tests.support.worlds import Played
+
+
+def learner_of(played: Played, **settings: object) -> Learner:
+    return Learner(played.policy, LearnerConfig(lr=1e-3, **settings), temperature=1.0)  # type: ignore[arg-type]
+
+
+def insertions_of(played: Played, *contexts: str) -> dict:
+    settings = HintSettings(contexts=contexts, max_tokens=400)
+    return Hinter(settings, played.format, context=4096, max_new_tokens=8).build(played.groups).insertions
+
+
+def gradient(learner: Learner, rows: Sequence[Row], loss: LossFn) -> Tensor:
+    """Of one update's loss; the step itself is undone."""
+    before = {k: v.clone() for k, v in learner.weights().items()}
+    learner.update(rows, loss)
+    found = torch.cat([p.grad.flatten() for p in learner.model.parameters()])
+    learner.load(before, {}, {})
+    return found
+
+
+def weighted(played: Played) -> LossFn:
+    """A loss whose token weights differ in size and sign; its gradient stays below the clip."""
+    weights = torch.linspace(-1, 1, token_count(played.trajectories)) / token_count(played.trajectories)
+    return lambda part: (weights[part.flat] * part.logp).sum() * 1e-3
+
+
+@pytest.mark.parametrize("memory", ["full", "last"])
+def test_every_way_of_scoring_gives_the_same_log_probs(memory: str) -> None:
+    played = Played("compact", memory=memory, siblings=3)
+    total, trajectories = token_count(played.trajectories), played.trajectories
+    hints = _behind(trajectories, insertions_of(played, "plan"), total)
+    for rows in (
+        student_rows(trajectories),
+        joint_rows(trajectories, hints),
+        teacher_rows(trajectories, insertions_of(played, "demonstration", "missing")),
+    ):
+        want, _ = learner_of(played, share=False, micro_tokens=64).logprobs(plain(rows), 2 * total)
+        shared = learner_of(played, micro_tokens=1000)
+        for given, learner in (
+            (rows, learner_of(played, share=False)),
+            (rows, shared),
+            (joined(plain(rows), 1000), learner_of(played, share=False)),
+        ):
+            found, _ = learner.logprobs(given, 2 * total)
+            torch.testing.assert_close(found, want, atol=1e-5, rtol=0, equal_nan=True)
+    assert int((~want.isnan()).sum()) == total
+
+
+def test_siblings_common_beginning_is_fed_once() -> None:
+    """Counted tokens are those of the trunks less what the family shares; the log-probs stay."""
+    played = Played("compact", tasks=2, siblings=4)
+    rows = student_rows(played.trajectories)
+    total = token_count(played.trajectories)
+    found = prefix_cache.beginnings(rows)
+    assert len(found) == 2
+    assert min(len(ids) for ids in found.values()) >= prefix_cache.LEAST_PREFIX
+    shared, apart = learner_of(played), learner_of(played, share=False)
+    a, _ = shared.logprobs(rows, total)
+    b, _ = apart.logprobs(rows, total)
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+    common = sum(len(ids) for ids in found.values())
+    assert shared.forwarded["prefix"] == common
+    assert apart.forwarded["student"] == sum(len(r.ids) for r in rows) == shared.forwarded["student"] + 4 * common
+
+
+def test_a_view_that_siblings_share_is_read_once() -> None:
+    """Temperature 0 makes all siblings alike, so one of three is left, and copies give the others' log-probs."""
+    played = Played("compact", tasks=1, siblings=3, temperature=0.0)
+    total = token_count(played.trajectories)
+    insertions = insertions_of(played, "plan")
+    kept, copies = distinct(played.trajectories, insertions)
+    assert len(insertions) == 3 * len(kept) == 3 * len(played.trajectories[0].turns)
+    learner = learner_of(played)
+    want, _ = learner.logprobs(teacher_rows(played.trajectories, insertions), total)
+    found, _ = learner.logprobs(teacher_rows(played.trajectories, kept), total)
+    assert bool(found[flat_offsets(played.trajectories)[1][0] :].isnan().all())
+    torch.testing.assert_close(fill_in(found, copies), want, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("settings", [{"packing": True}, {"gradient_checkpointing": True}, {"micro_tokens": 64}])
+def test_gradient_does_not_depend_on_how_it_is_computed(settings: dict) -> None:
+    """Relative to the largest element: 1e-5, for one row at a time, rows end to end, and recomputed layers."""
+    played = Played("compact", siblings=3)
+    rows, loss = student_rows(played.trajectories), weighted(played)
+    want = gradient(learner_of(played, micro_tokens=10**6), rows, loss)
+    found = gradient(learner_of(played, **settings), rows, loss)
+    assert float(want.abs().max()) > 0
+    assert float((found - want).abs().max() / want.abs().max()) < 1e-5
+
+
+def test_gradient_does_not_depend_on_the_number_of_micro_batches() -> None:
+    played = Played("compact", siblings=3)
+    rows, loss, counts, found = student_rows(played.trajectories), weighted(played), set(), []
+    for tokens in (64, 600, 1200, 10**6):
+        learner = learner_of(played, micro_tokens=tokens)
+        counts.add(len(list(learner.micro_batches(rows))))
+        found.append(gradient(learner, rows, loss))
+    assert len(counts) >= 3
+    assert {1, len(rows)} <= counts
+    for other in found[1:]:
+        assert float((other - found[0]).abs().max() / found[0].abs().max()) < 1e-5
+
+
+def test_recomputed_layers_keep_less_and_stay_in_eval_mode() -> None:
+    played = Played("compact")
+    learner = learner_of(played, gradient_checkpointing=True)
+    learner.update(student_rows(played.trajectories), weighted(played))
+    assert not any(m.training for m in learner.tokens.modules())
+    played.policy.model.config.attention_dropout = 0.1
+    with pytest.raises(ConfigError, match="attention_dropout"):
+        learner_of(played, gradient_checkpointing=True)
+
+
+def test_bfloat16_is_close_and_leaves_the_weights_in_float32() -> None:
+    played = Played("compact")
+    rows, total = student_rows(played.trajectories), token_count(played.trajectories)
+    low = learner_of(played, precision="bfloat16")
+    a, _ = low.logprobs(rows, total)
+    b, _ = learner_of(played).logprobs(rows, total)
+    assert a.dtype == torch.float32
+    assert 0 < float((a - b).abs().max()) < 0.1
+    low.update(rows, weighted(played))
+    assert {p.dtype for p in low.weights().values()} == {torch.float32}
+
+
+# ------------------------------------------------------------------ when numbers or memory run out
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_before_the_step(bad: float) -> None:
+    played = Played("compact")
+    learner, rows = learner_of(played), student_rows(played.trajectories)
+    learner.update(rows, weighted(played))
+    before, (moments, counts) = {k: v.clone() for k, v in learner.weights().items()}, learner.optimizer_state()
+    moments = {k: v.clone() for k, v in moments.items()}
+    with pytest.raises(LossError, match=r"update 2: the loss is (nan|-?inf).*no step was taken"):
+        learner.update(rows, lambda part: part.logp.sum() * bad)
+    assert all(torch.equal(before[k], v) for k, v in learner.weights().items())
+    now, now_counts = learner.optimizer_state()
+    assert now_counts == counts
+    assert all(torch.equal(moments[k], v) for k, v in now.items())
+    assert learner.updates == 1
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_step() -> None:
+    played = Played("compact")
+    learner = learner_of(played)
+    before = {k: v.clone() for k, v in learner.weights().items()}
+    with pytest.raises(LossError, match="gradient norm nan"):  # √0 is finite, its slope is not
+        learner.update(student_rows(played.trajectories), lambda part: (part.logp * 0.0).sum().sqrt())
+    assert all(torch.equal(before[k], v) for k, v in learner.weights().items())
+
+
+class Small:
+    """A loss that runs out of memory on more than `most` tokens, `times` times at most."""
+
+    def __init__(self, loss: LossFn, most: int, times: int) -> None:
+        self.loss, self.most, self.times = loss, most, times
+
+    def __call__(self, part: TokenSlice) -> Tensor:
+        if len(part.flat) > self.most and self.times:
+            self.times -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return self.loss(part)
+
+
+def test_a_micro_batch_that_does_not_fit_is_split_once() -> None:
+    played = Played("compact", siblings=3)
+    rows, loss = student_rows(played.trajectories), weighted(played)
+    want = gradient(learner_of(played, micro_tokens=10**6), rows, loss)
+    learner = learner_of(played, micro_tokens=10**6)
+    most = max(sum(p.count for p in r.places) for r in rows) * (len(rows) + 1) // 2
+    stats = learner.update(rows, Small(loss, min(most, token_count(played.trajectories) - 1), 1))
+    assert stats.splits == 1
+    assert stats.tokens == token_count(played.trajectories)
+    found = torch.cat([p.grad.flatten() for p in learner.model.parameters()])
+    assert float((found - want).abs().max() / want.abs().max()) < 1e-5
+
+
+def test_halves_that_do_not_fit_either_are_one_clear_error() -> None:
+    played = Played("compact")
+    rows = student_rows(played.trajectories)
+    learner = learner_of(played, micro_tokens=10**6)
+    before = {k: v.clone() for k, v in learner.weights().items()}
+    with pytest.raises(MemoryFull, match=r"split once already"):
+        learner.update(rows, Small(weighted(played), 0, 2))
+    with pytest.raises(MemoryFull, match=r"micro-batch of 1 rows.*learner\.micro_tokens"):
+        learner.update(rows[:1], Small(weighted(played), 0, 1))
+    assert all(torch.equal(before[k], v) for k, v in learner.weights().items())
+
+
+class Narrow:
+    """A model's forward hook: more than `most` rows at once do not fit."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.refused = most, 0
+
+    def __call__(self, _: object, given: tuple, named: dict) -> None:
+        if len(named["input_ids"]) > self.most:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_scoring_that_does_not_fit_is_split_until_it_does(share: bool) -> None:
+    played = Played("compact", siblings=3)
+    total = token_count(played.trajectories)
+    rows = joint_rows(played.trajectories, _behind(played.trajectories, insertions_of(played, "plan"), total))
+    learner = learner_of(played, micro_tokens=10**6, share=share)
+    want, _ = learner.logprobs(rows, 2 * total)
+    for most in (2, 1, 0):
+        narrow = Narrow(most)
+        hook = split_head(played.policy.model)[0].register_forward_pre_hook(narrow, with_kwargs=True)
+        try:
+            if not most:
+                with pytest.raises(MemoryFull, match=r"scoring: a micro-batch of 1 rows.*lower learner\.micro_tokens"):
+                    learner.logprobs(rows[:1], 2 * total)
+            elif share and len(prefix_cache.beginnings(rows)) > most:
+                continue  # the common beginnings are one batch
+            else:
+                found, _ = learner.logprobs(rows, 2 * total)
+                torch.testing.assert_close(found, want, atol=1e-5, rtol=0, equal_nan=True)
+                assert narrow.refused > 0
+        finally:
+            hook.remove()
+
+
+def test_settings_that_cannot_be_had_are_refused() -> None:
+    played = Played("compact")
+    with pytest.raises(ValidationError, match=r"cpu_offload needs learner\.wrapper: fsdp2"):
+        LearnerConfig(cpu_offload=True)
+    with pytest.raises(ValidationError, match=r"liger needs learner\.device: cuda"):
+        LearnerConfig(liger=True)
+    with pytest.raises(ConfigError, match="ddp, but this process is alone"):
+        learner_of(played, wrapper="ddp")
+    with pytest.raises(Exception, match=r"learner\.processes is 2, but 1 run together.*torchrun"):
+        learner_of(played, processes=2)

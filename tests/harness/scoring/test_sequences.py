@@ -1,0 +1,124 @@
+"""Rows: merging, packing and what they must not change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rlsd.harness.hindsight.hints import Hinter, HintSettings
+from rlsd.harness.scoring.sequences import Insertion, runs, student_rows, teacher_rows
+from rlsd.harness.scoring.tables import token_count
+from rlsd.harness.scoring.token_model import packed, places
+from tests.support.tokenizers import FAMILIES
+from tests.support.worlds import Played
+
+MERGING = [f for f in FAMILIES if f != "strips-thinking"]
+
+
+def hinter(played: Played, *contexts: str, **settings: object) -> Hinter:
+    return Hinter(
+        HintSettings(contexts=contexts, max_tokens=400, **settings),  # type: ignore[arg-type]
+        played.format,
+        context=4096,
+        max_new_tokens=8,
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("memory", ["full", "last"])
+def test_sampled_ids_are_trained_ids(family: str, memory: str) -> None:
+    played = Played(family, memory=memory)
+    rows = student_rows(played.trajectories)
+    trained: dict[int, int] = {}
+    for row in rows:
+        for place in row.places:
+            for i in range(place.count):
+                trained[place.flat + i] = row.ids[place.column + i]
+    sampled = [i for t in played.trajectories for turn in t.turns for i in turn.action.token_ids]
+    assert [trained[i] for i in range(len(sampled))] == sampled
+    assert len(trained) == token_count(played.trajectories) > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sampler_and_learner_agree_on_log_probs(family: str) -> None:
+    played = Played(family)
+    logp, _ = played.learner.logprobs(student_rows(played.trajectories), token_count(played.trajectories))
+    sampled = torch.tensor([x for t in played.trajectories for turn in t.turns for x in turn.action.logps])
+    torch.testing.assert_close(logp, sampled, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", MERGING)
+def test_full_history_merges_into_one_row_an_episode(family: str) -> None:
+    played = Played(family)
+    assert all(len(runs(t)) == 1 for t in played.trajectories)
+
+
+def test_template_that_strips_thinking_does_not_merge() -> None:
+    played = Played("strips-thinking", style="think")
+    assert not played.format.extends
+    assert all(len(runs(t)) == len(t.turns) for t in played.trajectories)
+
+
+def test_last_turns_memory_does_not_merge() -> None:
+    played = Played("compact", memory="last")
+    assert all(len(runs(t)) == len(t.turns) for t in played.trajectories)
+
+
+@pytest.mark.parametrize("family", MERGING)
+def test_merged_and_unmerged_rows_give_equal_loss_and_gradient(family: str) -> None:
+    played = Played(family)
+    total = token_count(played.trajectories)
+    weights = torch.linspace(-1, 1, total) / total
+    found = []
+    for merge in (True, False):
+        played.policy.model.zero_grad()
+        loss = 0.0
+        for batch in played.learner.micro_batches(student_rows(played.trajectories, merge=merge)):
+            logp, _ = played.learner.tokens(packed, batch)
+            part = (weights[places(batch)[2]] * logp).sum()
+            part.backward()
+            loss += float(part.detach())
+        found.append((loss, torch.cat([p.grad.flatten() for p in played.policy.model.parameters()])))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    torch.testing.assert_close(found[0][1], found[1][1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("contexts", [("plan",), ("demonstration",), ("demonstration", "missing"), ("whereabouts",)])
+def test_packed_teacher_rows_equal_one_row_a_turn(family: str, contexts: tuple[str, ...]) -> None:
+    """The packed row with branches gives the log-probs of plain rows built by hand, one a turn."""
+    played = Played(family)
+    total = token_count(played.trajectories)
+    insertions = hinter(played, *contexts).build(played.groups).insertions
+    found, _ = played.learner.logprobs(teacher_rows(played.trajectories, insertions), total)
+    flat = 0
+    for n, trajectory in enumerate(played.trajectories):
+        for k, turn in enumerate(trajectory.turns):
+            prompt, response, hint = turn.action.prompt, turn.action.token_ids, insertions[n, k]
+            assert prompt is not None
+            ids = list(prompt.ids)
+            ids[prompt.turn_slot : prompt.turn_slot] = hint.turn
+            ids[prompt.episode_slot : prompt.episode_slot] = hint.episode
+            whole = torch.tensor([[*ids, *response]])
+            logits = played.policy.model(input_ids=whole).logits[0, len(ids) - 1 : -1].float()
+            want = torch.log_softmax(logits, -1).gather(-1, torch.tensor(response)[:, None]).squeeze(-1)
+            torch.testing.assert_close(found[flat : flat + len(response)], want.detach(), atol=2e-5, rtol=0)
+            flat += len(response)
+
+
+def test_no_hindsight_text_gives_zero_gap() -> None:
+    """Live weights and an empty insertion: teacher and student read the same ids, so Δ = 0 and RLSD is GRPO."""
+    played = Played("compact")
+    total = token_count(played.trajectories)
+    empty = {(n, k): Insertion() for n, t in enumerate(played.trajectories) for k in range(len(t.turns))}
+    teacher, _ = played.learner.logprobs(teacher_rows(played.trajectories, empty), total)
+    student, _ = played.learner.logprobs(student_rows(played.trajectories), total)
+    torch.testing.assert_close(teacher, student, atol=1e-6, rtol=0)
+
+
+def test_response_cut_before_its_end_token_still_lines_up() -> None:
+    played = Played("bytelevel-chatml", new=2)
+    assert any(t.action.token_ids[-1] not in played.policy.eos_ids for x in played.trajectories for t in x.turns)
+    logp, _ = played.learner.logprobs(student_rows(played.trajectories), token_count(played.trajectories))
+    sampled = torch.tensor([x for t in played.trajectories for turn in t.turns for x in turn.action.logps])
+    torch.testing.assert_close(logp, sampled, atol=2e-5, rtol=0)

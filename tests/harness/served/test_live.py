@@ -1,0 +1,274 @@
+"""A live vLLM server (`make test-vllm`): new weights proven in its own log-probs, adapters, a restart mid-run.
+
+The Python that has vLLM is named by RLSD_VLLM_PYTHON, the model by RLSD_VLLM_MODEL (default models/smollm2).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlsd.agents.hf.models import load_policy
+from rlsd.agents.vllm.client import VLLMServer
+from rlsd.agents.vllm.proof import PROBE, largest
+from rlsd.agents.vllm.sampler import VLLMSampler
+from rlsd.agents.vllm.source import PolicyWeights
+from rlsd.harness.config import RunConfig, parse_config
+from rlsd.harness.iteration.iteration import Iteration
+from rlsd.harness.iteration.parts import build
+from rlsd.harness.runs.metrics import read_metrics
+from rlsd.harness.runs.progress import Progress
+from rlsd.harness.runs.weights import export_run
+from rlsd.harness.scoring.tables import token_count
+from rlsd.harness.serve.policy import policy_command
+from rlsd.harness.train import train
+from tests.support.plain_worlds import odd_tokens
+
+pytestmark = pytest.mark.vllm
+TRANSFER = "nccl" if torch.cuda.is_available() else "gloo"
+START_S = 1800.0
+"""vLLM's CPU build takes minutes to start, more on a busy machine."""
+
+
+class Live:
+    """A vLLM server in a process of its own."""
+
+    def __init__(self, python: str, model: Path, port: int, log: Path) -> None:
+        more = ("--max-model-len", "1024", "--max-lora-rank", "16")
+        variables: dict[str, str] = {}
+        if not torch.cuda.is_available():
+            more = (*more, "--dtype", "float32", "--enforce-eager")
+            variables = {
+                "VLLM_CPU_KVCACHE_SPACE": "1",
+                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+                "TORCHDYNAMO_DISABLE": "1",  # it would compile C++ for minutes at the first request
+                "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "1800",
+            }
+        command = policy_command(
+            model, host="127.0.0.1", port=port, lora=True, transfer=TRANSFER, python=python, more=more
+        )
+        self._words = list(command.words)
+        self._variables = {**os.environ, **command.variables, **variables, "PYTHONPATH": ""}
+        self._log = log.open("ab")
+        self.server = VLLMServer(f"http://127.0.0.1:{port}", timeout_s=1800)
+        self.url = self.server.url
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self._words, env=self._variables, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    def wait(self) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + START_S
+        while not self.server.healthy():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"vLLM did not start; see {self._log.name}")
+            time.sleep(1)
+
+    def kill(self) -> None:
+        """SIGKILL for the server and all it started."""
+        if self.process is not None:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
+            self.process = None
+
+    def close(self) -> None:
+        self._log.close()
+        self.server.close()
+
+
+@pytest.fixture(scope="module")
+def model() -> Path:
+    folder = Path(os.environ.get("RLSD_VLLM_MODEL", "models/smollm2"))
+    if not (folder / "config.json").is_file():
+        pytest.skip(f"needs a model in {folder}: rlsd fetch smollm2, or set RLSD_VLLM_MODEL")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="module")
+def live(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    python = os.environ.get("RLSD_VLLM_PYTHON")
+    if not python:
+        pytest.skip("needs RLSD_VLLM_PYTHON, a Python that has vLLM: make test-vllm sets it")
+    port = 8732 + os.getpid() % 1000
+    server = Live(python, model, port, tmp_path_factory.mktemp("vllm") / "server.log")
+    server.start()
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.kill()
+        server.close()
+
+
+def config_of(folder: Path, live: Live, **blocks: Any) -> RunConfig:
+    data: dict[str, Any] = {
+        "iterations": 2,
+        "algorithm": "rlsd",
+        "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 2}},
+        "model": {"path": str(folder)},
+        "agent": {"style": "compact", "memory": "full", "max_new_tokens": 8, "context": 1024},
+        "rollout": {"tasks": 2, "siblings": 2},
+        "sampler": {"kind": "vllm", "urls": [live.url], "temperature": 1.2, "patience_s": START_S, "timeout_s": 1800},
+        "hindsight": {"max_tokens": 64, "max_items": 3},
+        "learner": {"lr": 1e-4},
+        "eval": {"every": 2, "episodes": 2, "at_start": False},
+        "reward": "tests.support.plain_worlds:odd_tokens",
+        "tensorboard": False,
+    }
+    for name, block in blocks.items():
+        data[name] = {**data[name], **block}
+    return parse_config(data)
+
+
+def served(live: Live) -> str:
+    """The name of what answers: the base model, or the adapter that was loaded last."""
+    return live.server.models()[-1]["id"]
+
+
+def base_again(model: Path, live: Live) -> None:
+    """Give the server the weights it started from; the test before may have left others."""
+    sampler = build(config_of(model, live)).sampler
+    sampler.connect()
+    sampler.refresh(0)
+    for adapter in live.server.models()[1:]:
+        live.server.call("POST", "/v1/unload_lora_adapter", {"lora_name": adapter["id"]})
+    sampler.close()
+
+
+@pytest.mark.parametrize("kind", ["folder", "lora", TRANSFER])
+def test_training_changes_the_servers_own_log_probs(model: Path, live: Live, tmp_path: Path, kind: str) -> None:
+    """The server's log-probs of a text before and after, each beside those of the learner's weights."""
+    base_again(model, live)
+    policy = load_policy(model)
+    ids = policy.tokenizer.encode(PROBE, add_special_tokens=False)
+    before, ours_before = live.server.prompt_logps(served(live), ids), PolicyWeights(policy).logps(ids)
+    lora = {"rank": 4, "alpha": 8} if kind == "lora" else None
+    result = train(config_of(model, live, model={"lora": lora}, sampler={"weights": kind}), tmp_path / "run")
+    export_run(tmp_path / "run", tmp_path / "weights", last=True)
+    after = live.server.prompt_logps(served(live), ids)
+    ours_after = PolicyWeights(load_policy(tmp_path / "weights")).logps(ids)
+    found = {
+        "weights": kind,
+        "server_moved": largest(before, after),
+        "learner_moved": largest(ours_before, ours_after),
+        "apart_before": largest(before, ours_before),
+        "apart_after": largest(after, ours_after),
+    }
+    print(found)
+    assert found["server_moved"] > 1e-2
+    assert found["apart_before"] < 1e-3, "float32 here and there"
+    assert found["apart_after"] < 1e-3
+    records = [r for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if r["kind"] == "train"]
+    assert [r["updates"] for r in records] == [1, 1]
+    for record in records:
+        print({k: record[k] for k in ("sampler_gap", "sampler_gap_mean", "wasted_tokens", "tokens", "timing")})
+        assert record["sampler_gap_mean"] < 1e-3
+        assert record["wasted_tokens"] == 0
+    assert result["episodes"] == 2
+
+
+DYING = """
+import os, sys
+from rlsd.agents.hf.models import load_policy
+from rlsd.agents.vllm.client import VLLMServer
+from rlsd.agents.vllm.broadcast import Groups
+from rlsd.agents.vllm.source import PolicyWeights
+
+class Dying(PolicyWeights):
+    def tensors(self):
+        found = super().tensors()
+        return {name: Last(t) if "layers.4.self_attn.v_proj" in name else t + 0.05 for name, t in found.items()}
+
+class Last:
+    def __init__(self, tensor):
+        self.tensor, self.dtype, self.shape = tensor, tensor.dtype, tensor.shape
+
+    def to(self, *where):
+        os._exit(9)
+
+Groups(Dying(load_policy(sys.argv[1])), kind="gloo").load(VLLMServer(sys.argv[2]), 0)
+"""
+"""A learner that dies in the middle of a transfer, and of a layer whose tensors vLLM keeps as one."""
+
+
+@pytest.mark.skipif(
+    TRANSFER != "gloo", reason="with NCCL the server waits for a learner that died and must be restarted"
+)
+def test_a_learner_that_died_in_the_middle_of_a_transfer_leaves_a_sound_server(model: Path, live: Live) -> None:
+    base_again(model, live)
+    died = subprocess.run([sys.executable, "-c", DYING, str(model), live.url], check=False)
+    assert died.returncode == 9
+    policy = load_policy(model)
+    parts = build(config_of(model, live, sampler={"weights": "gloo"}))
+    parts.sampler.connect()
+    parts.sampler.refresh(0)
+    ids = policy.tokenizer.encode(PROBE, add_special_tokens=False)
+    apart = largest(live.server.prompt_logps(served(live), ids), PolicyWeights(policy).logps(ids))
+    print({"apart_after_a_broken_transfer": apart})
+    assert apart < 1e-3
+    parts.sampler.close()
+
+
+def test_the_server_scores_the_hindsight_view(model: Path, live: Live) -> None:
+    """As the learner does, with weights that are not those it started from."""
+    base_again(model, live)
+    changed = {"sampler": {"temperature": 1.0, "score_teacher": True}, "agent": {"memory": "last", "keep": 1}}
+    parts = build(config_of(model, live, **changed))
+    parts.sampler.connect()
+    iteration = Iteration(parts, reward=odd_tokens, progress=Progress(quiet=True))
+    found = [iteration.run(step).metrics for step in range(2)]
+    iteration.close()
+    for metrics in found:
+        shown = ("teacher_gap", "teacher_gap_mean", "verified_teacher_tokens", "sampler_gap_mean", "forwarded_tokens")
+        print({k: metrics[k] for k in shown})
+        assert metrics["verified_teacher_tokens"] > 0
+        assert metrics["teacher_gap_mean"] < 1e-3
+        assert metrics["forwarded_tokens"]["teacher_on_servers"] > metrics["tokens"]
+
+
+@pytest.mark.parametrize("kind", ["folder", TRANSFER])
+def test_server_killed_and_restarted_mid_rollout(model: Path, live: Live, kind: str) -> None:
+    """It comes back with the weights it starts from, is sent the present ones, and every group is whole."""
+    base_again(model, live)
+    small = {"rollout": {"tasks": 3, "siblings": 2, "slots": 2}, "env": {"kwargs": {"max_steps": 3}}}
+    config = config_of(model, live, **small, sampler={"weights": kind})
+    parts = build(config)
+    with torch.no_grad():
+        for weight in parts.policy.model.parameters():
+            weight += 1e-3 * torch.randn_like(weight)
+    sampler = parts.sampler
+    assert isinstance(sampler, VLLMSampler)
+    sampler.connect()
+    iteration = Iteration(parts, reward=odd_tokens, progress=Progress(quiet=True))
+
+    def interrupt() -> None:
+        while sampler.decoded_tokens < 20:
+            time.sleep(0.05)
+        live.kill()
+        live.start()
+
+    killer = threading.Thread(target=interrupt)
+    killer.start()
+    outcome = iteration.run(0)
+    killer.join()
+    iteration.close()
+    shown = ("episodes", "failed_episodes", "wasted_tokens", "sampler_gap", "sampler_gap_mean")
+    live.wait()
+    print({"weights": kind, "repeated": sampler.repeated, **{k: outcome.metrics[k] for k in shown}})
+    assert sampler.repeated > 0, "the rollout was over before the server was killed"
+    assert outcome.metrics["episodes"] == 6
+    assert outcome.metrics["failed_episodes"] == 0
+    assert outcome.metrics["sampler_gap_mean"] < 1e-3, "nothing was sampled from the weights it started with"
+    assert token_count(list(outcome.trajectories)) == outcome.metrics["tokens"]

@@ -1,0 +1,21 @@
+"""The smallest run that is still one: settings of a run whose outcome does not matter, in a second or two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+BASE: dict[str, Any] = {
+    "iterations": 1,
+    "algorithm": "rlsd",
+    "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
+    "model": {"tiny": {"layers": 1, "dim": 16, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 2}},
+    "agent": {"style": "compact", "memory": "full", "max_new_tokens": 4},
+    "rollout": {"tasks": 1, "siblings": 2},
+    "hindsight": {"max_tokens": 128},
+    "eval": {"every": 1, "episodes": 1, "at_start": False},
+    "reward": "tests.support.plain_worlds:odd_tokens",
+    "tensorboard": False,
+}
+Cli = Callable[..., str]
+"""The command line that must fail (fixture `fails`): arguments in, the one line it told out."""

@@ -17,6 +17,7 @@ from rlsd.harness.config import LearnerConfig
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
+from rlsd.harness.scoring.scorer import Scorer
 from rlsd.harness.scoring.sequences import student_rows, teacher_rows
 from rlsd.harness.scoring.tables import epochs, flatten, token_batch, token_count, with_teacher
 from rlsd.harness.sft import demonstrated, sft_batch
@@ -40,6 +41,7 @@ def main(warm_steps=60, steps=10, seed=0):
     sampler = HFSampler(policy.model, eos_ids=policy.eos_ids, seed=seed, context=512)
     agent = PolicyAgent(format=chat, memory=FullHistory(style="compact"), sampler=sampler, max_new_tokens=6)
     learner = Learner(policy, LearnerConfig(lr=3e-3), temperature=1.0)
+    scorer = Scorer(learner.tokens, learner.settings, learner.ranks)
     hinter = Hinter(HintSettings(contexts=("plan",), max_tokens=48), chat, context=512, max_new_tokens=6)
 
     # warm start: both views imitate, the acting view the explorer, the teacher's view the plan it reads
@@ -54,8 +56,8 @@ def main(warm_steps=60, steps=10, seed=0):
         groups = rollout.groups(epochs(tasks, 6, step, seed=seed, name="rl"), 8, stream="train", iteration=step)
         episodes, hints = flatten(groups), hinter.build(groups)
         rows, total = student_rows(episodes), token_count(episodes)
-        student, _ = learner.logprobs(rows, total)  # (M,) the acting view
-        teacher, _ = learner.logprobs(teacher_rows(episodes, hints.insertions), total)  # (M,) with hindsight
+        student, _ = scorer.logprobs(rows, total)  # (M,) the acting view
+        teacher, _ = scorer.logprobs(teacher_rows(episodes, hints.insertions), total)  # (M,) with hindsight
         batch = with_teacher(replace(token_batch(groups), student_logp=student), teacher)
         credit = assign(batch, algorithm, step=step)  # the outcome's sign, hindsight's size
         weights = token_weights(batch, algorithm.loss.aggregation)

@@ -32,7 +32,7 @@ def main() -> None:
     held: dict[str, Any] = {
         "plain": sorted({p.device.type for p in parts.policy.model.parameters()}),
         "sharded": all(isinstance(p, DTensor) for p in parts.learner.model.parameters()),
-        "probe": parts.learner.probe(ids),
+        "probe": parts.scorer.probe(ids),
         "plain_probe": PolicyWeights(parts.policy).logps(ids) if ranks.main else None,
         "updates": parts.learner.updates,
     }

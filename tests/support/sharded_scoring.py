@@ -18,6 +18,7 @@ from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.iteration.score import _behind
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.scoring import prefix_cache
+from rlsd.harness.scoring.scorer import Scorer
 from rlsd.harness.scoring.sequences import Row, joint_rows, student_rows
 from rlsd.harness.scoring.tables import token_count
 from tests.support.worlds import Played
@@ -25,7 +26,8 @@ from tests.support.worlds import Played
 
 def scored(played: Played, rows: list[Row], total: int, ranks: Ranks, **settings: Any) -> tuple[torch.Tensor, Any]:
     learner = Learner(played.policy, LearnerConfig(micro_tokens=1500, **settings), temperature=1.0, ranks=ranks)
-    return learner.logprobs(rows, total)[0], learner.forwarded
+    scorer = Scorer(learner.tokens, learner.settings, learner.ranks)
+    return scorer.logprobs(rows, total)[0], scorer.forwarded
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from rlsd.harness.config import LearnerConfig
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 from rlsd.harness.rollout.trajectory import Group
+from rlsd.harness.scoring.scorer import Scorer
 from tests.support.tokenizers import FAMILIES
 
 
@@ -55,3 +56,4 @@ class Played:
         self.groups: list[Group] = rollout.groups(list(env.tasks())[:tasks], siblings, stream="train", iteration=0)
         self.trajectories = [t for g in self.groups for t in g.trajectories]
         self.learner = Learner(self.policy, LearnerConfig(lr=1e-3, micro_tokens=600, device=device), temperature=1.0)
+        self.scorer = Scorer(self.learner.tokens, self.learner.settings, self.learner.ranks)

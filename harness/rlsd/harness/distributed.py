@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from rlsd.envs.errors import RlsdError
 
@@ -156,3 +157,32 @@ def lost_peer() -> Iterator[None]:
                 f"command again ({text[:160]})"
             ) from error
         raise
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that may be sharded; every rank must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def rows_held(tensor: Tensor) -> tuple[Tensor, int, int]:
+    """(what this rank holds, first row, rows of all); a whole tensor starts at 0. FSDP2 splits along dimension 0 in
+    pieces of equal size, the last ones shorter or empty."""
+    if not isinstance(tensor, DTensor):
+        return tensor, 0, tensor.shape[0] if tensor.ndim else 1
+    local, rows = tensor.to_local(), tensor.shape[0]
+    mesh = tensor.device_mesh
+    size = -(-rows // mesh.size())
+    return local, min(rows, size * mesh.get_local_rank()), rows
+
+
+@torch.no_grad()
+def put(tensor: Tensor, value: Tensor) -> None:
+    """Copy a whole `value` into `tensor`, or into the rows this rank holds of it.
+
+    Raises:
+        RuntimeError: another shape.
+    """
+    if tensor.shape != value.shape:
+        raise RuntimeError(f"a tensor of shape {tuple(value.shape)} does not fit one of {tuple(tensor.shape)}")
+    local, start, _ = rows_held(tensor)
+    local.copy_(value[start : start + local.shape[0]] if isinstance(tensor, DTensor) else value)

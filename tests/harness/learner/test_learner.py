@@ -17,14 +17,20 @@ from rlsd.harness.iteration.score import _behind
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.step import LossError, LossFn, TokenSlice
 from rlsd.harness.scoring import prefix_cache
+from rlsd.harness.scoring.scorer import Scorer
 from rlsd.harness.scoring.sequences import Row, distinct, fill_in, flat_offsets, joint_rows, student_rows, teacher_rows
 from rlsd.harness.scoring.tables import token_count
-from rlsd.harness.scoring.token_model import joined, plain
+from rlsd.harness.scoring.token_model import joined, micro_batches, plain
 from tests.support.worlds import Played
 
 
 def learner_of(played: Played, **settings: object) -> Learner:
     return Learner(played.policy, LearnerConfig(lr=1e-3, **settings), temperature=1.0)  # type: ignore[arg-type]
+
+
+def scorer_of(played: Played, **settings: object) -> Scorer:
+    learner = learner_of(played, **settings)
+    return Scorer(learner.tokens, learner.settings, learner.ranks)
 
 
 def insertions_of(played: Played, *contexts: str) -> dict:
@@ -57,14 +63,14 @@ def test_every_way_of_scoring_gives_the_same_log_probs(memory: str) -> None:
         joint_rows(trajectories, hints),
         teacher_rows(trajectories, insertions_of(played, "demonstration", "missing")),
     ):
-        want, _ = learner_of(played, share=False, micro_tokens=64).logprobs(plain(rows), 2 * total)
-        shared = learner_of(played, micro_tokens=1000)
-        for given, learner in (
-            (rows, learner_of(played, share=False)),
+        want, _ = scorer_of(played, share=False, micro_tokens=64).logprobs(plain(rows), 2 * total)
+        shared = scorer_of(played, micro_tokens=1000)
+        for variant, scorer in (
+            (rows, scorer_of(played, share=False)),
             (rows, shared),
-            (joined(plain(rows), 1000), learner_of(played, share=False)),
+            (joined(plain(rows), 1000), scorer_of(played, share=False)),
         ):
-            found, _ = learner.logprobs(given, 2 * total)
+            found, _ = scorer.logprobs(variant, 2 * total)
             torch.testing.assert_close(found, want, atol=1e-5, rtol=0, equal_nan=True)
     assert int((~want.isnan()).sum()) == total
 
@@ -77,7 +83,7 @@ def test_siblings_common_beginning_is_fed_once() -> None:
     found = prefix_cache.beginnings(rows)
     assert len(found) == 2
     assert min(len(ids) for ids in found.values()) >= prefix_cache.LEAST_PREFIX
-    shared, apart = learner_of(played), learner_of(played, share=False)
+    shared, apart = scorer_of(played), scorer_of(played, share=False)
     a, _ = shared.logprobs(rows, total)
     b, _ = apart.logprobs(rows, total)
     torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
@@ -93,9 +99,9 @@ def test_a_view_that_siblings_share_is_read_once() -> None:
     insertions = insertions_of(played, "plan")
     kept, copies = distinct(played.trajectories, insertions)
     assert len(insertions) == 3 * len(kept) == 3 * len(played.trajectories[0].turns)
-    learner = learner_of(played)
-    want, _ = learner.logprobs(teacher_rows(played.trajectories, insertions), total)
-    found, _ = learner.logprobs(teacher_rows(played.trajectories, kept), total)
+    scorer = scorer_of(played)
+    want, _ = scorer.logprobs(teacher_rows(played.trajectories, insertions), total)
+    found, _ = scorer.logprobs(teacher_rows(played.trajectories, kept), total)
     assert bool(found[flat_offsets(played.trajectories)[1][0] :].isnan().all())
     torch.testing.assert_close(fill_in(found, copies), want, atol=1e-5, rtol=0)
 
@@ -116,7 +122,7 @@ def test_gradient_does_not_depend_on_the_number_of_micro_batches() -> None:
     rows, loss, counts, found = student_rows(played.trajectories), weighted(played), set(), []
     for tokens in (64, 600, 1200, 10**6):
         learner = learner_of(played, micro_tokens=tokens)
-        counts.add(len(list(learner.micro_batches(rows))))
+        counts.add(len(micro_batches(rows, tokens, masks=True)))
         found.append(gradient(learner, rows, loss))
     assert len(counts) >= 3
     assert {1, len(rows)} <= counts
@@ -138,8 +144,8 @@ def test_bfloat16_is_close_and_leaves_the_weights_in_float32() -> None:
     played = Played("compact")
     rows, total = student_rows(played.trajectories), token_count(played.trajectories)
     low = learner_of(played, precision="bfloat16")
-    a, _ = low.logprobs(rows, total)
-    b, _ = learner_of(played).logprobs(rows, total)
+    a, _ = Scorer(low.tokens, low.settings, low.ranks).logprobs(rows, total)
+    b, _ = scorer_of(played).logprobs(rows, total)
     assert a.dtype == torch.float32
     assert 0 < float((a - b).abs().max()) < 0.1
     low.update(rows, weighted(played))
@@ -229,19 +235,19 @@ def test_scoring_that_does_not_fit_is_split_until_it_does(share: bool) -> None:
     played = Played("compact", siblings=3)
     total = token_count(played.trajectories)
     rows = joint_rows(played.trajectories, _behind(played.trajectories, insertions_of(played, "plan"), total))
-    learner = learner_of(played, micro_tokens=10**6, share=share)
-    want, _ = learner.logprobs(rows, 2 * total)
+    scorer = scorer_of(played, micro_tokens=10**6, share=share)
+    want, _ = scorer.logprobs(rows, 2 * total)
     for most in (2, 1, 0):
         narrow = Narrow(most)
         hook = split_head(played.policy.model)[0].register_forward_pre_hook(narrow, with_kwargs=True)
         try:
             if not most:
                 with pytest.raises(MemoryFull, match=r"scoring: a micro-batch of 1 rows.*lower learner\.micro_tokens"):
-                    learner.logprobs(rows[:1], 2 * total)
+                    scorer.logprobs(rows[:1], 2 * total)
             elif share and len(prefix_cache.beginnings(rows)) > most:
                 continue  # the common beginnings are one batch
             else:
-                found, _ = learner.logprobs(rows, 2 * total)
+                found, _ = scorer.logprobs(rows, 2 * total)
                 torch.testing.assert_close(found, want, atol=1e-5, rtol=0, equal_nan=True)
                 assert narrow.refused > 0
         finally:

@@ -8,7 +8,7 @@ import torch
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.scoring.sequences import Insertion, runs, student_rows, teacher_rows
 from rlsd.harness.scoring.tables import token_count
-from rlsd.harness.scoring.token_model import packed, places
+from rlsd.harness.scoring.token_model import micro_batches, packed, places
 from tests.support.tokenizers import FAMILIES
 from tests.support.worlds import Played
 
@@ -42,7 +42,7 @@ def test_sampled_ids_are_trained_ids(family: str, memory: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sampler_and_learner_agree_on_log_probs(family: str) -> None:
     played = Played(family)
-    logp, _ = played.learner.logprobs(student_rows(played.trajectories), token_count(played.trajectories))
+    logp, _ = played.scorer.logprobs(student_rows(played.trajectories), token_count(played.trajectories))
     sampled = torch.tensor([x for t in played.trajectories for turn in t.turns for x in turn.action.logps])
     torch.testing.assert_close(logp, sampled, atol=2e-5, rtol=0)
 
@@ -73,7 +73,7 @@ def test_merged_and_unmerged_rows_give_equal_loss_and_gradient(family: str) -> N
     for merge in (True, False):
         played.policy.model.zero_grad()
         loss = 0.0
-        for batch in played.learner.micro_batches(student_rows(played.trajectories, merge=merge)):
+        for batch in micro_batches(student_rows(played.trajectories, merge=merge), 600, masks=True):
             logp, _ = played.learner.tokens(packed, batch)
             part = (weights[places(batch)[2]] * logp).sum()
             part.backward()
@@ -90,7 +90,7 @@ def test_packed_teacher_rows_equal_one_row_a_turn(family: str, contexts: tuple[s
     played = Played(family)
     total = token_count(played.trajectories)
     insertions = hinter(played, *contexts).build(played.groups).insertions
-    found, _ = played.learner.logprobs(teacher_rows(played.trajectories, insertions), total)
+    found, _ = played.scorer.logprobs(teacher_rows(played.trajectories, insertions), total)
     flat = 0
     for n, trajectory in enumerate(played.trajectories):
         for k, turn in enumerate(trajectory.turns):
@@ -111,14 +111,14 @@ def test_no_hindsight_text_gives_zero_gap() -> None:
     played = Played("compact")
     total = token_count(played.trajectories)
     empty = {(n, k): Insertion() for n, t in enumerate(played.trajectories) for k in range(len(t.turns))}
-    teacher, _ = played.learner.logprobs(teacher_rows(played.trajectories, empty), total)
-    student, _ = played.learner.logprobs(student_rows(played.trajectories), total)
+    teacher, _ = played.scorer.logprobs(teacher_rows(played.trajectories, empty), total)
+    student, _ = played.scorer.logprobs(student_rows(played.trajectories), total)
     torch.testing.assert_close(teacher, student, atol=1e-6, rtol=0)
 
 
 def test_response_cut_before_its_end_token_still_lines_up() -> None:
     played = Played("bytelevel-chatml", new=2)
     assert any(t.action.token_ids[-1] not in played.policy.eos_ids for x in played.trajectories for t in x.turns)
-    logp, _ = played.learner.logprobs(student_rows(played.trajectories), token_count(played.trajectories))
+    logp, _ = played.scorer.logprobs(student_rows(played.trajectories), token_count(played.trajectories))
     sampled = torch.tensor([x for t in played.trajectories for turn in t.turns for x in turn.action.logps])
     torch.testing.assert_close(logp, sampled, atol=2e-5, rtol=0)

@@ -150,10 +150,10 @@ def _clusters(
     trajectories = flatten(groups)
     total = token_count(trajectories)
     hints = hinter.build(groups)
-    learner = parts.learner
-    student, _ = learner.logprobs(student_rows(trajectories), total)
+    scorer = parts.scorer
+    student, _ = scorer.logprobs(student_rows(trajectories), total)
     with parts.teacher.weights() as model:
-        teacher, _ = learner.logprobs(teacher_rows(trajectories, hints.insertions), total, model=model)
+        teacher, _ = scorer.logprobs(teacher_rows(trajectories, hints.insertions), total, model=model)
     batch = with_teacher(replace(token_batch(groups), student_logp=student), teacher)
     use = batch.action_span & batch.hinted
     turns = len(batch.trajectory)

@@ -116,7 +116,7 @@ class Iteration:
 
     def _reinforced(self, step: int) -> Outcome:
         parts, algorithm, clock = self.parts, self.config.algorithm, _Clock(self.now, self.parts.learner.device)
-        ranks, fed = parts.learner.ranks, parts.learner.forwarded.copy()
+        ranks, fed = parts.learner.ranks, parts.forwarded()
         if parts.sampler.version != parts.learner.updates:  # the first iteration, or the first after a resume
             parts.sampler.refresh(parts.learner.updates)
         self._versions.give(parts.sampler.version)
@@ -154,7 +154,7 @@ class Iteration:
             "decoded_tokens": decoded,
             "wasted_tokens": decoded - len(batch.turn),
             "staleness": staleness,
-            "forwarded_tokens": _sums(ranks.gather(parts.learner.forwarded - fed)),
+            "forwarded_tokens": _sums(ranks.gather(parts.forwarded() - fed)),
             "nll": float(-batch.sampler_logp.mean()),
             "sampler_gap": scored.gap.largest,
             "sampler_gap_mean": scored.gap.mean,

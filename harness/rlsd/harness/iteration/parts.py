@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 from rlsd.harness.rollout.trajectory import Group
+from rlsd.harness.scoring.scorer import Scorer
 from rlsd.harness.scoring.tables import epochs
 
 HINT_WORDS = (
@@ -46,11 +48,16 @@ class Parts:
     agent: PolicyAgent
     sampler: TrainingSampler
     learner: Learner
+    scorer: Scorer
     teacher: Teacher
     reference: Teacher | None
     """Initial weights, where the loss has a KL term."""
     hinter: Hinter
     tasks: list[Task]
+
+    def forwarded(self) -> Counter[str]:
+        """Tokens fed to a model so far by kind, padding apart; of this process."""
+        return self.scorer.forwarded + Counter(update=self.learner.forwarded)
 
     def tasks_of(self, step: int) -> list[Task]:
         """Tasks of iteration `step`: every epoch is a seeded permutation of the training split."""
@@ -110,7 +117,8 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     # a server scores a prompt only if there is room for one token more
     hinter = make_hinter(config, format, context=context - config.sampler.score_teacher)
     learner = Learner(policy, settings, temperature=config.sampler.temperature, ranks=ranks)
-    sampler = make_training_sampler(config, learner)
+    scorer = Scorer(learner.tokens, settings, learner.ranks)
+    sampler = make_training_sampler(config, learner, scorer)
     teacher = config.algorithm.teacher
     parts = Parts(
         config=config,
@@ -118,9 +126,10 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         agent=make_agent(config.agent, format, sampler),
         sampler=sampler,
         learner=learner,
-        teacher=Teacher(learner.model, teacher.weights, tau=teacher.tau, every=teacher.every, replica=learner.replica),
+        scorer=scorer,
+        teacher=Teacher(learner.tokens, teacher.weights, replica=learner.replica, tau=teacher.tau, every=teacher.every),
         reference=(
-            Teacher(learner.model, "initial", replica=learner.replica) if needs_reference(config.algorithm) else None
+            Teacher(learner.tokens, "initial", replica=learner.replica) if needs_reference(config.algorithm) else None
         ),
         hinter=hinter,
         tasks=tasks,

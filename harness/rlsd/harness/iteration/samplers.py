@@ -18,6 +18,7 @@ from rlsd.agents.types import Sampler, TrainingSampler
 from rlsd.harness.config import AgentConfig, ConfigError, RunConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.learner.learner import Learner
+from rlsd.harness.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from rlsd.agents.vllm.files import Carrier
@@ -55,8 +56,9 @@ def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed:
 class ShardedWeights:
     """Weights that a learner has spread over its processes: probed where they lie, written from the main one's copy."""
 
-    def __init__(self, learner: Learner) -> None:
+    def __init__(self, learner: Learner, scorer: Scorer) -> None:
         self.learner = learner
+        self.scorer = scorer
 
     def write(self, folder: Path, *, adapter: bool) -> None:
         """For the main process."""
@@ -72,14 +74,14 @@ class ShardedWeights:
 
     def logps(self, ids: Sequence[int]) -> list[float]:
         """Every process must ask."""
-        return self.learner.probe(ids)
+        return self.scorer.probe(ids)
 
 
-def make_training_sampler(config: RunConfig, learner: Learner) -> TrainingSampler:
+def make_training_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> TrainingSampler:
     """The sampler that a run's `sampler` block names; of several processes the main one sends weights."""
     policy = learner.policy
     if config.sampler.kind == "vllm":
-        return _vllm_sampler(config, learner)
+        return _vllm_sampler(config, learner, scorer)
     if not config.rollout.ahead and config.sampler.dtype == "model":
         return make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
     shadow = replace(policy, model=copy.deepcopy(policy.model).requires_grad_(False))
@@ -89,7 +91,7 @@ def make_training_sampler(config: RunConfig, learner: Learner) -> TrainingSample
     return make_sampler(config, shadow, temperature=config.sampler.temperature, seed=config.seed, source=policy.model)
 
 
-def _vllm_sampler(config: RunConfig, learner: Learner) -> TrainingSampler:
+def _vllm_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> TrainingSampler:
     try:
         from rlsd.agents.vllm.client import VLLMServer
         from rlsd.agents.vllm.sampler import VLLMSampler
@@ -101,7 +103,7 @@ def _vllm_sampler(config: RunConfig, learner: Learner) -> TrainingSampler:
     key = None if c.api_key_env is None else os.environ.get(c.api_key_env)
     if c.api_key_env is not None and not key:
         raise ConfigError(f"sampler.api_key_env names {c.api_key_env!r}, which is not set")
-    source = ShardedWeights(learner) if learner.wrapper == "fsdp2" else PolicyWeights(policy)
+    source = ShardedWeights(learner, scorer) if learner.wrapper == "fsdp2" else PolicyWeights(policy)
     sync = WeightSync(
         [VLLMServer(url, api_key=key, timeout_s=c.timeout_s) for url in c.urls],
         source,

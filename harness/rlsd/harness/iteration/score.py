@@ -56,8 +56,8 @@ def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
 
     A live teacher's branches ride on the student's rows, so hindsight costs its own tokens only.
     """
-    config, learner = parts.config, parts.learner
-    algorithm, merge, ranks = config.algorithm, config.learner.merge_rows, learner.ranks
+    config, scorer = parts.config, parts.scorer
+    algorithm, merge, ranks = config.algorithm, config.learner.merge_rows, parts.learner.ranks
     trajectories = flatten(groups)
     batch = token_batch(groups)
     idle, foreign = _idle(parts, batch, step), _foreign(ranks, trajectories, merge=merge)
@@ -77,7 +77,7 @@ def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
     if parts.reference is not None:
         with parts.reference.weights() as model:
             rows = student_rows(trajectories, merge=merge, skip=foreign)
-            reference, _ = learner.logprobs(rows, total, model=model, kinds=("reference", "reference"))
+            reference, _ = scorer.logprobs(rows, total, model=model, kinds=("reference", "reference"))
             reference = ranks.known(reference)
     student, teacher = ranks.known(student), ranks.known(teacher)
     gap, teacher_gap = Gap.of(batch.sampler_logp, student), None
@@ -119,11 +119,11 @@ def _views(
     parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int, skip: set[int], *, wants_hidden: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """(M,) student's and (M,) teacher's log-probs by the learner, and (M, D) teacher's hidden states if wanted."""
-    learner, merge, ranks = parts.learner, parts.config.learner.merge_rows, parts.learner.ranks
+    scorer, merge, ranks = parts.scorer, parts.config.learner.merge_rows, parts.learner.ranks
     shared = parts.teacher.kind == "live" and not wants_hidden and parts.config.learner.share
     if shared and _turn_only(ranks, hints):
         return *_both(parts, trajectories, hints, total, skip), None
-    student, _ = learner.logprobs(student_rows(trajectories, merge=merge, skip=skip), total)
+    student, _ = scorer.logprobs(student_rows(trajectories, merge=merge, skip=skip), total)
     if not any(ranks.gather(bool(hints.insertions))):
         return student, torch.full_like(student, float("nan")), None
     return student, *_apart(parts, trajectories, hints, total, wants_hidden)
@@ -136,7 +136,7 @@ def _both(
     kept, copies = distinct(trajectories, hints.insertions)
     apart = _behind(trajectories, kept, total)
     rows = joint_rows(trajectories, apart, merge=parts.config.learner.merge_rows, skip=skip)
-    both, _ = parts.learner.logprobs(rows, 2 * total)
+    both, _ = parts.scorer.logprobs(rows, 2 * total)
     return both[:total], fill_in(both[total:], copies)
 
 
@@ -148,7 +148,7 @@ def _apart(
     kept, copies = distinct(trajectories, hints.insertions) if share and not wants_hidden else (hints.insertions, [])
     rows = teacher_rows(trajectories, kept, merge=parts.config.learner.merge_rows)
     with parts.teacher.weights() as model:
-        teacher, hidden = parts.learner.logprobs(
+        teacher, hidden = parts.scorer.logprobs(
             rows if share else plain(rows), total, model=model, keep_hidden=wants_hidden, kinds=("teacher", "teacher")
         )
     return fill_in(teacher, copies), hidden

@@ -43,7 +43,7 @@ def served_logps(parts: Parts, trajectories: Sequence[Trajectory], hints: Hints,
     kept, copies = distinct(trajectories, hints.insertions)
     rows = plain(teacher_rows(trajectories, kept, merge=parts.config.learner.merge_rows))
     out = torch.full((total,), float("nan"))
-    parts.learner.forwarded[KIND] += sum(len(row.ids) for row in rows)
+    parts.scorer.forwarded[KIND] += sum(len(row.ids) for row in rows)
     found = parts.sampler.score([row.ids for row in rows], version=parts.learner.updates)
     for row, logps in zip(rows, found, strict=True):
         for p in row.places:

@@ -27,7 +27,7 @@ def update(
     weights = token_weights(batch, loss_config.aggregation, constant_tokens=loss_config.constant_tokens)
     diverges = needs_divergence(config.algorithm, step)
     with parts.teacher.weights() as model:  # all processes ask: the head may be sharded
-        teacher_head = learner.frozen_head(model) if diverges else None
+        teacher_head = parts.scorer.frozen_head(model) if diverges else None
 
     def loss_fn(part: TokenSlice, scale: float) -> Tensor:
         flat, device = part.flat, part.logp.device

@@ -1,4 +1,4 @@
-"""The learner: owns the weights, gives log-probs of rows, takes optimizer steps. Knows no algorithm.
+"""The learner: owns the weights and takes optimizer steps. Knows no algorithm; log-probs are the `Scorer`'s.
 
 Hidden states are gathered at sampled tokens before the output embedding, so no [T, V] tensor exists: not for
 observation tokens, and for sampled ones only a chunk at a time. With several processes each one brings its own rows;
@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from rlsd.agents.hf.models import Policy
 from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.harness.config import ConfigError, LearnerConfig
-from rlsd.harness.distributed import Ranks, lost_peer, open_ranks
+from rlsd.harness.distributed import Ranks, lost_peer, open_ranks, whole
 from rlsd.harness.learner import optimizer_state, parallel
 from rlsd.harness.learner.step import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, halved
-from rlsd.harness.scoring.scorer import log_probs
 from rlsd.harness.scoring.sequences import BLANK, Row
-from rlsd.harness.scoring.token_model import Head, TokenModel, joined, packed, places, plain, probed
+from rlsd.harness.scoring.token_model import LOW, TokenModel, in_step, joined, micro_batches, packed, places, plain
 
 
 class Learner:
-    """Log-probs and updates for one policy.
+    """Optimizer steps for one policy.
 
     Args:
         policy: the model to train. With FSDP2 a sharded copy is trained, and `publish` writes its weights back;
@@ -60,106 +57,34 @@ class Learner:
         self.model = copy.deepcopy(policy.model) if self.wrapper == "fsdp2" else policy.model
         """Whose parameters are trained."""
         self._recomputed = parallel.recompute(self.model) if settings.gradient_checkpointing else []
-        self.masks = parallel.takes_masks(self.model)
-        self._sharded: dict[int, TokenModel] = {}
         self.tokens = self._token_model(self.model)
+        """The same as forward passes call it."""
         self.wrapped = parallel.wrap(self.tokens, self.wrapper, settings, self.ranks)
-        self._sharded[id(self.model)] = self.tokens
         weights = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             weights, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, eps=1e-8
         )
         self.updates = 0
         """Optimizer steps taken."""
-        self.forwarded: Counter[str] = Counter()
-        """Tokens fed to a model since construction, by kind, padding apart; of this process."""
+        self.forwarded = 0
+        """Tokens fed forward and backward since construction, padding apart; of this process."""
 
     @property
     def device(self) -> torch.device:
         return self.ranks.device
 
-    def micro_batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """Rows of like length together, at most `micro_tokens` padded columns each; a longer row goes alone."""
-        batch: list[Row] = []
-        for row in sorted(rows, key=lambda r: (-r.trunk, -len(r.ids))):
-            if row.branches and not self.masks:  # pieces end to end: kernels without masks tell them by position
-                yield [row]
-                continue
-            width = max(len(r.ids) for r in [*batch, row])
-            if batch and width * (len(batch) + 1) > self.settings.micro_tokens:
-                yield batch
-                batch = []
-            batch.append(row)
-        if batch:
-            yield batch
-
-    def replica(self) -> Any:
+    def replica(self) -> TokenModel:
         """A frozen copy of the policy for a teacher or reference, spread over processes as the policy is."""
-        twin = copy.deepcopy(self.policy.model).eval().requires_grad_(False)
+        tokens = self._token_model(copy.deepcopy(self.policy.model).eval().requires_grad_(False))
         if self.wrapper == "fsdp2":
-            tokens = self._token_model(twin)
             parallel.shard(tokens, self.settings, self.ranks)
-            self._sharded[id(twin)] = tokens
-        return twin
-
-    # ------------------------------------------------------------------ log-probs
-
-    @torch.no_grad()
-    def logprobs(
-        self,
-        rows: Sequence[Row],
-        total: int,
-        *,
-        model: Any = None,
-        keep_hidden: bool = False,
-        kinds: tuple[str, str] = ("student", "teacher"),
-    ) -> tuple[Tensor, Tensor | None]:
-        """Log-probs of all sampled tokens of `rows`, in eval mode.
-
-        Args:
-            kinds: what trunks and branches are counted as in `forwarded`.
-
-        Returns:
-            (M,) float32 on CPU, NaN for tokens no row holds; with `keep_hidden` also the (M, D) hidden states.
-
-        Raises:
-            MemoryFull: a row that does not fit into memory, or with FSDP2 a micro-batch.
-        """
-        tokens = self.tokens if model is None else self._token_model(model)
-        return log_probs(self, tokens, rows, total, keep_hidden=keep_hidden, kinds=kinds)
-
-    @torch.no_grad()
-    def probe(self, ids: Sequence[int]) -> list[float]:
-        """Nats of ids[1:] under the weights as they are now, at temperature 1; every process must call."""
-        self.tokens.eval()
-        with lost_peer():
-            found = self.tokens(probed, ids).tolist()
-        if isinstance(self.tokens, FSDPModule):
-            self.tokens.reshard()
-        return found
-
-    def frozen_head(self, model: Any) -> Head:
-        """Output embedding of a teacher as it is now, usable outside its forward pass; no gradient flows into it."""
-        tokens = self._token_model(model)
-        if not isinstance(tokens, FSDPModule):
-            return tokens.head
-        embedding = model.get_output_embeddings()
-        weight = parallel.whole(embedding.weight).detach()
-        bias = None if embedding.bias is None else parallel.whole(embedding.bias).detach()
-        return lambda hidden: torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias)
+        return tokens
 
     def _token_model(self, model: Any) -> TokenModel:
-        """The model as this learner calls it."""
-        if id(model) in self._sharded:
-            return self._sharded[id(model)]
-        low = parallel.LOW if self.settings.precision == "bfloat16" and self.wrapper != "fsdp2" else None
-        return TokenModel(model, temperature=self.temperature, autocast=low, masks=self.masks)
-
-    def in_step(self, batches: list[list[Row]]) -> list[list[Row]]:
-        """As many micro-batches as the process with the most, where a forward pass needs all processes."""
-        if self.wrapper != "fsdp2":
-            return batches
-        return batches + [[BLANK]] * (self.ranks.most(len(batches)) - len(batches))
+        """The model as forward passes call it."""
+        low = LOW if self.settings.precision == "bfloat16" and self.wrapper != "fsdp2" else None
+        masks = parallel.takes_masks(model)
+        return TokenModel(model, temperature=self.temperature, autocast=low, masks=masks)
 
     # ------------------------------------------------------------------ update
 
@@ -172,10 +97,10 @@ class Learner:
             LossError: loss or gradient is NaN or infinite; the weights are as they were.
             MemoryFull: the halves do not fit either.
         """
-        rows = rows if self.masks else plain(rows)
+        rows = rows if self.tokens.masks else plain(rows)
         if self.settings.packing:
             rows = [*joined([r for r in rows if not r.branches], self.settings.micro_tokens), *_branched(rows)]
-        batches, splits = list(self.micro_batches(rows)), 0
+        batches, splits = micro_batches(rows, self.settings.micro_tokens, masks=self.tokens.masks), 0
         while True:
             try:
                 total = self._gradient(batches, loss_fn)
@@ -187,7 +112,7 @@ class Learner:
                 torch.cuda.empty_cache()
         with lost_peer():
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
-            norm = float(parallel.whole(norm))
+            norm = float(whole(norm))
         tokens = sum(p.count for r in rows for p in r.places)
         padded = sum(max(len(r.ids) for r in b) * len(b) for b in batches)
         loss, tokens, padded, splits = self._totals(total, tokens, padded, splits)
@@ -211,7 +136,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         ddp = self.wrapped if isinstance(self.wrapped, DistributedDataParallel) else None
-        for i, batch in enumerate(self.in_step(list(batches))):
+        for i, batch in enumerate(in_step(self.tokens, list(batches), self.ranks)):
             with ddp.no_sync() if ddp else nullcontext():
                 try:
                     total += self._backward(batch, loss_fn)
@@ -231,7 +156,7 @@ class Learner:
                 (0.0 * (logp.sum() + hidden.sum())).backward()
                 return 0.0
             flat = places(batch)[2]
-            self.forwarded["update"] += sum(len(r.ids) for r in batch)
+            self.forwarded += sum(len(r.ids) for r in batch)
             loss = loss_fn(TokenSlice(flat=flat, logp=logp, hidden=hidden, head=self.tokens.head))
             value = float(loss.detach())
             if not math.isfinite(value):
@@ -262,7 +187,7 @@ class Learner:
         plain_weights = dict(self.policy.model.named_parameters())
         for name, p in self.model.named_parameters():
             if p.requires_grad:
-                value = parallel.whole(p)
+                value = whole(p)
                 if not plain_weights[name].is_meta:
                     plain_weights[name].copy_(value)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlsd.harness.learner import parallel
+from rlsd.harness.distributed import put
 
 
 def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -41,13 +41,13 @@ def put_back(
     keys = {name: [k for k in moments if k.rpartition("/")[0] == name] for name in counts}
     for name, p in model.named_parameters():
         if p.requires_grad:
-            parallel.put(p, weights[name])
+            put(p, weights[name])
         if name not in counts:
             continue
         held: dict[str, Any] = {"step": torch.tensor(counts[name])}
         for key in keys[name]:
             held[key.rpartition("/")[2]] = moment = torch.zeros_like(p)
-            parallel.put(moment, moments[key])
+            put(moment, moments[key])
         optimizer.state[p] = held
 
 

@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
@@ -15,9 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.distributed import Ranks, RanksError
-from rlsd.harness.scoring.token_model import TokenModel
-
-LOW = torch.bfloat16
+from rlsd.harness.scoring.token_model import LOW, TokenModel
 
 
 def wrapper_of(settings: LearnerConfig, ranks: Ranks) -> str:
@@ -123,32 +121,3 @@ def takes_masks(model: Any) -> bool:
     if kinds:
         return all(k == "full_attention" for k in kinds)
     return getattr(config, "sliding_window", None) is None
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor that may be sharded; every rank must ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def rows_held(tensor: Tensor) -> tuple[Tensor, int, int]:
-    """(what this rank holds, first row, rows of all); a whole tensor starts at 0. FSDP2 splits along dimension 0 in
-    pieces of equal size, the last ones shorter or empty."""
-    if not isinstance(tensor, DTensor):
-        return tensor, 0, tensor.shape[0] if tensor.ndim else 1
-    local, rows = tensor.to_local(), tensor.shape[0]
-    mesh = tensor.device_mesh
-    size = -(-rows // mesh.size())
-    return local, min(rows, size * mesh.get_local_rank()), rows
-
-
-@torch.no_grad()
-def put(tensor: Tensor, value: Tensor) -> None:
-    """Copy a whole `value` into `tensor`, or into the rows this rank holds of it.
-
-    Raises:
-        RuntimeError: another shape.
-    """
-    if tensor.shape != value.shape:
-        raise RuntimeError(f"a tensor of shape {tuple(value.shape)} does not fit one of {tuple(tensor.shape)}")
-    local, start, _ = rows_held(tensor)
-    local.copy_(value[start : start + local.shape[0]] if isinstance(tensor, DTensor) else value)

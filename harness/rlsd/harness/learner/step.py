@@ -11,7 +11,7 @@ from rlsd.agents.hf.out_of_memory import MemoryFull
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.config.blocks import LearnerConfig
 from rlsd.harness.scoring.sequences import Row
-from rlsd.harness.scoring.token_model import Head
+from rlsd.harness.scoring.token_model import Head, too_large
 
 
 class LossError(RlsdError):
@@ -59,16 +59,6 @@ class OutOfMemory(Exception):
         self.number = number
 
 
-def too_large(batch: Sequence[Row], reason: str, settings: LearnerConfig) -> str:
-    """What to tell about a micro-batch that does not fit."""
-    widest = max(len(r.ids) for r in batch)
-    return (
-        f"a micro-batch of {len(batch)} rows, the longest of {widest} tokens, does not fit into memory "
-        f"({' '.join(reason.split())[:120]}); lower learner.micro_tokens (now {settings.micro_tokens}) or "
-        "agent.context, or set learner.gradient_checkpointing"
-    )
-
-
 def halved(
     batches: Sequence[list[Row]], failed: OutOfMemory, splits: int, settings: LearnerConfig, wrapper: str
 ) -> list[list[Row]]:
@@ -78,10 +68,10 @@ def halved(
         MemoryFull: it was split before, or is a single row, or other processes would wait for this one.
     """
     batch = batches[failed.number]
-    told = too_large(batch, str(failed), settings)
+    message = too_large(batch, str(failed), settings)
     if splits or len(batch) == 1:
-        raise MemoryFull(told + (" (it was split once already)" if splits else "")) from failed
+        raise MemoryFull(message + (" (it was split once already)" if splits else "")) from failed
     if wrapper == "fsdp2":
-        raise MemoryFull(told + " (with fsdp2 no process can retry alone)") from failed
+        raise MemoryFull(message + " (with fsdp2 no process can retry alone)") from failed
     half = len(batch) // 2
     return [*batches[: failed.number], batch[:half], batch[half:], *batches[failed.number + 1 :]]

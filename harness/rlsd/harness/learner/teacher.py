@@ -1,16 +1,16 @@
-"""Whose weights read the hindsight: live, frozen initial, a moving average, a hard copy every N updates."""
+"""Whose weights read the hindsight: live, frozen initial, a moving average, a hard copy now and then."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from rlsd.harness.learner.parallel import put, rows_held
+from rlsd.harness.distributed import put, rows_held
+from rlsd.harness.scoring.token_model import TokenModel
 
 TeacherKind = Literal["live", "initial", "ema", "sync"]
 
@@ -19,39 +19,37 @@ class Teacher:
     """Holds the teacher's weights beside the student's.
 
     Args:
-        model: the student; copied unless the teacher is live or can be had by switching adapters off.
+        student: copied unless the teacher is live or can be had by switching adapters off.
         kind: `live` = the student itself; `initial` = as it was at the start; `ema` = θ_T ← (1−τ)θ_T + τθ after each
             update; `sync` = a hard copy every `every` updates (0: never).
+        replica: makes the copy (`Learner.replica`).
         tau: τ of `ema`.
         every: N of `sync`.
-        replica: makes the copy; the learner's, where weights are sharded.
     """
 
     def __init__(
         self,
-        model: Any,
+        student: TokenModel,
         kind: TeacherKind,
         *,
+        replica: Callable[[], TokenModel],
         tau: float = 0.05,
         every: int = 10,
-        replica: Callable[[], Any] | None = None,
     ) -> None:
-        self.student = model
+        self.student = student
         self.kind = kind
         self.tau = tau
         self.every = every
-        self._switch_off = kind == "initial" and hasattr(model, "disable_adapter")
-        self._copy: Any = None
-        if kind != "live" and not self._switch_off:
-            self._copy = replica() if replica else copy.deepcopy(model).eval().requires_grad_(False)
+        self._switch_off = kind == "initial" and hasattr(student.model, "disable_adapter")
+        self._copy = None if kind == "live" or self._switch_off else replica()
 
     @contextmanager
-    def weights(self) -> Iterator[Any]:
+    def weights(self) -> Iterator[TokenModel]:
         """The model to read with."""
         if self._copy is not None:
             yield self._copy
         elif self._switch_off:
-            with self.student.disable_adapter():
+            with self.student.model.disable_adapter():
                 yield self.student
         else:
             yield self.student
@@ -59,6 +57,8 @@ class Teacher:
     @torch.no_grad()
     def after_update(self, updates: int) -> None:
         """Move the weights on, after optimizer step number `updates`."""
+        if self._copy is None:
+            return
         if self.kind == "ema":
             for mine, theirs in zip(self._copy.parameters(), self.student.parameters()):
                 rows_held(mine)[0].lerp_(rows_held(theirs)[0], self.tau)
@@ -68,7 +68,7 @@ class Teacher:
 
     def state(self) -> dict[str, Tensor]:
         """Weights that cannot be had from the student; empty for `live`."""
-        return {} if self._copy is None else dict(self._copy.state_dict())
+        return {} if self._copy is None else dict(self._copy.model.state_dict())
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Raises KeyError where a weight is missing."""

@@ -30,8 +30,7 @@ from torch.distributed.tensor import DTensor
 
 from rlsd.envs.errors import RlsdError
 from rlsd.harness import fail_points
-from rlsd.harness.distributed import Ranks
-from rlsd.harness.learner.parallel import rows_held
+from rlsd.harness.distributed import Ranks, rows_held
 
 MANIFEST = "MANIFEST.json"
 ALONE = Ranks()

@@ -1,78 +1,150 @@
-"""Log-probs of rows without gradient: which passes are made, in step with other processes where weights are sharded,
-and what happens when one does not fit into memory."""
+"""Log-probs of sequences without gradient: which passes are made, in step with other processes where weights are
+sharded, and what happens when one does not fit into memory."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule
 
 from rlsd.agents.hf.out_of_memory import MemoryFull, out_of_memory
-from rlsd.harness.learner.step import too_large
+from rlsd.harness.config.blocks import LearnerConfig
+from rlsd.harness.distributed import Ranks, lost_peer, whole
 from rlsd.harness.scoring.prefix_cache import Prefixes, beginnings, passes, prefix_pass, shared
 from rlsd.harness.scoring.sequences import BLANK, Row
-from rlsd.harness.scoring.token_model import TokenModel, packed, places, plain
-
-if TYPE_CHECKING:
-    from rlsd.harness.learner.learner import Learner
-
-
-def log_probs(
-    learner: Learner, tokens: TokenModel, rows: Sequence[Row], total: int, *, keep_hidden: bool, kinds: tuple[str, str]
-) -> tuple[Tensor, Tensor | None]:
-    """What `Learner.logprobs` promises, with the weights of `tokens`."""
-    out = torch.full((total,), float("nan"))
-    kept: list[tuple[Tensor, Tensor]] = []
-    tokens.eval()
-    rows = rows if learner.masks else plain(rows)
-    share = learner.settings.share and learner.masks
-    prefixes = _prefixes(learner, tokens, rows) if share else None
-    for kind, count in zip(kinds, _fed(rows, prefixes, share=share)):
-        learner.forwarded[kind] += count
-    batches = learner.in_step(list(learner.micro_batches(rows)))
-    todo = list(zip(batches, _passes(learner, batches, share)))[::-1]
-    while todo:
-        batch, least = todo.pop()
-        try:
-            logp, hidden = tokens(shared, batch, prefixes, least) if share else tokens(packed, batch)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            todo += [(half, 0) for half in _halves(learner, batch, error)]
-            continue
-        if batch[0] is BLANK:
-            continue
-        flat = places(batch)[2]
-        out[flat] = logp.cpu()
-        if keep_hidden:
-            kept.append((flat.to(hidden.device), hidden))
-    if isinstance(tokens, FSDPModule):
-        tokens.reshard()  # or the next forward pass would read the weights from before the update
-    if not kept:
-        return out, None
-    whole = kept[0][1].new_zeros(total, kept[0][1].shape[-1])
-    for flat, hidden in kept:
-        whole[flat] = hidden
-    return out, whole
+from rlsd.harness.scoring.token_model import (
+    Head,
+    TokenModel,
+    in_step,
+    micro_batches,
+    packed,
+    places,
+    plain,
+    probed,
+    too_large,
+)
 
 
-def _prefixes(learner: Learner, tokens: TokenModel, rows: Sequence[Row]) -> Prefixes | None:
-    found = beginnings(rows)
-    somebody = learner.ranks.most(len(found)) if learner.wrapper == "fsdp2" else len(found)
-    if not found:
-        if somebody:
-            tokens(prefix_pass, {0: BLANK.ids})  # the others need this process's shards
-        return None
-    lengths = {family: len(ids) for family, ids in found.items()}
-    learner.forwarded["prefix"] += sum(lengths.values())
-    return Prefixes(cache=tokens(prefix_pass, found), index={f: i for i, f in enumerate(found)}, lengths=lengths)
+class Scorer:
+    """Gives log-probs under the learner's weights or a teacher's.
+
+    Args:
+        model: whose log-probs are given where no other model is named.
+        settings: micro-batch size and whether common prefixes are shared.
+        ranks: the run's processes; with sharded weights every one must make the same calls.
+    """
+
+    def __init__(self, model: TokenModel, settings: LearnerConfig, ranks: Ranks) -> None:
+        self.model = model
+        self.settings = settings
+        self.ranks = ranks
+        self.forwarded: Counter[str] = Counter()
+        """Tokens fed to a model since construction, by kind, padding apart; of this process."""
+
+    @torch.no_grad()
+    def logprobs(
+        self,
+        rows: Sequence[Row],
+        total: int,
+        *,
+        model: TokenModel | None = None,
+        keep_hidden: bool = False,
+        kinds: tuple[str, str] = ("student", "teacher"),
+    ) -> tuple[Tensor, Tensor | None]:
+        """Log-probs of all sampled tokens of `rows`, in eval mode.
+
+        Args:
+            total: M, tokens of the flat batch.
+            model: a teacher's; default: the learner's.
+            kinds: what the rows' own columns and their branches are counted as in `forwarded`.
+
+        Returns:
+            (M,) float32 on CPU, NaN for tokens no row holds; with `keep_hidden` also the (M, D) hidden states.
+
+        Raises:
+            MemoryFull: a row that does not fit into memory, or with FSDP2 a micro-batch.
+        """
+        model = model or self.model
+        model.eval()
+        logp, kept = torch.full((total,), float("nan")), list[tuple[Tensor, Tensor]]()
+        rows = rows if model.masks else plain(rows)
+        share = self.settings.share and model.masks
+        prefixes = self._prefixes(model, rows) if share else None
+        for kind, count in zip(kinds, _fed(rows, prefixes, share=share)):
+            self.forwarded[kind] += count
+        batches = in_step(model, micro_batches(rows, self.settings.micro_tokens, masks=model.masks), self.ranks)
+        todo = list(zip(batches, self._passes(model, batches, share)))[::-1]
+        while todo:
+            batch, least = todo.pop()
+            try:
+                scored, hidden = model(shared, batch, prefixes, least) if share else model(packed, batch)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                todo += [(half, 0) for half in self._halves(model, batch, error)]
+                continue
+            if batch[0] is BLANK:
+                continue
+            flat = places(batch)[2]
+            logp[flat] = scored.cpu()
+            if keep_hidden:
+                kept.append((flat.to(hidden.device), hidden))
+        model.release()  # or the next forward pass would read the weights from before the update
+        return logp, _joined(kept, total) if kept else None
+
+    @torch.no_grad()
+    def probe(self, ids: Sequence[int]) -> list[float]:
+        """Nats of ids[1:] under the weights as they are now, at temperature 1; every process must call."""
+        self.model.eval()
+        with lost_peer():
+            logp = self.model(probed, ids).tolist()
+        self.model.release()
+        return logp
+
+    def frozen_head(self, model: TokenModel) -> Head:
+        """Output embedding of a teacher as it is now, usable outside its forward pass; no gradient flows into it."""
+        if not model.sharded:
+            return model.head
+        embedding = model.model.get_output_embeddings()
+        weight = whole(embedding.weight).detach()
+        bias = None if embedding.bias is None else whole(embedding.bias).detach()
+        return lambda hidden: torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias)
+
+    def _prefixes(self, model: TokenModel, rows: Sequence[Row]) -> Prefixes | None:
+        starts = beginnings(rows)
+        somebody = self.ranks.most(len(starts)) if model.sharded else len(starts)
+        if not starts:
+            if somebody:
+                model(prefix_pass, {0: BLANK.ids})  # the others need this process's shards
+            return None
+        lengths = {family: len(ids) for family, ids in starts.items()}
+        self.forwarded["prefix"] += sum(lengths.values())
+        return Prefixes(cache=model(prefix_pass, starts), index={f: i for i, f in enumerate(starts)}, lengths=lengths)
+
+    def _passes(self, model: TokenModel, batches: Sequence[Sequence[Row]], share: bool) -> list[int]:
+        """Passes through the layers that each batch makes on every process; each pass of a sharded model needs all."""
+        mine = [passes(batch) if share else 1 for batch in batches]
+        if not (model.sharded and share):
+            return mine
+        return [max(each) for each in zip(*self.ranks.gather(mine), strict=True)]
+
+    def _halves(self, model: TokenModel, batch: list[Row], error: BaseException) -> tuple[list[Row], list[Row]]:
+        """
+        Raises:
+            MemoryFull: there is nothing to halve, or the other processes could not follow.
+        """
+        if len(batch) == 1 or model.sharded:
+            raise MemoryFull(f"scoring: {too_large(batch, str(error), self.settings)}") from error
+        if self.ranks.device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = len(batch) // 2
+        return batch[half:], batch[:half]
 
 
 def _fed(rows: Sequence[Row], prefixes: Prefixes | None, *, share: bool) -> tuple[int, int]:
-    """Tokens of trunks and of branches that a pass over `rows` feeds to the model, padding apart."""
+    """Tokens of rows and of their branches that a pass over `rows` feeds to the model, padding apart."""
     trunk = sum(r.trunk for r in rows)
     branch = sum(len(r.ids) - r.trunk for r in rows)
     if share:
@@ -81,22 +153,9 @@ def _fed(rows: Sequence[Row], prefixes: Prefixes | None, *, share: bool) -> tupl
     return trunk, branch
 
 
-def _passes(learner: Learner, batches: Sequence[Sequence[Row]], share: bool) -> list[int]:
-    """Passes through the layers that each batch makes on every process; each pass of a sharded model needs all."""
-    mine = [passes(batch) if share else 1 for batch in batches]
-    if learner.wrapper != "fsdp2" or not share:
-        return mine
-    return [max(each) for each in zip(*learner.ranks.gather(mine), strict=True)]
-
-
-def _halves(learner: Learner, batch: list[Row], error: BaseException) -> tuple[list[Row], list[Row]]:
-    """
-    Raises:
-        MemoryFull: there is nothing to halve, or the other processes could not follow.
-    """
-    if len(batch) == 1 or learner.wrapper == "fsdp2":
-        raise MemoryFull(f"scoring: {too_large(batch, str(error), learner.settings)}") from error
-    if learner.device.type == "cuda":
-        torch.cuda.empty_cache()
-    half = len(batch) // 2
-    return batch[half:], batch[:half]
+def _joined(kept: Sequence[tuple[Tensor, Tensor]], total: int) -> Tensor:
+    """(M, D) hidden states from (flat numbers, hidden states) by micro-batch; zeros elsewhere."""
+    out = kept[0][1].new_zeros(total, kept[0][1].shape[-1])
+    for flat, hidden in kept:
+        out[flat] = hidden
+    return out

@@ -16,13 +16,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers.cache_utils import Cache
 
 from rlsd.agents.hf.models import cache_argument, split_head
 from rlsd.algorithms.logprobs import chunked_logprobs
-from rlsd.harness.scoring.sequences import Branch, Place, Row
+from rlsd.harness.config.blocks import LearnerConfig
+from rlsd.harness.distributed import Ranks
+from rlsd.harness.scoring.sequences import BLANK, Branch, Place, Row
 
 Head = Callable[[Tensor], Tensor]
+LOW = torch.bfloat16
+"""Precision of matrix products under `learner.precision: bfloat16`."""
 
 
 class TokenModel(nn.Module):
@@ -49,6 +54,16 @@ class TokenModel(nn.Module):
         return next(self.model.parameters()).device
 
     @property
+    def sharded(self) -> bool:
+        """FSDP2 has spread the weights over processes: every forward pass needs all of them."""
+        return isinstance(self, FSDPModule)
+
+    def release(self) -> None:
+        """Let go of weights that a sharded model gathered for a forward pass."""
+        if isinstance(self, FSDPModule):
+            self.reshard()
+
+    @property
     def mask_dtype(self) -> torch.dtype:
         return self.autocast or next(self.model.parameters()).dtype
 
@@ -72,6 +87,44 @@ class TokenModel(nn.Module):
     def scored(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logp, _ = chunked_logprobs(hidden, self.head, targets, temperature=self.temperature)
         return logp.float(), hidden
+
+
+def micro_batches(rows: Sequence[Row], limit: int, *, masks: bool) -> list[list[Row]]:
+    """Rows of like length together, at most `limit` padded columns each; a longer row goes alone.
+
+    Args:
+        masks: the attention takes a mask; without one a row with branches goes alone, because kernels without masks
+            tell its pieces apart by position.
+    """
+    batches: list[list[Row]] = []
+    batch: list[Row] = []
+    for row in sorted(rows, key=lambda r: (-r.trunk, -len(r.ids))):
+        if row.branches and not masks:
+            batches.append([row])
+            continue
+        width = max(len(r.ids) for r in [*batch, row])
+        if batch and width * (len(batch) + 1) > limit:
+            batches.append(batch)
+            batch = []
+        batch.append(row)
+    return [*batches, batch] if batch else batches
+
+
+def in_step(model: TokenModel, batches: list[list[Row]], ranks: Ranks) -> list[list[Row]]:
+    """As many micro-batches as the process with the most, where a forward pass needs all processes."""
+    if not model.sharded:
+        return batches
+    return batches + [[BLANK]] * (ranks.most(len(batches)) - len(batches))
+
+
+def too_large(batch: Sequence[Row], reason: str, settings: LearnerConfig) -> str:
+    """What to say about a micro-batch that does not fit into memory."""
+    widest = max(len(r.ids) for r in batch)
+    return (
+        f"a micro-batch of {len(batch)} rows, the longest of {widest} tokens, does not fit into memory "
+        f"({' '.join(reason.split())[:120]}); lower learner.micro_tokens (now {settings.micro_tokens}) or "
+        "agent.context, or set learner.gradient_checkpointing"
+    )
 
 
 def packed(model: TokenModel, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:

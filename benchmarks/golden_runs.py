@@ -79,6 +79,7 @@ def main() -> None:
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     wrong: dict[str, list[str]] = {}
     try:

@@ -38,11 +38,12 @@ import torch
 from rlsd.envs.alfworld.hindsight import forget_states
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.config import RunConfig, load_config
-from rlsd.harness.iteration.iteration import Iteration
-from rlsd.harness.iteration.parts import build, env_maker
+from rlsd.harness.iteration.parts import build
+from rlsd.harness.rollout.environments import env_maker
 from rlsd.harness.rollout.rollout import RewardFn
 from rlsd.harness.rollout.trajectory import Trajectory
 from rlsd.harness.runs.progress import Progress
+from rlsd.harness.train import Iteration
 
 ROOT = Path(__file__).parents[1]
 REAL = ["env.kwargs.games=real", "env.kwargs.max_steps=15"]
@@ -202,7 +203,7 @@ def ratio(mine: list[Any], theirs: list[Any]) -> float:
 def games(base: Path) -> list[str]:
     """Settings for the published games if they are on this machine, else for generated ones."""
     try:
-        env_maker(load_config(base, REAL), "train")().close()
+        env_maker(load_config(base, REAL).env, "train")().close()
     except RlsdError:
         return []
     return REAL

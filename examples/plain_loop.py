@@ -56,8 +56,8 @@ def main(warm_steps=60, steps=10, seed=0):
         groups = rollout.groups(epochs(tasks, 6, step, seed=seed, name="rl"), 8, stream="train", iteration=step)
         episodes, hints = flatten(groups), hinter.build(groups)
         rows, total = student_rows(episodes), token_count(episodes)
-        student, _ = scorer.logprobs(rows, total)  # (M,) the acting view
-        teacher, _ = scorer.logprobs(teacher_rows(episodes, hints.insertions), total)  # (M,) with hindsight
+        student = scorer.logprobs(rows, total).logp  # (M,) the acting view
+        teacher = scorer.logprobs(teacher_rows(episodes, hints.insertions), total).logp  # (M,) with hindsight
         batch = with_teacher(replace(token_batch(groups), student_logp=student), teacher)
         credit = assign(batch, algorithm, step=step)  # the outcome's sign, hindsight's size
         weights = token_weights(batch, algorithm.loss.aggregation)

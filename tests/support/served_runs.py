@@ -9,10 +9,10 @@ import torch
 
 from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.harness.config import parse_config
-from rlsd.harness.iteration.iteration import Iteration
 from rlsd.harness.iteration.parts import build
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.progress import Progress
+from rlsd.harness.train import Iteration
 from tests.support.plain_worlds import odd_tokens
 
 BASE: dict[str, Any] = {

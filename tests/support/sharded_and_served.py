@@ -15,9 +15,9 @@ from rlsd.agents.vllm.proof import PROBE
 from rlsd.agents.vllm.source import PolicyWeights
 from rlsd.harness.config import load_config
 from rlsd.harness.distributed import open_ranks
-from rlsd.harness.iteration.iteration import Iteration
 from rlsd.harness.iteration.parts import build
 from rlsd.harness.runs.progress import Progress
+from rlsd.harness.train import Iteration
 from tests.support.plain_worlds import odd_tokens
 
 

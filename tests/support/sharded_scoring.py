@@ -15,11 +15,10 @@ import torch
 from rlsd.harness.config import LearnerConfig
 from rlsd.harness.distributed import Ranks, open_ranks
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
-from rlsd.harness.iteration.score import _behind
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.scoring import prefix_cache
 from rlsd.harness.scoring.scorer import Scorer
-from rlsd.harness.scoring.sequences import Row, joint_rows, student_rows
+from rlsd.harness.scoring.sequences import Row, joint_rows, numbered_from, student_rows
 from rlsd.harness.scoring.tables import token_count
 from tests.support.worlds import Played
 
@@ -27,7 +26,7 @@ from tests.support.worlds import Played
 def scored(played: Played, rows: list[Row], total: int, ranks: Ranks, **settings: Any) -> tuple[torch.Tensor, Any]:
     learner = Learner(played.policy, LearnerConfig(micro_tokens=1500, **settings), temperature=1.0, ranks=ranks)
     scorer = Scorer(learner.tokens, learner.settings, learner.ranks)
-    return scorer.logprobs(rows, total)[0], scorer.forwarded
+    return scorer.logprobs(rows, total).logp, scorer.forwarded
 
 
 def main() -> None:
@@ -36,7 +35,7 @@ def main() -> None:
     settings = HintSettings(contexts=("plan",), max_tokens=400)
     insertions = Hinter(settings, played.format, context=4096, max_new_tokens=8).build(played.groups).insertions
     total = token_count(played.trajectories)
-    hinted = joint_rows(played.trajectories, _behind(played.trajectories, insertions, total))
+    hinted = joint_rows(played.trajectories, numbered_from(total, played.trajectories, insertions))
     bare = student_rows(played.trajectories)[-1:]  # one row: no common beginning, no branches
     found = []
     for mine in ([hinted, bare][ranks.rank], [bare, hinted][ranks.rank], hinted, []):

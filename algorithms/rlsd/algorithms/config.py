@@ -61,6 +61,11 @@ class AlgorithmConfig(Settings):
     loss: LossConfig = LossConfig()
     """What is minimised."""
 
+    @property
+    def imitates(self) -> bool:
+        """Demonstrations are imitated; nothing is sampled."""
+        return self.loss.policy == "sft"
+
     @field_validator("contexts")
     @classmethod
     def _contexts_are_known(cls, given: tuple[str, ...]) -> tuple[str, ...]:

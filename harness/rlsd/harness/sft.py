@@ -6,14 +6,11 @@ imitates the plan's next action, so that Δ later means something: a model that 
 
 from __future__ import annotations
 
-import gzip
-import json
 import multiprocessing
-import zlib
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,13 +21,18 @@ from rlsd.agents.parsing import Style
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import EchoSampler, ExpertAgent
 from rlsd.agents.seeding import derive
-from rlsd.agents.types import EpisodeKey
 from rlsd.envs.core import Task
-from rlsd.harness.config import ConfigError, RunConfig
+from rlsd.harness import fail_points
+from rlsd.harness.config import RunConfig
 from rlsd.harness.hindsight.hints import Hinter, Hints
-from rlsd.harness.iteration.parts import env_maker, make_agent, make_hinter, rollout_settings
+from rlsd.harness.iteration.outcome import Clock, Outcome, update_metrics
+from rlsd.harness.iteration.parts import Parts, make_agent, make_hinter
+from rlsd.harness.iteration.samplers import context_of
+from rlsd.harness.learner.step import TokenSlice
+from rlsd.harness.rollout.environments import env_maker, rollout_settings
+from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.rollout.rollout import Rollout
-from rlsd.harness.rollout.trajectory import Group, StopReason, Trajectory, Turn, _turn_from
+from rlsd.harness.rollout.trajectory import Group, Trajectory, Turn
 from rlsd.harness.scoring.sequences import Insertion, Row, joint_rows, student_rows, teacher_rows
 from rlsd.harness.scoring.tables import episode_metrics, epochs, flatten, token_count
 
@@ -138,6 +140,53 @@ class SftStep:
     metrics: dict[str, Any]
 
 
+class Imitation:
+    """Runs supervised iterations: both views of expert episodes, or of the user's own."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._steps: Iterator[SftStep] | None = None
+
+    def close(self) -> None:
+        """Nothing is held between iterations but worker processes, which end with their generator."""
+        self._steps = None
+
+    def run(self, step: int) -> Outcome:
+        """Iteration number `step`; they must come in order."""
+        parts, clock = self.parts, Clock(time.perf_counter, self.parts.learner.device)
+        if self._steps is None:
+            context = context_of(parts.config.agent, parts.policy)
+            maker = SftMaker(parts.config, parts.tasks, parts.agent, parts.hinter, context=context)
+            self._steps = sft_steps(maker, step, parts.config.iterations)
+        made = next(self._steps)
+        clock.lap("episodes_s")
+        weights, rows, ranks = made.batch.weights, made.batch.rows, parts.learner.ranks
+        losses = torch.zeros_like(weights)
+
+        def loss_fn(part: TokenSlice) -> Tensor:
+            per_token = -part.logp * weights[part.flat].to(part.logp.device)
+            losses[part.flat] = per_token.detach().float().cpu()
+            fail_points.point("mid-update")
+            return per_token.sum()
+
+        mine = ranks.balanced([len(r.ids) for r in rows])
+        stats = [parts.learner.update([r for i, r in enumerate(rows) if i in mine], loss_fn)] if rows else []
+        losses = ranks.sum(losses)
+        parts.learner.publish()
+        if parts.sampler.live:  # others get the weights when they are asked to play
+            parts.sampler.refresh(parts.learner.updates)
+        clock.lap("update_s")
+        share = float(weights[made.own_tokens :].sum())
+        metrics = {
+            **made.metrics,
+            **update_metrics(stats),
+            "tokens": len(weights),
+            "loss_student": float(losses[: made.own_tokens].sum()) / max(1e-12, 1.0 - share),
+            "loss_teacher": float(losses[made.own_tokens :].sum()) / share if share else 0.0,
+        }
+        return Outcome(metrics=metrics, timing=clock.timing)
+
+
 class SftMaker:
     """Makes supervised steps by number: play the expert (or take the user's episodes), encode both views.
 
@@ -163,7 +212,9 @@ class SftMaker:
         self.own = [] if sft.trajectories is None else read_trajectories(sft.trajectories, config.env.id)
         expert = ExpertAgent(sft.expert, noise=sft.noise, seed=derive(config.seed, "noise"))
         self.rollout = Rollout(
-            env_maker(config, "train"), expert, rollout_settings(config, hindsight=bool(hinter.contexts))
+            env_maker(config.env, "train"),
+            expert,
+            rollout_settings(config.rollout, hindsight=bool(hinter.contexts), seed=config.seed),
         )
 
     def make(self, step: int) -> SftStep:
@@ -232,57 +283,3 @@ def _work(step: int) -> SftStep:
 
 def _wins(group: Group) -> Group:
     return Group(task=group.task, trajectories=tuple(t for t in group.trajectories if t.success))
-
-
-def read_trajectories(path: str | Path, env_id: str, *, label: str = "sft.trajectories") -> list[Trajectory]:
-    """A user's own episodes: JSON lines (plain or .gz) with `goal` and `turns` of `observation` and `action`.
-
-    Also reads what a run wrote under `rollouts/`. Optional: `response` (the whole text the model should write),
-    `success`, `task_type`, and the other fields of `Trajectory.to_json`.
-
-    Args:
-        label: what named the file, for errors.
-
-    Raises:
-        ConfigError: unreadable, or a line that is no episode; names the line.
-    """
-    path = Path(path)
-    found: list[Trajectory] = []
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            lines = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{label}: cannot read {str(path)!r}: {reason}") from error
-    for number, line in lines:
-        try:
-            found.append(_episode(json.loads(line), number, env_id))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(
-                f"{label}: line {number} of {path} is no episode ({type(error).__name__}: {error}); expected "
-                '{"goal": "…", "turns": [{"observation": "…", "action": "…"}, …]}'
-            ) from error
-    if not found:
-        raise ConfigError(f"{label}: {path} holds no episodes")
-    return found
-
-
-def _episode(data: dict, number: int, env_id: str) -> Trajectory:  # type: ignore[type-arg]
-    if "key" in data and "task" in data:
-        return Trajectory.from_json(data)
-    kind = str(data.get("task_type", "user"))
-    task = Task(env_id=env_id, task_id=f"line-{number}", split="user", task_type=kind)
-    turns = tuple(_turn_from(t) for t in data["turns"])
-    if not turns:
-        raise ValueError("an episode without turns")
-    success = bool(data.get("success", True))
-    return Trajectory(
-        key=EpisodeKey("user", 0, number, 0),
-        task=task,
-        goal=str(data["goal"]),
-        turns=turns,
-        stop=StopReason.TERMINATED,
-        success=success,
-        score=float(data.get("score", success)),
-        returns=float(data.get("returns", success)),
-    )

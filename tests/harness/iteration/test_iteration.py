@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 import torch
 
 from rlsd.harness.config import parse_config
-from rlsd.harness.iteration.iteration import Iteration
-from rlsd.harness.iteration.parts import build
+from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.rollout.trajectory import Trajectory
 from rlsd.harness.runs.progress import Progress
+from rlsd.harness.train import Iteration
 
 
 def mixed_reward(trajectory: Trajectory) -> float:
@@ -20,7 +21,8 @@ def mixed_reward(trajectory: Trajectory) -> float:
     return sum(len(t.action.token_ids) for t in trajectory.turns) / 10
 
 
-def weights_after(algorithm: Any, *, steps: int = 2, **settings: Any) -> torch.Tensor:
+def iterated(algorithm: Any, *, steps: int = 2, **settings: Any) -> tuple[Parts, list[dict[str, Any]]]:
+    """A run's parts after some iterations, and the metrics of each."""
     config = parse_config(
         {
             "algorithm": algorithm,
@@ -34,8 +36,11 @@ def weights_after(algorithm: Any, *, steps: int = 2, **settings: Any) -> torch.T
     )
     parts = build(config)
     iteration = Iteration(parts, reward=mixed_reward, progress=Progress(quiet=True))
-    for step in range(steps):
-        iteration.run(step)
+    return parts, [iteration.run(step).metrics for step in range(steps)]
+
+
+def weights_after(algorithm: Any, *, steps: int = 2, **settings: Any) -> torch.Tensor:
+    parts, _ = iterated(algorithm, steps=steps, **settings)
     return torch.cat([p.detach().flatten() for p in parts.policy.model.parameters()])
 
 
@@ -69,3 +74,26 @@ def test_every_teacher_runs_and_starts_as_the_student(teacher: str) -> None:
 
 def test_same_seed_gives_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(weights_after("rlsd"), weights_after("rlsd"))
+
+
+def test_one_step_after_scoring_clips_nothing_and_is_no_kl_away() -> None:
+    _, (metrics,) = iterated("grpo", steps=1)
+    assert metrics["clip_fraction"] == 0.0
+    assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-9)
+    assert metrics["lr"] == 1e-3
+
+
+def test_later_passes_over_the_same_episodes_show_in_clip_fraction_and_kl() -> None:
+    _, (once,) = iterated("grpo", steps=1)
+    _, (often,) = iterated("grpo", steps=1, epochs=6, lr=2e-2, warmup_updates=12)
+    assert often["approx_kl"] > 1e-3 > once["approx_kl"]
+    assert 0.0 < often["clip_fraction"] < 1.0
+    assert often["lr"] == pytest.approx(2e-2 * 6 / 12)
+
+
+@pytest.mark.parametrize("algorithm", ["rlsd", "grpo", {"name": "opsd", "contexts": ["plan"]}])
+def test_entropy_is_that_of_the_student_view(algorithm: Any) -> None:
+    """Fresh weights are nearly uniform over their vocabulary of 400 entries or so."""
+    parts, (metrics,) = iterated(algorithm, steps=1)
+    uniform = math.log(parts.policy.model.get_input_embeddings().num_embeddings)
+    assert 0.97 * uniform < metrics["entropy"] < uniform

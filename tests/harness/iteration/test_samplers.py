@@ -15,9 +15,9 @@ from rlsd.agents.hf.out_of_memory import MemoryFull
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.harness.config import ConfigError, parse_config
 from rlsd.harness.evals.agents import EvalRequest, run_eval
-from rlsd.harness.iteration.iteration import Iteration
 from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.runs.progress import Progress
+from rlsd.harness.train import Iteration
 from tests.support.plain_worlds import odd_tokens
 
 BASE: dict[str, Any] = {

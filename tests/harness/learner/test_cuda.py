@@ -18,7 +18,7 @@ from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.harness.config import RunConfig, parse_config
 from rlsd.harness.distributed import open_ranks
 from rlsd.harness.evals.diagnose import diagnose
-from rlsd.harness.iteration.iteration import Iteration, Outcome
+from rlsd.harness.iteration.outcome import Outcome
 from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.learner.step import LossError, TokenSlice
 from rlsd.harness.rollout.trajectory import Trajectory
@@ -27,7 +27,8 @@ from rlsd.harness.runs.progress import Progress
 from rlsd.harness.runs.rundir import RunDir
 from rlsd.harness.runs.weights import export_run
 from rlsd.harness.scoring.sequences import student_rows
-from rlsd.harness.train import train
+from rlsd.harness.sft import Imitation
+from rlsd.harness.train import Iteration, train
 from tests.support.pretend_device import Pretended, pretend_cuda
 from tests.support.worlds import Played
 
@@ -67,7 +68,8 @@ def config_of(algorithm: Any = "rlsd", *, device: str = "cuda", **blocks: Any) -
 
 def played_on(config: RunConfig, *, steps: int = 2) -> tuple[Parts, Outcome]:
     parts = build(config)
-    iteration = Iteration(parts, reward=by_number, progress=Progress(quiet=True))
+    rl = Iteration(parts, reward=by_number, progress=Progress(quiet=True))
+    iteration = Imitation(parts) if config.algorithm.imitates else rl
     outcome = [iteration.run(step) for step in range(steps)][-1]
     iteration.close()
     return parts, outcome

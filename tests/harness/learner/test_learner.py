@@ -13,12 +13,20 @@ from rlsd.agents.hf.models import split_head
 from rlsd.agents.hf.out_of_memory import MemoryFull
 from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
-from rlsd.harness.iteration.score import _behind
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.step import LossError, LossFn, TokenSlice
 from rlsd.harness.scoring import prefix_cache
 from rlsd.harness.scoring.scorer import Scorer
-from rlsd.harness.scoring.sequences import Row, distinct, fill_in, flat_offsets, joint_rows, student_rows, teacher_rows
+from rlsd.harness.scoring.sequences import (
+    Row,
+    distinct,
+    fill_in,
+    flat_offsets,
+    joint_rows,
+    numbered_from,
+    student_rows,
+    teacher_rows,
+)
 from rlsd.harness.scoring.tables import token_count
 from rlsd.harness.scoring.token_model import joined, micro_batches, plain
 from tests.support.worlds import Played
@@ -57,20 +65,20 @@ def weighted(played: Played) -> LossFn:
 def test_every_way_of_scoring_gives_the_same_log_probs(memory: str) -> None:
     played = Played("compact", memory=memory, siblings=3)
     total, trajectories = token_count(played.trajectories), played.trajectories
-    hints = _behind(trajectories, insertions_of(played, "plan"), total)
+    hints = numbered_from(total, trajectories, insertions_of(played, "plan"))
     for rows in (
         student_rows(trajectories),
         joint_rows(trajectories, hints),
         teacher_rows(trajectories, insertions_of(played, "demonstration", "missing")),
     ):
-        want, _ = scorer_of(played, share=False, micro_tokens=64).logprobs(plain(rows), 2 * total)
+        want = scorer_of(played, share=False, micro_tokens=64).logprobs(plain(rows), 2 * total).logp
         shared = scorer_of(played, micro_tokens=1000)
         for variant, scorer in (
             (rows, scorer_of(played, share=False)),
             (rows, shared),
             (joined(plain(rows), 1000), scorer_of(played, share=False)),
         ):
-            found, _ = scorer.logprobs(variant, 2 * total)
+            found = scorer.logprobs(variant, 2 * total).logp
             torch.testing.assert_close(found, want, atol=1e-5, rtol=0, equal_nan=True)
     assert int((~want.isnan()).sum()) == total
 
@@ -84,8 +92,8 @@ def test_siblings_common_beginning_is_fed_once() -> None:
     assert len(found) == 2
     assert min(len(ids) for ids in found.values()) >= prefix_cache.LEAST_PREFIX
     shared, apart = scorer_of(played), scorer_of(played, share=False)
-    a, _ = shared.logprobs(rows, total)
-    b, _ = apart.logprobs(rows, total)
+    a = shared.logprobs(rows, total).logp
+    b = apart.logprobs(rows, total).logp
     torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
     common = sum(len(ids) for ids in found.values())
     assert shared.forwarded["prefix"] == common
@@ -100,8 +108,8 @@ def test_a_view_that_siblings_share_is_read_once() -> None:
     kept, copies = distinct(played.trajectories, insertions)
     assert len(insertions) == 3 * len(kept) == 3 * len(played.trajectories[0].turns)
     scorer = scorer_of(played)
-    want, _ = scorer.logprobs(teacher_rows(played.trajectories, insertions), total)
-    found, _ = scorer.logprobs(teacher_rows(played.trajectories, kept), total)
+    want = scorer.logprobs(teacher_rows(played.trajectories, insertions), total).logp
+    found = scorer.logprobs(teacher_rows(played.trajectories, kept), total).logp
     assert bool(found[flat_offsets(played.trajectories)[1][0] :].isnan().all())
     torch.testing.assert_close(fill_in(found, copies), want, atol=1e-5, rtol=0)
 
@@ -144,8 +152,8 @@ def test_bfloat16_is_close_and_leaves_the_weights_in_float32() -> None:
     played = Played("compact")
     rows, total = student_rows(played.trajectories), token_count(played.trajectories)
     low = learner_of(played, precision="bfloat16")
-    a, _ = Scorer(low.tokens, low.settings, low.ranks).logprobs(rows, total)
-    b, _ = scorer_of(played).logprobs(rows, total)
+    a = Scorer(low.tokens, low.settings, low.ranks).logprobs(rows, total).logp
+    b = scorer_of(played).logprobs(rows, total).logp
     assert a.dtype == torch.float32
     assert 0 < float((a - b).abs().max()) < 0.1
     low.update(rows, weighted(played))
@@ -234,9 +242,9 @@ class Narrow:
 def test_scoring_that_does_not_fit_is_split_until_it_does(share: bool) -> None:
     played = Played("compact", siblings=3)
     total = token_count(played.trajectories)
-    rows = joint_rows(played.trajectories, _behind(played.trajectories, insertions_of(played, "plan"), total))
+    rows = joint_rows(played.trajectories, numbered_from(total, played.trajectories, insertions_of(played, "plan")))
     scorer = scorer_of(played, micro_tokens=10**6, share=share)
-    want, _ = scorer.logprobs(rows, 2 * total)
+    want = scorer.logprobs(rows, 2 * total).logp
     for most in (2, 1, 0):
         narrow = Narrow(most)
         hook = split_head(played.policy.model)[0].register_forward_pre_hook(narrow, with_kwargs=True)
@@ -247,7 +255,7 @@ def test_scoring_that_does_not_fit_is_split_until_it_does(share: bool) -> None:
             elif share and len(prefix_cache.beginnings(rows)) > most:
                 continue  # the common beginnings are one batch
             else:
-                found, _ = scorer.logprobs(rows, 2 * total)
+                found = scorer.logprobs(rows, 2 * total).logp
                 torch.testing.assert_close(found, want, atol=1e-5, rtol=0, equal_nan=True)
                 assert narrow.refused > 0
         finally:

@@ -42,7 +42,7 @@ def test_sampled_ids_are_trained_ids(family: str, memory: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sampler_and_learner_agree_on_log_probs(family: str) -> None:
     played = Played(family)
-    logp, _ = played.scorer.logprobs(student_rows(played.trajectories), token_count(played.trajectories))
+    logp = played.scorer.logprobs(student_rows(played.trajectories), token_count(played.trajectories)).logp
     sampled = torch.tensor([x for t in played.trajectories for turn in t.turns for x in turn.action.logps])
     torch.testing.assert_close(logp, sampled, atol=2e-5, rtol=0)
 
@@ -74,7 +74,7 @@ def test_merged_and_unmerged_rows_give_equal_loss_and_gradient(family: str) -> N
         played.policy.model.zero_grad()
         loss = 0.0
         for batch in micro_batches(student_rows(played.trajectories, merge=merge), 600, masks=True):
-            logp, _ = played.learner.tokens(packed, batch)
+            logp = played.learner.tokens(packed, batch).logp
             part = (weights[places(batch)[2]] * logp).sum()
             part.backward()
             loss += float(part.detach())
@@ -90,7 +90,7 @@ def test_packed_teacher_rows_equal_one_row_a_turn(family: str, contexts: tuple[s
     played = Played(family)
     total = token_count(played.trajectories)
     insertions = hinter(played, *contexts).build(played.groups).insertions
-    found, _ = played.scorer.logprobs(teacher_rows(played.trajectories, insertions), total)
+    found = played.scorer.logprobs(teacher_rows(played.trajectories, insertions), total).logp
     flat = 0
     for n, trajectory in enumerate(played.trajectories):
         for k, turn in enumerate(trajectory.turns):
@@ -111,14 +111,14 @@ def test_no_hindsight_text_gives_zero_gap() -> None:
     played = Played("compact")
     total = token_count(played.trajectories)
     empty = {(n, k): Insertion() for n, t in enumerate(played.trajectories) for k in range(len(t.turns))}
-    teacher, _ = played.scorer.logprobs(teacher_rows(played.trajectories, empty), total)
-    student, _ = played.scorer.logprobs(student_rows(played.trajectories), total)
+    teacher = played.scorer.logprobs(teacher_rows(played.trajectories, empty), total).logp
+    student = played.scorer.logprobs(student_rows(played.trajectories), total).logp
     torch.testing.assert_close(teacher, student, atol=1e-6, rtol=0)
 
 
 def test_response_cut_before_its_end_token_still_lines_up() -> None:
     played = Played("bytelevel-chatml", new=2)
     assert any(t.action.token_ids[-1] not in played.policy.eos_ids for x in played.trajectories for t in x.turns)
-    logp, _ = played.scorer.logprobs(student_rows(played.trajectories), token_count(played.trajectories))
+    logp = played.scorer.logprobs(student_rows(played.trajectories), token_count(played.trajectories)).logp
     sampled = torch.tensor([x for t in played.trajectories for turn in t.turns for x in turn.action.logps])
     torch.testing.assert_close(logp, sampled, atol=2e-5, rtol=0)

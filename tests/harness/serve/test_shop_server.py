@@ -17,10 +17,10 @@ import pytest
 from rlsd.envs.webshop.env import WebShopEnv
 from rlsd.harness.config import ConfigError
 from rlsd.harness.evals.agents import EvalRequest, run_eval
+from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.rollout.trajectory import StopReason
 from rlsd.harness.serve.guard import Background, Limits, Listener
 from rlsd.harness.serve.shop import shop_app
-from rlsd.harness.sft import read_trajectories
 from tests.support import webshop_shelf as shelf
 
 KWARGS: dict[str, Any] = {"catalogue": "gen-tiny", "split": "test", "max_steps": 12}

@@ -10,11 +10,10 @@ import torch
 
 from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.harness.config import ConfigError, parse_config
-from rlsd.harness.iteration.iteration import Iteration
 from rlsd.harness.iteration.parts import build
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.scoring.logprob_gap import SamplerDrift
-from rlsd.harness.train import train
+from rlsd.harness.train import Iteration, train
 from tests.support.plain_worlds import odd_tokens
 from tests.support.served_runs import BASE, settings, weights_after
 
@@ -68,9 +67,9 @@ def test_wrong_scores_of_a_server_are_told_and_stop_the_run(folder: Path, server
     assert metrics["teacher_gap_mean"] == pytest.approx(0.1, abs=1e-3)
     assert metrics["sampler_gap"] < 1e-4
     assert len(heard) == 1
-    assert "0.1 nats a token on average in the hindsight view" in heard[0]
+    assert "0.1 nats a token on average in the teacher view" in heard[0]
     server.wrong.prompt_shift = -0.3
-    with pytest.raises(SamplerDrift, match=r"in the hindsight view.*sampler\.gap_stop is 0\.2"):
+    with pytest.raises(SamplerDrift, match=r"in the teacher view.*sampler\.gap_stop is 0\.2"):
         train(config, tmp_path / "run")
 
 

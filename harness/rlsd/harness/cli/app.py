@@ -100,7 +100,7 @@ def train(
     """Train; the same command on the same run directory resumes. Several processes: see configs/launch."""
     from rlsd.harness.config import load_config
     from rlsd.harness.runs.progress import Progress
-    from rlsd.harness.train import on_stop
+    from rlsd.harness.runs.signals import on_stop
     from rlsd.harness.train import train as run_training
 
     if config.is_dir():

@@ -17,12 +17,12 @@ from rich.console import Console
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.cli.tables import print_table
 from rlsd.harness.config import RunConfig, load_config
-from rlsd.harness.evals.evaluate import EvalResult, by_task, table
+from rlsd.harness.evals.evaluate import EvalResult, by_task, evaluate_parts, table
 from rlsd.harness.evals.stats import hierarchical_bootstrap
 from rlsd.harness.iteration.parts import build
 from rlsd.harness.report.plot import curve
 from rlsd.harness.runs.progress import Progress
-from rlsd.harness.train import evaluate_parts, train
+from rlsd.harness.train import train
 
 CONFIG = Path("configs/quickstart.yaml")
 WARM_CONFIG = Path("configs/alfworld/warm_tiny.yaml")

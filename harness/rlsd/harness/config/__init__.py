@@ -15,14 +15,13 @@ from rlsd.harness.config.blocks import (
     TinyConfig,
 )
 from rlsd.harness.config.load import (
-    ConfigError,
-    RunConfig,
     explain,
     import_function,
     load_config,
     parse_config,
     read_value,
 )
+from rlsd.harness.config.run import ConfigError, RunConfig
 
 __all__ = [
     "AgentConfig",

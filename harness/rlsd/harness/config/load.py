@@ -8,104 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
-from rlsd.algorithms import AlgorithmConfig, resolve
-from rlsd.envs.errors import RlsdError, closest
-from rlsd.harness.config.blocks import (
-    AgentConfig,
-    Block,
-    EnvConfig,
-    EvalConfig,
-    HindsightConfig,
-    LearnerConfig,
-    ModelConfig,
-    RolloutConfig,
-    SamplerConfig,
-    SftConfig,
-)
-
-
-class ConfigError(RlsdError):
-    """A config that cannot be run, with what to change."""
-
-
-class RunConfig(Block):
-    """Everything a run depends on. `rlsd train FILE --set learner.lr=1e-5` changes one value."""
-
-    seed: int = 0
-    iterations: int = Field(default=100, ge=1)
-    algorithm: Annotated[AlgorithmConfig, BeforeValidator(lambda value: resolve(value))] = Field(
-        default_factory=lambda: resolve("rlsd")
-    )
-    env: EnvConfig = EnvConfig()
-    model: ModelConfig
-    agent: AgentConfig = AgentConfig()
-    sampler: SamplerConfig = SamplerConfig()
-    rollout: RolloutConfig = RolloutConfig()
-    hindsight: HindsightConfig = HindsightConfig()
-    sft: SftConfig = SftConfig()
-    learner: LearnerConfig = LearnerConfig()
-    eval: EvalConfig = EvalConfig()
-    reward: str | None = None
-    """`module:function` that gives an episode's return from its trajectory."""
-    checkpoint_every: int = Field(default=10, ge=1)
-    keep_checkpoints: int = Field(default=2, ge=1)
-    save_rollouts_every: int = Field(default=10, ge=0)
-    """Iterations between saved trajectories (JSON lines, gzip); 0: never."""
-    tensorboard: bool = True
-    threads: int | None = Field(default=None, ge=1)
-    """Torch's CPU threads; results are repeatable for one number of threads."""
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> RunConfig:
-        if self.sampler.top_p < 1:
-            raise ValueError(
-                f"sampler.top_p is {self.sampler.top_p}: training log-probs are those of the untruncated "
-                "distribution; set it to 1 for training"
-            )
-        if self.sampler.kind == "vllm" and not self.sampler.urls:
-            raise ValueError(
-                "sampler.kind is vllm: name the servers, e.g. --set 'sampler.urls=[http://127.0.0.1:8000]'"
-            )
-        if self.sampler.kind == "hf" and self.model.attention == "flash_attention_2":
-            raise ValueError(
-                "model.attention is flash_attention_2, whose kernels take no mask, and the sampler in this process "
-                "needs one: use sdpa, or sample with sampler.kind=vllm"
-            )
-        if self.sampler.weights == "lora" and self.model.lora is None:
-            raise ValueError("sampler.weights is lora but model.lora is not set: nothing but an adapter can be sent so")
-        if self.sampler.weights not in ("lora", "auto") and self.model.lora is not None:
-            raise ValueError(
-                f"sampler.weights is {self.sampler.weights} but model.lora is set: an adapter travels as lora (or auto)"
-            )
-        if self.rollout.ahead and self.algorithm.loss.sampler_cap is None:
-            raise ValueError(
-                "rollout.ahead samples from weights one iteration old, which needs the truncated importance "
-                "correction: --set algorithm.loss.sampler_cap=2"
-            )
-        if self.sampler.score_teacher and (told := _unservable(self)):
-            raise ValueError(f"sampler.score_teacher asks the servers for the hindsight view, {told}")
-        return self
-
-
-def _unservable(config: RunConfig) -> str | None:
-    """Why servers cannot score the teacher of this run."""
-    if config.sampler.kind != "vllm":
-        return f"but sampler.kind is {config.sampler.kind}: in this process the learner scores it as cheaply"
-    teacher = config.algorithm.teacher.weights
-    if teacher != "live":
-        return f"but they hold the learner's weights and algorithm.teacher.weights is {teacher}: only live will do"
-    if config.rollout.ahead:
-        return "but with rollout.ahead actions are of an older policy version than the one they hold by then"
-    if config.sampler.temperature != 1:
-        return f"which they score at temperature 1, but sampler.temperature is {config.sampler.temperature:g}"
-    if config.algorithm.loss.distill.full_vocabulary:
-        return "but algorithm.loss.distill compares whole vocabularies, and they give single log-probs"
-    return None
+from rlsd.envs.errors import closest
+from rlsd.harness.config.run import ConfigError, RunConfig
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Sequence[str | Path] = ()) -> RunConfig:

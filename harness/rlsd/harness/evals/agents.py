@@ -19,16 +19,15 @@ from rlsd.envs.core import Panel, TextEnv
 from rlsd.envs.errors import closest
 from rlsd.envs.registry import make
 from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, explain, load_config, read_value
-from rlsd.harness.evals.evaluate import EvalResult, evaluate, panel_of
+from rlsd.harness.evals.evaluate import EvalResult, evaluate, evaluate_parts, panel_of
 from rlsd.harness.iteration.parts import Parts, build, make_agent, memory_of
 from rlsd.harness.iteration.samplers import make_sampler
+from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.rollout.rollout import RolloutSettings
 from rlsd.harness.rollout.trajectory import Trajectory
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.runs.rundir import load_run_config
 from rlsd.harness.runs.weights import noted_agent
-from rlsd.harness.sft import read_trajectories
-from rlsd.harness.train import evaluate_parts
 
 SCRIPTED: dict[str, Callable[[int], Agent]] = {
     "random": lambda seed: RandomAgent(seed),

@@ -21,8 +21,9 @@ from rlsd.harness.config import ConfigError
 from rlsd.harness.evals.evaluate import EvalResult, evaluate, panel_of
 from rlsd.harness.evals.stats import cluster_bootstrap_auc, wilson
 from rlsd.harness.hindsight.hints import Hinter, echo_share
-from rlsd.harness.iteration.parts import Parts, env_maker, make_agent, rollout_settings
+from rlsd.harness.iteration.parts import Parts, make_agent
 from rlsd.harness.iteration.samplers import make_sampler
+from rlsd.harness.rollout.environments import env_maker, rollout_settings
 from rlsd.harness.rollout.rollout import Rollout
 from rlsd.harness.rollout.trajectory import Group, Trajectory
 from rlsd.harness.runs.progress import Progress
@@ -104,14 +105,13 @@ def diagnose(
     if not hinter.contexts:
         raise ConfigError(f"algorithm {parts.config.algorithm.name!r} reads no hindsight; nothing to diagnose")
     progress = progress or Progress(quiet=True)
-    make_env = env_maker(parts.config, split)
+    make_env = env_maker(parts.config.env, split)
     env = make_env()
     panel = panel_of(env, episodes)
     env.close()
     with progress.bar("student episodes", len(panel[1])) as advance:
-        rollout = Rollout(
-            make_env, parts.agent, rollout_settings(parts.config, hindsight=True), on_episode=lambda _: advance()
-        )
+        settings = rollout_settings(parts.config.rollout, hindsight=True, seed=parts.config.seed)
+        rollout = Rollout(make_env, parts.agent, settings, on_episode=lambda _: advance())
         groups = rollout.groups(panel[1], 1, stream="diagnose", iteration=0)
         rollout.close()
     own = _clusters(parts, groups, hinter)
@@ -151,9 +151,9 @@ def _clusters(
     total = token_count(trajectories)
     hints = hinter.build(groups)
     scorer = parts.scorer
-    student, _ = scorer.logprobs(student_rows(trajectories), total)
+    student = scorer.logprobs(student_rows(trajectories), total).logp
     with parts.teacher.weights() as model:
-        teacher, _ = scorer.logprobs(teacher_rows(trajectories, hints.insertions), total, model=model)
+        teacher = scorer.logprobs(teacher_rows(trajectories, hints.insertions), total, model=model).logp
     batch = with_teacher(replace(token_batch(groups), student_logp=student), teacher)
     use = batch.action_span & batch.hinted
     turns = len(batch.trajectory)
@@ -189,10 +189,10 @@ def _views(
             agent = HintedAgent(agent, parts.hinter, shifted if view == "other_task" else None)
         with progress.bar(f"view: {view}", len(panel[1])) as advance:
             result: EvalResult = evaluate(
-                env_maker(parts.config, split),
+                env_maker(parts.config.env, split),
                 agent,
                 stream=split,
-                settings=rollout_settings(parts.config, hindsight=False),
+                settings=rollout_settings(parts.config.rollout, hindsight=False, seed=parts.config.seed),
                 panel=panel,
                 on_episode=lambda _, advance=advance: advance(),
             )

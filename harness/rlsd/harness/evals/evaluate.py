@@ -11,10 +11,15 @@ from typing import Any
 from rlsd.agents.types import Agent
 from rlsd.envs.core import Panel, Task, TextEnv
 from rlsd.harness import fail_points
+from rlsd.harness.config.run import ConfigError
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.evals.stats import wilson
+from rlsd.harness.iteration.parts import Parts, make_agent
+from rlsd.harness.iteration.samplers import eval_sampler
+from rlsd.harness.rollout.environments import env_maker, rollout_settings
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 from rlsd.harness.rollout.trajectory import StopReason, Trajectory
+from rlsd.harness.runs.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,3 +148,30 @@ def by_task(results: Sequence[EvalResult]) -> list[list[bool]]:
     if len(digests) > 1:
         raise ValueError(f"results come from different panels: {', '.join(sorted(digests))}")
     return [[r.wins()[task] for task in r.panel.task_ids] for r in results]
+
+
+def evaluate_parts(
+    parts: Parts,
+    split: str,
+    *,
+    panel: tuple[Panel, list[Task]] | None = None,
+    episodes: int | None = None,
+    progress: Progress | None = None,
+) -> EvalResult:
+    """Evaluate a run's policy as it is now, with the config's evaluation settings."""
+    config = parts.config
+    if split not in ("train", "valid", "test"):
+        raise ConfigError(f"unknown split {split!r}; expected train, valid or test")
+    agent = make_agent(config.agent, parts.agent.format, eval_sampler(parts))
+    count = len(panel[1]) if panel else episodes
+    with (progress or Progress(quiet=True)).bar(f"evaluate {split}", count) as advance:
+        return evaluate(
+            env_maker(config.env, split),
+            agent,
+            stream=split,
+            settings=rollout_settings(config.rollout, hindsight=False, seed=config.seed),
+            episodes=episodes,
+            panel=panel,
+            on_episode=lambda _: advance(),
+            ranks=parts.learner.ranks,
+        )

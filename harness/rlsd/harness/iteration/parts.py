@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.hf.models import Policy, load_policy, tiny_policy, train_tokenizer
+from rlsd.agents.hf.models import Policy, load_policy
 from rlsd.agents.memory import FullHistory, LastTurns, Memory
 from rlsd.agents.policy import PolicyAgent
-from rlsd.agents.scripted import ExpertAgent
-from rlsd.agents.seeding import derive, generator
+from rlsd.agents.seeding import derive
 from rlsd.agents.types import Sampler, TrainingSampler
 from rlsd.algorithms import needs_reference
-from rlsd.envs.core import Task, TextEnv
-from rlsd.envs.registry import make
-from rlsd.envs.remote.processes import shared_pool
-from rlsd.harness.config import AgentConfig, ConfigError, RunConfig, TinyConfig
+from rlsd.envs.core import Task
+from rlsd.harness.config import AgentConfig, ConfigError, LoraConfig, RunConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.contexts import find_context
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.iteration.samplers import context_of, make_training_sampler
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
-from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
-from rlsd.harness.rollout.trajectory import Group
+from rlsd.harness.rollout.environments import env_maker, tasks_of
 from rlsd.harness.scoring.scorer import Scorer
 from rlsd.harness.scoring.tables import epochs
-
-HINT_WORDS = (
-    "plan:\nmissing:\nwhere:\nanswer:\ndemonstration:\nsuccessful attempt:\nfeedback:\n"
-    "what happened next:\nsteps to the goal:\n…\n"
-)
-"""The words of hindsight sections, so that a tokenizer made from scratch knows them."""
+from rlsd.harness.tiny_model import tiny_model
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,32 +49,14 @@ class Parts:
         """Tokens fed to a model so far by kind, padding apart; of this process."""
         return self.scorer.forwarded + Counter(update=self.learner.forwarded)
 
+    def publish(self) -> None:
+        """Give the sampler the weights of the last update; every process must call."""
+        self.learner.publish()
+        self.sampler.refresh(self.learner.updates)
+
     def tasks_of(self, step: int) -> list[Task]:
         """Tasks of iteration `step`: every epoch is a seeded permutation of the training split."""
         return epochs(self.tasks, self.config.rollout.tasks, step, seed=self.config.seed, name="tasks")
-
-
-def rollout_settings(config: RunConfig, *, hindsight: bool) -> RolloutSettings:
-    c = config.rollout
-    return RolloutSettings(
-        slots=c.slots,
-        max_turns=c.max_turns,
-        step_timeout_s=c.step_timeout_s,
-        retries=c.retries,
-        hindsight=hindsight,
-        seed=config.seed,
-    )
-
-
-def env_maker(config: RunConfig, split: str) -> Callable[[], TextEnv]:
-    """A function that opens one environment of a split: "train", "valid" or "test"."""
-    env = config.env
-    name = {"train": env.train_split, "valid": env.valid_split, "test": env.test_split}[split]
-    kwargs = env.kwargs if split == "train" or env.eval_kwargs is None else env.eval_kwargs
-    if env.workers:
-        pool = shared_pool(env.workers)
-        return lambda: pool.open(env.id, split=name, **kwargs)
-    return lambda: make(env.id, split=name, **kwargs)
 
 
 def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | None = None) -> Parts:
@@ -100,16 +72,15 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; --set learner.device=cpu")
     for name in context_names(config):
         find_context(name)  # an unknown one is told before a model loads
-    env = env_maker(config, "train")()
-    tasks = list(env.tasks())
-    env.close()
+    tasks = tasks_of(env_maker(config.env, "train"))
     if not tasks:
         raise ConfigError(f"{config.env.id} lists no tasks in the split {config.env.train_split!r}")
     settings = config.learner if ranks else config.learner.alone()
     # shards go to the devices; the whole weights are only written from then on, if servers sample
     aside = settings.wrapper == "fsdp2" and config.sampler.kind == "vllm"
     on_cpu = aside and config.model.attention != "flash_attention_2"  # a model is tried out when it loads
-    policy = _with_lora(load_or_make(config, model_path, device="cpu" if on_cpu else settings.device), config)
+    policy = load_or_make(config, model_path, device="cpu" if on_cpu else settings.device)
+    policy = _with_lora(policy, config.model.lora, seed=config.seed)
     if aside:
         policy.model.to("cpu")
     format = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
@@ -141,8 +112,8 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
 
 def context_names(config: RunConfig) -> tuple[str, ...]:
     """The hindsight contexts a run reads."""
-    supervised = config.algorithm.name == "sft"
-    return tuple(n for n in (config.sft.contexts if supervised else config.algorithm.contexts) if n != "none")
+    names = config.sft.contexts if config.algorithm.imitates else config.algorithm.contexts
+    return tuple(n for n in names if n != "none")
 
 
 def make_hinter(config: RunConfig, format: ChatFormat, *, context: int) -> Hinter:
@@ -178,57 +149,19 @@ def load_or_make(config: RunConfig, model_path: str | None = None, *, device: st
             attention=config.model.attention,
         )
     assert config.model.tiny is not None
-    return _from_scratch(config, config.model.tiny, device=device)
+    return tiny_model(config.model.tiny, config.env, expert=config.sft.expert, seed=config.seed, device=device)
 
 
-def _from_scratch(config: RunConfig, tiny: TinyConfig, *, device: str) -> Policy:
-    """A tiny Llama whose tokenizer was trained on episodes of `sft.expert` in the training split."""
-    if tiny.dim % tiny.heads:
-        raise ConfigError(f"model.tiny.dim {tiny.dim} is not a multiple of model.tiny.heads {tiny.heads}")
-    make_env = env_maker(config, "train")
-    env = make_env()
-    tasks = list(env.tasks())
-    env.close()
-    pick = generator(config.seed, "tokenizer").permutation(len(tasks))[: tiny.text_episodes]
-    expert = ExpertAgent(config.sft.expert)
-    rollout = Rollout(make_env, expert, RolloutSettings(slots=1, seed=config.seed))
-    groups = rollout.groups([tasks[int(i)] for i in pick], 1, stream="tokenizer", iteration=0)
-    rollout.close()
-    tokenizer = train_tokenizer(_texts(groups), vocab_size=tiny.vocab)
-    return tiny_policy(
-        tokenizer,
-        layers=tiny.layers,
-        dim=tiny.dim,
-        heads=tiny.heads,
-        context=tiny.context,
-        seed=derive(config.seed, "weights"),
-        device=device,
-    )
-
-
-def _texts(groups: list[Group]) -> list[str]:
-    out = [HINT_WORDS]
-    for group in groups:
-        for trajectory in group.trajectories:
-            for turn in trajectory.turns:
-                h = turn.hindsight_before
-                out += [turn.observation, turn.action.text, *h.plan, *h.missing, *h.whereabouts, h.feedback]
-                out += [h.answer] if h.answer else []
-            out.append(trajectory.turns[-1].next_observation if trajectory.turns else "")
-    return out
-
-
-def _with_lora(policy: Policy, config: RunConfig) -> Policy:
-    lora = config.model.lora
+def _with_lora(policy: Policy, lora: LoraConfig | None, *, seed: int) -> Policy:
     if lora is None:
         return policy
     try:
-        from peft import LoraConfig, get_peft_model
+        import peft
     except ImportError as error:
         raise ConfigError("model.lora needs the package peft: pip install 'rlsd[lora]'") from error
-    torch.manual_seed(derive(config.seed, "lora"))
-    wrapped = get_peft_model(
+    torch.manual_seed(derive(seed, "lora"))
+    wrapped = peft.get_peft_model(
         policy.model,
-        LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM"),
+        peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM"),
     )
     return Policy(model=wrapped, tokenizer=policy.tokenizer, eos_ids=policy.eos_ids, context=policy.context)

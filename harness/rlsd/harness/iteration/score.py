@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,11 +17,10 @@ from rlsd.harness.iteration.served_teacher import only, served_logps, serves_tea
 from rlsd.harness.rollout.trajectory import Group, Trajectory
 from rlsd.harness.scoring.logprob_gap import Gap, chosen
 from rlsd.harness.scoring.sequences import (
-    Insertion,
     distinct,
     fill_in,
-    flat_offsets,
     joint_rows,
+    numbered_from,
     runs,
     student_rows,
     teacher_rows,
@@ -34,17 +33,20 @@ from rlsd.harness.scoring.token_model import plain
 class Scored:
     """One iteration's tables, with what the loss needs beside them."""
 
+    trajectories: Sequence[Trajectory]
     batch: TokenBatch
     hints: Hints
-    idle: frozenset[int]
+    idle: Set[int]
     """Trajectories without any gradient: base advantage 0 and no other loss term. Their `student_logp` is the
     sampler's, and no hindsight was read for them."""
-    foreign: frozenset[int]
+    foreign: Set[int]
     """Trajectories that other processes train on."""
     gap: Gap
     """Sampler against learner, on the tokens the learner scored."""
     teacher_gap: Gap | None
-    """The same for the hindsight view, where the servers scored it."""
+    """The same for the teacher view, where the servers scored it."""
+    entropy: float
+    """Mean entropy of the student view in nats, over the tokens the learner scored; NaN if there are none."""
     teacher_hidden: Tensor | None
     """(M, D) for full-vocabulary divergences; zeros for trajectories of other processes."""
     reference_logp: Tensor | None
@@ -52,121 +54,173 @@ class Scored:
 
 
 def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
-    """Student, teacher and reference log-probs of an iteration, each trajectory's by the process it belongs to.
+    """Student, teacher and reference log-probs of an iteration, each trajectory's by the process it belongs to."""
+    return Scoring(parts, groups, step).run()
+
+
+class Scoring:
+    """One iteration on its way from episodes to log-probs.
 
     A live teacher's branches ride on the student's rows, so hindsight costs its own tokens only.
+
+    Args:
+        parts: the run's.
+        groups: of all processes.
+        step: the iteration.
     """
-    config, scorer = parts.config, parts.scorer
-    algorithm, merge, ranks = config.algorithm, config.learner.merge_rows, parts.learner.ranks
-    trajectories = flatten(groups)
-    batch = token_batch(groups)
-    idle, foreign = _idle(parts, batch, step), _foreign(ranks, trajectories, merge=merge)
-    skip = _unscored(parts, trajectories, idle, step) | foreign
-    total = len(batch.turn)
-    hints = parts.hinter.build(groups, skip=idle | foreign) if needs_teacher(algorithm, step) else Hints()
-    hints = _needed(parts, batch, hints, step)
-    served = serves_teacher(config, step)
-    checked = verified(config, ranks, trajectories, hints, step) if served else set[int]()
-    if served:
-        skip = (set(range(len(trajectories))) - checked) | foreign
-    wants_hidden = needs_divergence(algorithm, step)
-    student, teacher, teacher_hidden = _views(
-        parts, trajectories, only(hints, checked) if served else hints, total, skip, wants_hidden=wants_hidden
-    )
-    reference = None
-    if parts.reference is not None:
-        with parts.reference.weights() as model:
-            rows = student_rows(trajectories, merge=merge, skip=foreign)
-            reference, _ = scorer.logprobs(rows, total, model=model, kinds=("reference", "reference"))
-            reference = ranks.known(reference)
-    student, teacher = ranks.known(student), ranks.known(teacher)
-    gap, teacher_gap = Gap.of(batch.sampler_logp, student), None
-    if served:
-        theirs = ranks.known(served_logps(parts, trajectories, hints, total))
-        teacher_gap, teacher = Gap.of(theirs, teacher), theirs
-    if served or _reuses(parts, step):
-        student = batch.sampler_logp
-    student = torch.where(student.isnan(), batch.sampler_logp, student)
-    batch = with_teacher(replace(batch, student_logp=student), teacher)
-    return Scored(
-        batch=batch,
-        hints=_told(ranks, hints),
-        idle=frozenset(idle),
-        foreign=frozenset(foreign),
-        gap=gap,
-        teacher_gap=teacher_gap,
-        teacher_hidden=teacher_hidden,
-        reference_logp=reference,
-    )
 
+    def __init__(self, parts: Parts, groups: Sequence[Group], step: int) -> None:
+        self.parts = parts
+        self.step = step
+        self.algorithm = parts.config.algorithm
+        self.merge = parts.config.learner.merge_rows
+        self.ranks = parts.learner.ranks
+        self.trajectories = flatten(groups)
+        self.batch = token_batch(groups)
+        self.total = len(self.batch.turn)
+        self.base = base_advantage(self.batch, self.algorithm.advantage)
+        self.idle = self._idle()
+        self.foreign = _foreign(self.ranks, self.trajectories, merge=self.merge)
+        self.hints = self._hints(groups)
+        self.wants_hidden = needs_divergence(self.algorithm, step)
+        self.entropy = torch.full((self.total,), float("nan"))
 
-def _reuses(parts: Parts, step: int) -> bool:
-    """The sampler's log-probs stand for the old ones: asked for, and no view is compared with another."""
-    return parts.config.sampler.reuse_logps and not needs_teacher(parts.config.algorithm, step)
-
-
-def _unscored(parts: Parts, trajectories: Sequence[Trajectory], idle: set[int], step: int) -> set[int]:
-    """Trajectories the learner gives no log-probs for; enough are left to verify the sampler's."""
-    config = parts.config
-    verified = chosen(trajectories, config.sampler.verify_episodes, step=step, seed=config.seed)
-    if _reuses(parts, step):
-        return set(range(len(trajectories))) - set(verified)
-    missing = config.sampler.verify_episodes - (len(trajectories) - len(idle))
-    return idle - set([n for n in verified if n in idle][: max(0, missing)])
-
-
-def _views(
-    parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int, skip: set[int], *, wants_hidden: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """(M,) student's and (M,) teacher's log-probs by the learner, and (M, D) teacher's hidden states if wanted."""
-    scorer, merge, ranks = parts.scorer, parts.config.learner.merge_rows, parts.learner.ranks
-    shared = parts.teacher.kind == "live" and not wants_hidden and parts.config.learner.share
-    if shared and _turn_only(ranks, hints):
-        return *_both(parts, trajectories, hints, total, skip), None
-    student, _ = scorer.logprobs(student_rows(trajectories, merge=merge, skip=skip), total)
-    if not any(ranks.gather(bool(hints.insertions))):
-        return student, torch.full_like(student, float("nan")), None
-    return student, *_apart(parts, trajectories, hints, total, wants_hidden)
-
-
-def _both(
-    parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int, skip: set[int]
-) -> tuple[Tensor, Tensor]:
-    """(M,) student's and (M,) live teacher's log-probs from shared rows; a view that siblings share is read once."""
-    kept, copies = distinct(trajectories, hints.insertions)
-    apart = _behind(trajectories, kept, total)
-    rows = joint_rows(trajectories, apart, merge=parts.config.learner.merge_rows, skip=skip)
-    both, _ = parts.scorer.logprobs(rows, 2 * total)
-    return both[:total], fill_in(both[total:], copies)
-
-
-def _apart(
-    parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int, wants_hidden: bool
-) -> tuple[Tensor, Tensor | None]:
-    """(M,) teacher's log-probs, and (M, D) hidden states if wanted, from rows of its own."""
-    share = parts.config.learner.share
-    kept, copies = distinct(trajectories, hints.insertions) if share and not wants_hidden else (hints.insertions, [])
-    rows = teacher_rows(trajectories, kept, merge=parts.config.learner.merge_rows)
-    with parts.teacher.weights() as model:
-        teacher, hidden = parts.scorer.logprobs(
-            rows if share else plain(rows), total, model=model, keep_hidden=wants_hidden, kinds=("teacher", "teacher")
+    def run(self) -> Scored:
+        served = serves_teacher(self.parts.config, self.step)
+        hints, skip = self.hints, self._unscored()
+        if served:
+            checked = verified(
+                self.parts.config.sampler,
+                self.ranks,
+                self.trajectories,
+                self.hints,
+                step=self.step,
+                seed=self.parts.config.seed,
+            )
+            hints, skip = only(self.hints, checked), set(range(len(self.trajectories))) - checked
+        student, teacher, teacher_hidden = self._views(hints.insertions, skip | self.foreign)
+        reference = self._reference()
+        student, teacher = self.ranks.known(student), self.ranks.known(teacher)
+        gap, teacher_gap = Gap.of(self.batch.sampler_logp, student), None
+        if served:
+            theirs = self.ranks.known(served_logps(self.parts, self.trajectories, self.hints, self.total))
+            teacher_gap, teacher = Gap.of(theirs, teacher), theirs
+        if served or self._reuses():
+            student = self.batch.sampler_logp
+        student = torch.where(student.isnan(), self.batch.sampler_logp, student)
+        return Scored(
+            trajectories=self.trajectories,
+            batch=with_teacher(replace(self.batch, student_logp=student), teacher),
+            hints=_of_all(self.ranks, self.hints),
+            idle=self.idle,
+            foreign=self.foreign,
+            gap=gap,
+            teacher_gap=teacher_gap,
+            entropy=float(self.ranks.known(self.entropy).nanmean()),
+            teacher_hidden=teacher_hidden,
+            reference_logp=reference,
         )
-    return fill_in(teacher, copies), hidden
+
+    # ------------------------------------------------------------------ what is scored
+
+    def _idle(self) -> set[int]:
+        """Trajectories whose tokens have no gradient in any term of the loss."""
+        if self.algorithm.loss.distill.active(self.step) or self.parts.reference is not None:
+            return set()
+        return set(range(len(self.batch.group))) - set(self.batch.trajectory[self.base != 0].tolist())
+
+    def _hints(self, groups: Sequence[Group]) -> Hints:
+        """The hindsight that can change an advantage or a loss; the rest is counted as `unneeded`."""
+        if not needs_teacher(self.algorithm, self.step):
+            return Hints()
+        hints = self.parts.hinter.build(groups, skip=self.idle | self.foreign)
+        if not hints.insertions or self.algorithm.loss.distill.active(self.step):
+            return hints
+        matters = turns_that_matter(self.batch, self.base, self.algorithm.credit)
+        places = zip(self.batch.trajectory.tolist(), self.batch.position.tolist())
+        needed = {place for place, yes in zip(places, matters.tolist()) if yes}
+        kept = {place: hint for place, hint in hints.insertions.items() if place in needed}
+        dropped = len(hints.insertions) - len(kept)
+        return Hints(
+            insertions=kept,
+            texts={place: hints.texts[place] for place in kept},
+            counts={**hints.counts, "given": hints.counts["given"] - dropped, "unneeded": dropped},
+        )
+
+    def _reuses(self) -> bool:
+        """The sampler's log-probs stand for the old ones: asked for, and no view is compared with another."""
+        return self.parts.config.sampler.reuse_logps and not needs_teacher(self.algorithm, self.step)
+
+    def _unscored(self) -> set[int]:
+        """Trajectories the learner gives no log-probs for; enough are left to verify the sampler's."""
+        count, n = self.parts.config.sampler.verify_episodes, len(self.trajectories)
+        verify = chosen(self.trajectories, count, step=self.step, seed=self.parts.config.seed)
+        if self._reuses():
+            return set(range(n)) - set(verify)
+        missing = count - (n - len(self.idle))
+        return self.idle - set([i for i in verify if i in self.idle][: max(0, missing)])
+
+    # ------------------------------------------------------------------ passes
+
+    def _views(self, insertions: Mapping, skip: Set[int]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(M,) student's and (M,) teacher's log-probs by the learner, and (M, D) teacher's hidden states if wanted."""
+        shared = self.parts.teacher.kind == "live" and not self.wants_hidden and self.parts.config.learner.share
+        if shared and _turn_only(self.ranks, insertions):
+            return *self._joint(insertions, skip), None
+        student = self.parts.scorer.logprobs(student_rows(self.trajectories, merge=self.merge, skip=skip), self.total)
+        self.entropy = student.entropy
+        if not any(self.ranks.gather(bool(insertions))):
+            return student.logp, torch.full_like(student.logp, float("nan")), None
+        return student.logp, *self._apart(insertions)
+
+    def _joint(self, insertions: Mapping, skip: Set[int]) -> tuple[Tensor, Tensor]:
+        """(M,) student's and (M,) live teacher's log-probs from shared rows; siblings' equal views are read once."""
+        kept, copies = distinct(self.trajectories, insertions)
+        apart = numbered_from(self.total, self.trajectories, kept)
+        rows = joint_rows(self.trajectories, apart, merge=self.merge, skip=skip)
+        both = self.parts.scorer.logprobs(rows, 2 * self.total)
+        self.entropy = both.entropy[: self.total]
+        return both.logp[: self.total], fill_in(both.logp[self.total :], copies)
+
+    def _apart(self, insertions: Mapping) -> tuple[Tensor, Tensor | None]:
+        """(M,) teacher's log-probs, and (M, D) hidden states if wanted, from rows of its own."""
+        share, copies = self.parts.config.learner.share, []
+        if share and not self.wants_hidden:
+            insertions, copies = distinct(self.trajectories, insertions)
+        rows = teacher_rows(self.trajectories, insertions, merge=self.merge)
+        with self.parts.teacher.weights() as model:
+            teacher = self.parts.scorer.logprobs(
+                rows if share else plain(rows),
+                self.total,
+                model=model,
+                keep_hidden=self.wants_hidden,
+                kinds=("teacher", "teacher"),
+            )
+        return fill_in(teacher.logp, copies), teacher.hidden
+
+    def _reference(self) -> Tensor | None:
+        """(M,) log-probs under the initial weights, where the loss has a KL term."""
+        if self.parts.reference is None:
+            return None
+        rows = student_rows(self.trajectories, merge=self.merge, skip=self.foreign)
+        with self.parts.reference.weights() as model:
+            kinds = ("reference", "reference")
+            return self.ranks.known(self.parts.scorer.logprobs(rows, self.total, model=model, kinds=kinds).logp)
 
 
-def _turn_only(ranks: Ranks, hints: Hints) -> bool:
+def _turn_only(ranks: Ranks, insertions: Mapping) -> bool:
     """There is hindsight, and none that stands in the trunk: on every process, so that all take the same way."""
-    found = ranks.gather((bool(hints.insertions), any(i.episode for i in hints.insertions.values())))
-    return any(some for some, _ in found) and not any(episode for _, episode in found)
+    known = ranks.gather((bool(insertions), any(i.episode for i in insertions.values())))
+    return any(some for some, _ in known) and not any(episode for _, episode in known)
 
 
-def _told(ranks: Ranks, hints: Hints) -> Hints:
+def _of_all(ranks: Ranks, hints: Hints) -> Hints:
     """Counts and texts of all processes; the insertions stay those of this one."""
-    found = ranks.gather((hints.texts, hints.counts))
+    known = ranks.gather((hints.texts, hints.counts))
     counts: Counter[str] = Counter()
-    for _, mine in found:
+    for _, mine in known:
         counts.update(mine)
-    texts = {place: text for mine, _ in found for place, text in mine.items()}
+    texts = {place: text for mine, _ in known for place, text in mine.items()}
     return Hints(insertions=hints.insertions, texts=texts, counts={k: counts[k] for k in hints.counts})
 
 
@@ -181,37 +235,3 @@ def _foreign(ranks: Ranks, trajectories: Sequence[Trajectory], *, merge: bool) -
 def _ids(trajectory: Trajectory, turn: int) -> tuple[int, ...]:
     action = trajectory.turns[turn].action
     return (action.prompt.ids if action.prompt else ()) + action.token_ids
-
-
-def _idle(parts: Parts, batch: TokenBatch, step: int) -> set[int]:
-    """Trajectories whose tokens have no gradient in any term of the loss."""
-    algorithm = parts.config.algorithm
-    if algorithm.loss.distill.active(step) or parts.reference is not None:
-        return set()
-    base = base_advantage(batch, algorithm.advantage)
-    return set(range(len(batch.group))) - set(batch.trajectory[base != 0].tolist())
-
-
-def _needed(parts: Parts, batch: TokenBatch, hints: Hints, step: int) -> Hints:
-    """The hindsight that can change an advantage or a loss; the rest is counted as `unneeded`."""
-    algorithm = parts.config.algorithm
-    if not hints.insertions or algorithm.loss.distill.active(step):
-        return hints
-    matters = turns_that_matter(batch, base_advantage(batch, algorithm.advantage), algorithm.credit)
-    number, position = batch.trajectory.tolist(), batch.position.tolist()
-    needed = {place for place, yes in zip(zip(number, position), matters.tolist()) if yes}
-    kept = {place: hint for place, hint in hints.insertions.items() if place in needed}
-    dropped = len(hints.insertions) - len(kept)
-    return Hints(
-        insertions=kept,
-        texts={place: hints.texts[place] for place in kept},
-        counts={**hints.counts, "given": hints.counts["given"] - dropped, "unneeded": dropped},
-    )
-
-
-def _behind(
-    trajectories: Sequence[Trajectory], insertions: dict[tuple[int, int], Insertion], total: int
-) -> dict[tuple[int, int], Insertion]:
-    """The insertions with their tokens numbered from `total` on."""
-    offsets = flat_offsets(trajectories)
-    return {(n, k): replace(i, target_flat=total + offsets[n][k]) for (n, k), i in insertions.items()}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlsd.agents.types import SequenceScorer
 from rlsd.algorithms import needs_teacher
-from rlsd.harness.config import RunConfig
+from rlsd.harness.config import RunConfig, SamplerConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.hints import Hints
 from rlsd.harness.iteration.parts import Parts
@@ -51,12 +51,20 @@ def served_logps(parts: Parts, trajectories: Sequence[Trajectory], hints: Hints,
     return fill_in(out, copies)
 
 
-def verified(config: RunConfig, ranks: Ranks, trajectories: Sequence[Trajectory], hints: Hints, step: int) -> set[int]:
+def verified(
+    sampler: SamplerConfig,
+    ranks: Ranks,
+    trajectories: Sequence[Trajectory],
+    hints: Hints,
+    *,
+    step: int,
+    seed: int,
+) -> set[int]:
     """`verify_episodes` trajectories that the learner scores in both views; ones with hindsight first."""
-    count = config.sampler.verify_episodes
+    count = sampler.verify_episodes
     hinted = sorted({n for mine in ranks.gather([n for n, _ in hints.insertions]) for n in mine})
-    first = chosen([trajectories[n] for n in hinted], count, step=step, seed=config.seed)
-    others = [n for n in chosen(trajectories, len(trajectories), step=step, seed=config.seed) if n not in hinted]
+    first = chosen([trajectories[n] for n in hinted], count, step=step, seed=seed)
+    others = [n for n in chosen(trajectories, len(trajectories), step=step, seed=seed) if n not in hinted]
     return set([*(hinted[i] for i in first), *others][:count])
 
 

@@ -2,73 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rlsd.agents.seeding import generator
-from rlsd.algorithms import Credit, LossInputs, chunked_divergence, needs_divergence, token_loss, token_weights
+from rlsd.algorithms import (
+    Credit,
+    LossInputs,
+    chunked_divergence,
+    clipped_share,
+    kl_k3,
+    needs_divergence,
+    token_loss,
+    token_weights,
+)
 from rlsd.harness import fail_points
 from rlsd.harness.iteration.parts import Parts
 from rlsd.harness.iteration.score import Scored
 from rlsd.harness.learner.step import TokenSlice, UpdateStats
-from rlsd.harness.rollout.trajectory import Trajectory
 from rlsd.harness.scoring.sequences import student_rows
+from rlsd.harness.scoring.token_model import Head
 
 
-def update(
-    parts: Parts, trajectories: Sequence[Trajectory], scored: Scored, given: Credit, step: int
-) -> list[UpdateStats]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updated:
+    """What an iteration's optimizer steps left behind."""
+
+    stats: list[UpdateStats]
+    clip_fraction: float
+    """Share of the trained tokens whose gradient the PPO clip took away, over all passes."""
+    approx_kl: float
+    """Mean k3 estimate of KL(old ‖ new) in nats at the trained tokens: 0 at the first step after scoring."""
+
+
+def update(parts: Parts, scored: Scored, credit: Credit, step: int) -> Updated:
     """All optimizer steps of an iteration; trajectories without any gradient are left out."""
-    batch, teacher_hidden, reference_logp = scored.batch, scored.teacher_hidden, scored.reference_logp
     config, learner = parts.config, parts.learner
-    loss_config = config.algorithm.loss
-    weights = token_weights(batch, loss_config.aggregation, constant_tokens=loss_config.constant_tokens)
-    diverges = needs_divergence(config.algorithm, step)
-    with parts.teacher.weights() as model:  # all processes ask: the head may be sharded
-        teacher_head = parts.scorer.frozen_head(model) if diverges else None
-
-    def loss_fn(part: TokenSlice, scale: float) -> Tensor:
-        flat, device = part.flat, part.logp.device
-        hinted = batch.hinted[flat].to(device)
-        apart = torch.zeros_like(part.logp) if diverges else None
-        if apart is not None and teacher_hidden is not None and teacher_head is not None:
-            distill = loss_config.distill
-            apart[hinted] = chunked_divergence(
-                part.hidden[hinted],
-                teacher_hidden[flat.to(teacher_hidden.device)].to(device)[hinted],
-                part.head,
-                teacher_head,
-                temperature=learner.temperature,
-                kind=distill.kind,  # type: ignore[arg-type]
-                beta=distill.beta,
-                element_clip=distill.element_clip,
-            )
-        inputs = LossInputs(
-            new_logp=part.logp,
-            old_logp=batch.student_logp[flat].to(device),
-            advantage=given.advantage[flat].to(device),
-            turn=batch.turn[flat].to(device),
-            sampler_logp=batch.sampler_logp[flat].to(device),
-            reference_logp=None if reference_logp is None else reference_logp[flat].to(device),
-            teacher_logp=batch.teacher_logp[flat].to(device),
-            divergence=apart,
-            hinted=hinted,
-        )
-        total = token_loss(inputs, loss_config, step=step).total
-        fail_points.point("mid-update")
-        return (weights[flat].to(device) * scale * total).sum()
-
+    loss = _Loss(parts, scored, credit, step)
     settings, stats = config.learner, list[UpdateStats]()
-    useful = student_rows(trajectories, merge=settings.merge_rows, skip=scored.idle)
-    owner = batch.token_trajectory
+    useful = student_rows(scored.trajectories, merge=settings.merge_rows, skip=scored.idle)
+    owner = scored.batch.token_trajectory
     foreign = {i for i, row in enumerate(useful) if int(owner[row.places[0].flat]) in scored.foreign}
     for epoch in range(settings.epochs if useful else 0):
         order = generator(config.seed, "minibatches", step, epoch).permutation(len(useful))
         count = min(settings.minibatches, len(useful))
         for part in range(count):
-            chosen = [useful[int(i)] for i in sorted(order[part::count]) if int(i) not in foreign]
-            stats.append(learner.update(chosen, lambda s, scale=float(count): loss_fn(s, scale)))
+            rows = [useful[int(i)] for i in sorted(order[part::count]) if int(i) not in foreign]
+            stats.append(learner.update(rows, lambda s, scale=float(count): loss(s, scale)))
             parts.teacher.after_update(learner.updates)
-    return stats
+        loss.end_pass()
+    clipped, kl, tokens = learner.ranks.sum(loss.sums).tolist()
+    n = max(1.0, tokens)
+    return Updated(stats=stats, clip_fraction=clipped / n, approx_kl=kl / n)
+
+
+class _Loss:
+    """The loss of a slice of tokens; called again for the same ones if memory ran out."""
+
+    def __init__(self, parts: Parts, scored: Scored, credit: Credit, step: int) -> None:
+        self.scored = scored
+        self.credit = credit
+        self.step = step
+        self.temperature = parts.learner.temperature
+        self.config = config = parts.config.algorithm.loss
+        self.weights = token_weights(scored.batch, config.aggregation, constant_tokens=config.constant_tokens)
+        self.diverges = needs_divergence(parts.config.algorithm, step)
+        with parts.teacher.weights() as model:  # all processes ask: the head may be sharded
+            self.teacher_head = parts.scorer.frozen_head(model) if self.diverges else None
+        self.sums = torch.zeros(3, dtype=torch.float64)
+        """Clipped tokens, KL in nats, tokens: over the passes that have ended."""
+        self._seen = torch.full((2, len(self.weights)), float("nan"))
+        """Whether each token was clipped, and its KL, in this pass."""
+
+    def __call__(self, part: TokenSlice, scale: float) -> Tensor:
+        batch, flat, device = self.scored.batch, part.flat, part.logp.device
+        hinted = batch.hinted[flat].to(device)
+        reference = self.scored.reference_logp
+        inputs = LossInputs(
+            new_logp=part.logp,
+            old_logp=batch.student_logp[flat].to(device),
+            advantage=self.credit.advantage[flat].to(device),
+            turn=batch.turn[flat].to(device),
+            sampler_logp=batch.sampler_logp[flat].to(device),
+            reference_logp=None if reference is None else reference[flat].to(device),
+            teacher_logp=batch.teacher_logp[flat].to(device),
+            divergence=self._divergence(part, hinted) if self.diverges else None,
+            hinted=hinted,
+        )
+        self._watch(flat, inputs)
+        total = token_loss(inputs, self.config, step=self.step).total
+        fail_points.point("mid-update")
+        return (self.weights[flat].to(device) * scale * total).sum()
+
+    def end_pass(self) -> None:
+        """Add what this pass over the episodes showed to `sums`."""
+        seen = self._seen[:, ~self._seen[0].isnan()].double()
+        self.sums += torch.tensor([*seen.sum(dim=1).tolist(), float(seen.shape[1])], dtype=torch.float64)
+        self._seen.fill_(float("nan"))
+
+    def _divergence(self, part: TokenSlice, hinted: Tensor) -> Tensor:
+        """(m,) divergence of the whole next-token distributions; 0 where there is no hindsight."""
+        divergence, hidden, head = torch.zeros_like(part.logp), self.scored.teacher_hidden, self.teacher_head
+        if hidden is not None and head is not None:
+            divergence[hinted] = self._chunked(part, hinted, hidden, head)
+        return divergence
+
+    def _chunked(self, part: TokenSlice, hinted: Tensor, hidden: Tensor, head: Head) -> Tensor:
+        distill = self.config.distill
+        return chunked_divergence(
+            part.hidden[hinted],
+            hidden[part.flat.to(hidden.device)].to(part.logp.device)[hinted],
+            part.head,
+            head,
+            temperature=self.temperature,
+            kind=distill.kind,  # type: ignore[arg-type]
+            beta=distill.beta,
+            element_clip=distill.element_clip,
+        )
+
+    @torch.no_grad()
+    def _watch(self, flat: Tensor, inputs: LossInputs) -> None:
+        new, old = inputs.new_logp.detach(), inputs.old_logp
+        self._seen[0, flat] = clipped_share(new, old, inputs.advantage, self.config).float().cpu()
+        self._seen[1, flat] = kl_k3(old, new).float().cpu()  # tokens are drawn from the old policy

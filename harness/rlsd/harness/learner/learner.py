@@ -122,11 +122,12 @@ class Learner:
                 f"update {self.updates + 1}: loss {loss}, gradient norm {norm}; no step was taken and the last "
                 "checkpoint is sound. Lower learner.lr or learner.grad_clip, or look at the rewards"
             )
+        lr = self.settings.lr_at(self.updates)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr_at(self.updates)
+            group["lr"] = lr
         self.optimizer.step()
         self.updates += 1
-        return UpdateStats(loss=loss, grad_norm=norm, tokens=tokens, padded_tokens=padded, splits=splits)
+        return UpdateStats(loss=loss, grad_norm=norm, lr=lr, tokens=tokens, padded_tokens=padded, splits=splits)
 
     def _gradient(self, batches: Sequence[list[Row]], loss_fn: LossFn) -> float:
         """Gradient of the summed loss in `.grad`, of all processes; this process's loss."""
@@ -151,7 +152,7 @@ class Learner:
 
     def _backward(self, batch: Sequence[Row], loss_fn: LossFn) -> float:
         with lost_peer():
-            logp, hidden = self.wrapped(packed, batch)
+            logp, hidden, _ = self.wrapped(packed, batch)
             if batch[0] is BLANK:
                 (0.0 * (logp.sum() + hidden.sum())).backward()
                 return 0.0

@@ -43,6 +43,8 @@ class UpdateStats:
 
     loss: float
     grad_norm: float
+    lr: float
+    """Learning rate of the step."""
     tokens: int
     """Tokens with a gradient."""
     padded_tokens: int

@@ -100,7 +100,7 @@ class Trajectory:
             key=EpisodeKey(*data["key"]),
             task=Task.from_json(data["task"]),
             goal=data["goal"],
-            turns=tuple(_turn_from(t) for t in data["turns"]),
+            turns=tuple(turn_from_json(t) for t in data["turns"]),
             stop=StopReason(data["stop"]),
             success=data["success"],
             score=data["score"],
@@ -132,7 +132,7 @@ def _turn_json(turn: Turn) -> dict[str, Any]:
     }
 
 
-def _turn_from(data: dict[str, Any]) -> Turn:
+def turn_from_json(data: dict[str, Any]) -> Turn:
     action = Action(
         text=data["action"],
         valid=data.get("format_ok", True),

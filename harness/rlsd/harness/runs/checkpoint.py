@@ -168,12 +168,11 @@ def latest(parent: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def prune(parent: Path, keep: int, *, spare: set[str]) -> None:
-    """Delete all but the newest `keep` checkpoints; never those named in `spare`."""
+def prune(parent: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints."""
     found = _whole(parent)
     for path in found[:-keep] if keep else []:
-        if path.name not in spare:
-            shutil.rmtree(path)
+        shutil.rmtree(path)
 
 
 def _whole(parent: Path) -> list[Path]:

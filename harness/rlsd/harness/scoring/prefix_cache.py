@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
 from rlsd.harness.scoring.sequences import Branch, Row
-from rlsd.harness.scoring.token_model import TokenModel, additive
+from rlsd.harness.scoring.token_model import ScoredTokens, TokenModel, additive
 
 LEAST_PREFIX = 32
 """Shorter common beginnings are not worth a pass of their own."""
@@ -106,9 +106,8 @@ class TrunkCache(Cache):
         return query_length, 0
 
 
-def shared(model: TokenModel, rows: Sequence[Row], prefixes: Prefixes | None, least: int = 0) -> tuple[Tensor, Tensor]:
-    """(m,) float32 log-probs of the sampled tokens in the order of `token_model.places`, and (m, D) hidden states
-    behind them, as `token_model.packed` gives them.
+def shared(model: TokenModel, rows: Sequence[Row], prefixes: Prefixes | None, least: int = 0) -> ScoredTokens:
+    """What `token_model.packed` gives, with nothing computed twice.
 
     Args:
         least: passes through the layers to make, blank ones after those that are needed.

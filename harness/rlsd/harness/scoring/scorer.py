@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +26,19 @@ from rlsd.harness.scoring.token_model import (
     probed,
     too_large,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What a pass without gradient says about M tokens, on the CPU; NaN for tokens no row holds."""
+
+    logp: Tensor
+    """(M,) float32: nats of the sampled token."""
+    entropy: Tensor
+    """(M,) float32: nats of the distribution it was sampled from."""
+    hidden: Tensor | None
+    """(M, D) hidden states that predict the tokens, where they were asked for, on the model's device; zeros for
+    tokens no row holds."""
 
 
 class Scorer:
@@ -52,7 +66,7 @@ class Scorer:
         model: TokenModel | None = None,
         keep_hidden: bool = False,
         kinds: tuple[str, str] = ("student", "teacher"),
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> Scores:
         """Log-probs of all sampled tokens of `rows`, in eval mode.
 
         Args:
@@ -60,15 +74,12 @@ class Scorer:
             model: a teacher's; default: the learner's.
             kinds: what the rows' own columns and their branches are counted as in `forwarded`.
 
-        Returns:
-            (M,) float32 on CPU, NaN for tokens no row holds; with `keep_hidden` also the (M, D) hidden states.
-
         Raises:
             MemoryFull: a row that does not fit into memory, or with FSDP2 a micro-batch.
         """
         model = model or self.model
         model.eval()
-        logp, kept = torch.full((total,), float("nan")), list[tuple[Tensor, Tensor]]()
+        logp, kept = torch.full((2, total), float("nan")), list[tuple[Tensor, Tensor]]()
         rows = rows if model.masks else plain(rows)
         share = self.settings.share and model.masks
         prefixes = self._prefixes(model, rows) if share else None
@@ -79,7 +90,7 @@ class Scorer:
         while todo:
             batch, least = todo.pop()
             try:
-                scored, hidden = model(shared, batch, prefixes, least) if share else model(packed, batch)
+                scored = model(shared, batch, prefixes, least) if share else model(packed, batch)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
@@ -88,11 +99,11 @@ class Scorer:
             if batch[0] is BLANK:
                 continue
             flat = places(batch)[2]
-            logp[flat] = scored.cpu()
+            logp[:, flat] = torch.stack([scored.logp, scored.entropy]).cpu()
             if keep_hidden:
-                kept.append((flat.to(hidden.device), hidden))
+                kept.append((flat.to(scored.hidden.device), scored.hidden))
         model.release()  # or the next forward pass would read the weights from before the update
-        return logp, _joined(kept, total) if kept else None
+        return Scores(logp=logp[0], entropy=logp[1], hidden=_joined(kept, total) if kept else None)
 
     @torch.no_grad()
     def probe(self, ids: Sequence[int]) -> list[float]:

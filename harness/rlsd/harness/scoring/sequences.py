@@ -13,7 +13,7 @@ one row a turn would (a tested property).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -120,6 +120,14 @@ def fill_in(logp: Tensor, copies: Sequence[Copy]) -> Tensor:
     for c in copies:
         logp[c.target : c.target + c.count] = logp[c.source : c.source + c.count]
     return logp
+
+
+def numbered_from(
+    first: int, trajectories: Sequence[Trajectory], insertions: Mapping[tuple[int, int], Insertion]
+) -> dict[tuple[int, int], Insertion]:
+    """The insertions with their tokens numbered from `first` on, in the order of the flat batch."""
+    offsets = flat_offsets(trajectories)
+    return {(n, k): replace(i, target_flat=first + offsets[n][k]) for (n, k), i in insertions.items()}
 
 
 def flat_offsets(trajectories: Sequence[Trajectory]) -> list[list[int]]:

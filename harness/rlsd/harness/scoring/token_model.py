@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,17 @@ from rlsd.harness.scoring.sequences import BLANK, Branch, Place, Row
 Head = Callable[[Tensor], Tensor]
 LOW = torch.bfloat16
 """Precision of matrix products under `learner.precision: bfloat16`."""
+
+
+class ScoredTokens(NamedTuple):
+    """What a forward pass says about m sampled tokens, in the order of `places`."""
+
+    logp: Tensor
+    """(m,) float32 nats."""
+    hidden: Tensor
+    """(m, D) hidden states that predict them."""
+    entropy: Tensor | None
+    """(m,) float32 nats; None where gradients are wanted."""
 
 
 class TokenModel(nn.Module):
@@ -84,9 +95,11 @@ class TokenModel(nn.Module):
         embedding: Any = split_head(self.model)[1]
         return embedding(hidden.to(embedding.weight.dtype))
 
-    def scored(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        logp, _ = chunked_logprobs(hidden, self.head, targets, temperature=self.temperature)
-        return logp.float(), hidden
+    def scored(self, hidden: Tensor, targets: Tensor) -> ScoredTokens:
+        """Log-probs of (m,) `targets` from (m, D) hidden states; entropies only where no gradient is wanted."""
+        wanted = not torch.is_grad_enabled()
+        logp, entropy = chunked_logprobs(hidden, self.head, targets, temperature=self.temperature, entropy=wanted)
+        return ScoredTokens(logp.float(), hidden, None if entropy is None else entropy.float())
 
 
 def micro_batches(rows: Sequence[Row], limit: int, *, masks: bool) -> list[list[Row]]:
@@ -127,8 +140,8 @@ def too_large(batch: Sequence[Row], reason: str, settings: LearnerConfig) -> str
     )
 
 
-def packed(model: TokenModel, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-    """(m,) float32 log-probs of the sampled tokens in the order of `places`, and (m, D) hidden states behind them."""
+def packed(model: TokenModel, rows: Sequence[Row]) -> ScoredTokens:
+    """One forward pass over padded rows."""
     ids, positions, seen = collate(rows)
     device = model.device
     hidden = model.backbone(

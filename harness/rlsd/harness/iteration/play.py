@@ -1,0 +1,121 @@
+"""The episodes of one iteration: played now, or during the last update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlsd.harness import fail_points
+from rlsd.harness.config.load import ConfigError
+from rlsd.harness.iteration.parts import Parts
+from rlsd.harness.rollout.environments import env_maker, rollout_settings
+from rlsd.harness.rollout.prefetch import Ahead
+from rlsd.harness.rollout.rollout import RewardFn, Rollout
+from rlsd.harness.rollout.trajectory import Group, Trajectory
+from rlsd.harness.runs.progress import Progress
+from rlsd.harness.scoring.logprob_gap import Versions
+from rlsd.harness.scoring.tables import flatten, token_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """One iteration's episodes, and what they took."""
+
+    groups: Sequence[Group]
+    """Of all processes, in the order of the tasks."""
+    decoded_tokens: int
+    """Of this process."""
+    staleness: dict[str, float]
+    """Mean and largest age of the actions, in iterations."""
+    timing: dict[str, float]
+
+
+class Player:
+    """Plays the groups of each iteration with the policy of a run.
+
+    Args:
+        reward: a user's own reward, or None.
+    """
+
+    def __init__(self, parts: Parts, *, reward: RewardFn | None, progress: Progress) -> None:
+        self.parts = parts
+        self.progress = progress
+        config = parts.config
+        self.rollout = Rollout(
+            env_maker(config.env, "train"),
+            parts.agent,
+            rollout_settings(config.rollout, hindsight=bool(parts.hinter.contexts), seed=config.seed),
+            reward=reward,
+            on_episode=self._watch,
+        )
+        self._ahead = Ahead(self._play)
+        self._versions = Versions(int(config.rollout.ahead))
+        self._advance = lambda: None
+
+    def take(self, step: int) -> Played:
+        """The episodes of iteration `step`.
+
+        Raises:
+            ConfigError: no episode got as far as one action.
+            SamplerDrift: an action of a policy version that is too old.
+        """
+        parts, config = self.parts, self.parts.config
+        if parts.sampler.version != parts.learner.updates:  # the first iteration, or the first after a resume
+            parts.sampler.refresh(parts.learner.updates)
+        self._versions.give(parts.sampler.version)
+        count = len(parts.learner.ranks.share(config.rollout.tasks)) * config.rollout.siblings
+        with self.progress.bar(f"step {step + 1}: episodes", count) as advance:
+            self._advance = advance
+            try:
+                mine, decoded, timing = self._ahead.take(step)
+            finally:
+                self._advance = lambda: None  # a prefetched rollout shows no bar
+        groups = parts.learner.ranks.interleaved(mine)
+        trajectories = flatten(groups)
+        if not token_count(trajectories):
+            raise ConfigError(
+                f"none of {len(trajectories)} episodes got as far as one action: prompt + agent.max_new_tokens = "
+                f"{config.agent.max_new_tokens} exceed the context; raise agent.context or take a larger model"
+            )
+        staleness = self._versions.staleness(trajectories, parts.learner.updates)
+        return Played(groups=groups, decoded_tokens=decoded, staleness=staleness, timing=timing)
+
+    def prefetch(self, step: int) -> None:
+        """Begin to play iteration `step` beside what follows, where the config says so."""
+        if self.parts.config.rollout.ahead and step < self.parts.config.iterations:
+            self._ahead.start(step)
+
+    def wait(self) -> None:
+        """Until a prefetched rollout is finished."""
+        self._ahead.wait()
+
+    def close(self) -> None:
+        self._ahead.wait()
+        self.rollout.close()
+
+    def _play(self, step: int) -> tuple[list[Group], int, dict[str, float]]:
+        """This process's share of the episodes, tokens decoded for them, and where the time went."""
+        sampler, tasks = self.parts.sampler, self.parts.tasks_of(step)
+        numbers = self.parts.learner.ranks.share(len(tasks))
+        decoded, busy = sampler.decoded_tokens, sampler.busy_s
+        groups = self.rollout.groups(
+            [tasks[i] for i in numbers],
+            self.parts.config.rollout.siblings,
+            stream="train",
+            iteration=step,
+            numbers=numbers,
+        )
+        usage, busy = self.rollout.usage, sampler.busy_s - busy
+        timing = {
+            "play_s": usage.wall_s,
+            "env_s": usage.env_s,
+            "agent_s": usage.agent_s,
+            "sampler_s": busy,
+            "sampler_idle_share": max(0.0, 1.0 - busy / max(1e-9, usage.wall_s)),
+            "slot_idle_share": usage.idle_share,
+        }
+        return groups, sampler.decoded_tokens - decoded, timing
+
+    def _watch(self, _: Trajectory) -> None:
+        fail_points.point("mid-rollout")
+        self._advance()

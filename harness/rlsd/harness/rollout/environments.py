@@ -1,0 +1,40 @@
+"""From a config's blocks to environments and rollout settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rlsd.envs.core import Task, TextEnv
+from rlsd.envs.registry import make
+from rlsd.envs.remote.processes import shared_pool
+from rlsd.harness.config.blocks import EnvConfig, RolloutConfig
+from rlsd.harness.rollout.rollout import RolloutSettings
+
+
+def rollout_settings(block: RolloutConfig, *, hindsight: bool, seed: int) -> RolloutSettings:
+    return RolloutSettings(
+        slots=block.slots,
+        max_turns=block.max_turns,
+        step_timeout_s=block.step_timeout_s,
+        retries=block.retries,
+        hindsight=hindsight,
+        seed=seed,
+    )
+
+
+def env_maker(block: EnvConfig, split: str) -> Callable[[], TextEnv]:
+    """A function that opens one environment of a split: "train", "valid" or "test"."""
+    name = {"train": block.train_split, "valid": block.valid_split, "test": block.test_split}[split]
+    kwargs = block.kwargs if split == "train" or block.eval_kwargs is None else block.eval_kwargs
+    if block.workers:
+        pool = shared_pool(block.workers)
+        return lambda: pool.open(block.id, split=name, **kwargs)
+    return lambda: make(block.id, split=name, **kwargs)
+
+
+def tasks_of(make_env: Callable[[], TextEnv]) -> list[Task]:
+    """The tasks that an environment lists."""
+    env = make_env()
+    tasks = list(env.tasks())
+    env.close()
+    return tasks

@@ -1,0 +1,67 @@
+"""Episodes from a file: a user's own demonstrations, or what a run kept under `rollouts/`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+
+from rlsd.agents.types import EpisodeKey
+from rlsd.envs.core import Task
+from rlsd.harness.config.load import ConfigError
+from rlsd.harness.rollout.trajectory import StopReason, Trajectory, turn_from_json
+
+
+def read_trajectories(path: str | Path, env_id: str, *, label: str = "sft.trajectories") -> list[Trajectory]:
+    """A user's own episodes: JSON lines (plain or .gz) with `goal` and `turns` of `observation` and `action`.
+
+    Also reads what a run wrote under `rollouts/`. Optional: `response` (the whole text the model should write),
+    `success`, `task_type`, and the other fields of `Trajectory.to_json`.
+
+    Args:
+        label: what named the file, for errors.
+
+    Raises:
+        ConfigError: unreadable, or a line that is no episode; names the line.
+    """
+    path = Path(path)
+    found: list[Trajectory] = []
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+            lines = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{label}: cannot read {str(path)!r}: {reason}") from error
+    for number, line in lines:
+        try:
+            found.append(_episode(json.loads(line), number, env_id))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"{label}: line {number} of {path} is no episode ({type(error).__name__}: {error}); expected "
+                '{"goal": "…", "turns": [{"observation": "…", "action": "…"}, …]}'
+            ) from error
+    if not found:
+        raise ConfigError(f"{label}: {path} holds no episodes")
+    return found
+
+
+def _episode(data: dict, number: int, env_id: str) -> Trajectory:  # type: ignore[type-arg]
+    if "key" in data and "task" in data:
+        return Trajectory.from_json(data)
+    kind = str(data.get("task_type", "user"))
+    task = Task(env_id=env_id, task_id=f"line-{number}", split="user", task_type=kind)
+    turns = tuple(turn_from_json(t) for t in data["turns"])
+    if not turns:
+        raise ValueError("an episode without turns")
+    success = bool(data.get("success", True))
+    return Trajectory(
+        key=EpisodeKey("user", 0, number, 0),
+        task=task,
+        goal=str(data["goal"]),
+        turns=turns,
+        stop=StopReason.TERMINATED,
+        success=success,
+        score=float(data.get("score", success)),
+        returns=float(data.get("returns", success)),
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.memory import FullHistory
 from rlsd.agents.openai import ChatAgent
 from rlsd.agents.types import Action, EpisodeKey, FinishReason, History
@@ -58,7 +59,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def agent(url: str, **arguments: Any) -> ChatAgent:
-    return ChatAgent(url, "some-model", memory=FullHistory(style="think"), max_new_tokens=9, **arguments)
+    return ChatAgent(url, "some-model", memory=FullHistory(format=FORMATS["think"]), max_new_tokens=9, **arguments)
 
 
 @pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/chat/completions"])

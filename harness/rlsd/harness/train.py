@@ -19,7 +19,7 @@ from rlsd.harness.config import ConfigError, RunConfig, import_function
 from rlsd.harness.distributed import Ranks, RanksError, open_ranks
 from rlsd.harness.evals.evaluate import EvalResult, evaluate, panel_of
 from rlsd.harness.iteration.iteration import Iteration, Outcome
-from rlsd.harness.iteration.parts import Parts, build, env_maker, make_agent, rollout_settings
+from rlsd.harness.iteration.parts import Parts, build, env_maker, make_agent, rollout_settings, settled
 from rlsd.harness.iteration.samplers import eval_sampler
 from rlsd.harness.learner.optimizer_state import random_state, set_random_state
 from rlsd.harness.runs import checkpoint
@@ -38,6 +38,7 @@ def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) 
     Returns:
         The last evaluation's summary on the validation panel, {} if none was made.
     """
+    config = settled(config)
     learner = config.learner
     ranks = open_ranks(learner.device, processes=learner.processes, timeout_s=learner.timeout_s)
     run = RunDir(folder)
@@ -212,7 +213,7 @@ def evaluate_parts(
     config = parts.config
     if split not in ("train", "valid", "test"):
         raise ConfigError(f"unknown split {split!r}; expected train, valid or test")
-    agent = make_agent(config.agent, parts.agent.format, eval_sampler(parts))
+    agent = make_agent(config.agent, parts.agent.chat, eval_sampler(parts))
     count = len(panel[1]) if panel else episodes
     with (progress or Progress(quiet=True)).bar(f"evaluate {split}", count) as advance:
         return evaluate(

@@ -26,7 +26,7 @@ def weights_after(algorithm: Any, *, steps: int = 2, **settings: Any) -> torch.T
             "algorithm": algorithm,
             "env": {"kwargs": {"games": "gen-tiny", "max_steps": 4}},
             "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
-            "agent": {"style": "compact", "memory": "full", "max_new_tokens": 6},
+            "agent": {"format": "compact", "memory": "full", "max_new_tokens": 6},
             "rollout": {"tasks": 2, "siblings": 3},
             "hindsight": {"max_tokens": 120},
             "learner": {"lr": 1e-3, **settings},

@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import AUTO, find_format, format_for
 from rlsd.agents.hf.models import Policy, load_policy, tiny_policy, train_tokenizer
 from rlsd.agents.memory import FullHistory, LastTurns, Memory
 from rlsd.agents.policy import PolicyAgent
+from rlsd.agents.prompt_file import PromptFile
 from rlsd.agents.scripted import ExpertAgent
 from rlsd.agents.seeding import derive, generator
 from rlsd.agents.types import Sampler, TrainingSampler
@@ -96,6 +98,8 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     env = env_maker(config, "train")()
     tasks = list(env.tasks())
     env.close()
+    config = _with_format(config, env)
+    memory_of(config.agent)  # a prompt file that cannot be used is told before a model loads
     if not tasks:
         raise ConfigError(f"{config.env.id} lists no tasks in the split {config.env.train_split!r}")
     settings = config.learner if ranks else config.learner.alone()
@@ -105,7 +109,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     policy = _with_lora(load_or_make(config, model_path, device="cpu" if on_cpu else settings.device), config)
     if aside:
         policy.model.to("cpu")
-    format = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
+    format = chat_format(policy, config.agent)
     context = context_of(config.agent, policy)
     # a server scores a prompt only if there is room for one token more
     hinter = make_hinter(config, format, context=context - config.sampler.score_teacher)
@@ -142,17 +146,45 @@ def make_hinter(config: RunConfig, format: ChatFormat, *, context: int) -> Hinte
         max_tokens=config.hindsight.max_tokens,
         max_items=config.hindsight.max_items,
         source=config.hindsight.source,
-        style=config.agent.style,
+        preface=find_format(config.agent.format).hindsight_preface,
     )
     return Hinter(settings, format, context=context, max_new_tokens=config.agent.max_new_tokens)
 
 
 def make_agent(agent: AgentConfig, format: ChatFormat, sampler: Sampler) -> PolicyAgent:
-    return PolicyAgent(format=format, memory=memory_of(agent), sampler=sampler, max_new_tokens=agent.max_new_tokens)
+    return PolicyAgent(chat=format, memory=memory_of(agent), sampler=sampler, max_new_tokens=agent.max_new_tokens)
+
+
+def chat_format(policy: Policy, agent: AgentConfig) -> ChatFormat:
+    """The model's own chat template, with the agent's system message."""
+    return ChatFormat(policy.tokenizer, sorted(policy.eos_ids), system=agent.system)
 
 
 def memory_of(agent: AgentConfig) -> Memory:
-    return FullHistory(style=agent.style) if agent.memory == "full" else LastTurns(style=agent.style, keep=agent.keep)
+    """What the agent remembers, in a format that is settled (not "auto").
+
+    Raises:
+        FormatError: an unknown format, or a prompt file that cannot be used.
+    """
+    format, template = find_format(agent.format), None if agent.prompt is None else PromptFile(agent.prompt)
+    if agent.memory == "full":
+        return FullHistory(format=format, template=template)
+    return LastTurns(format=format, history_turns=agent.history_turns, template=template)
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """The config with the format that `agent.format: auto` stands for in its environment."""
+    if config.agent.format != AUTO:
+        return config
+    env = env_maker(config, "train")()
+    env.close()
+    return _with_format(config, env)
+
+
+def _with_format(config: RunConfig, env: TextEnv) -> RunConfig:
+    """The config with a format that `env` can use."""
+    name = format_for(config.agent.format, env, env_id=config.env.id)
+    return config.model_copy(update={"agent": config.agent.model_copy(update={"format": name})})
 
 
 def load_or_make(config: RunConfig, model_path: str | None = None, *, device: str) -> Policy:

@@ -73,6 +73,13 @@ def test_asks_and_parses(endpoint: Endpoint, tail: str) -> None:
     assert [m["role"] for m in body["messages"]] == ["user", "assistant", "user"]
 
 
+def test_a_system_message_goes_first(endpoint: Endpoint) -> None:
+    asyncio.run(agent(endpoint.url, system="Be brief.").act(LOST, KEY))
+    ((_, body, _),) = endpoint.seen
+    assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert [m["role"] for m in body["messages"]] == ["system", "user", "assistant", "user"]
+
+
 def test_bad_answers(endpoint: Endpoint) -> None:
     good = endpoint.replies[0]
     endpoint.replies = [(503, b"busy"), good]

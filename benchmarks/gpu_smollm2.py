@@ -60,7 +60,7 @@ def settings(arguments: argparse.Namespace) -> tuple[Path, list[str]]:
     if arguments.dry_run:
         small = ["rollout.tasks=2", "rollout.siblings=3", "rollout.max_turns=3", "agent.max_new_tokens=8"]
         tiny = f"model.path={ROOT / 'checkpoints' / 'warm_tiny'}"
-        return CONFIG, [tiny, *GENERATED, *small, "agent.keep=0", "hindsight.max_tokens=64", "threads=1"]
+        return CONFIG, [tiny, *GENERATED, *small, "agent.history_turns=0", "hindsight.max_tokens=64", "threads=1"]
     batch = ["rollout.tasks=16", "rollout.siblings=8", "rollout.slots=128", "rollout.max_turns=15"]
     world = REAL if games(CONFIG) else GENERATED
     blocks = yaml.safe_load(LAUNCH.read_text())

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.hf.models import load_policy
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.memory import FullHistory
@@ -222,7 +223,7 @@ def real(episodes: int, slots: int) -> dict[str, Any]:
         sampler = HFSampler(policy.model, eos_ids=policy.eos_ids, temperature=0.0, context=policy.context)
         chat = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
         return PolicyAgent(
-            format=chat, memory=FullHistory(style="compact"), sampler=sampler, max_new_tokens=NEW_TOKENS
+            chat=chat, memory=FullHistory(format=FORMATS["compact"]), sampler=sampler, max_new_tokens=NEW_TOKENS
         ), sampler
 
     warm, _ = agent()

@@ -21,6 +21,7 @@ from typing import Any
 from rollout import NEW_TOKENS, TURNS, lock_step_real
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.hf.models import Policy, load_policy
 from rlsd.agents.memory import FullHistory
 from rlsd.agents.policy import PolicyAgent
@@ -41,8 +42,8 @@ def player(policy: Policy, url: str) -> tuple[PolicyAgent, VLLMSampler]:
     sampler = VLLMSampler(weights, eos_ids=policy.eos_ids, temperature=0.0, context=policy.context)
     sampler.connect()
     chat = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
-    memory = FullHistory(style="compact")
-    return PolicyAgent(format=chat, memory=memory, sampler=sampler, max_new_tokens=NEW_TOKENS), sampler
+    memory = FullHistory(format=FORMATS["compact"])
+    return PolicyAgent(chat=chat, memory=memory, sampler=sampler, max_new_tokens=NEW_TOKENS), sampler
 
 
 def main() -> None:

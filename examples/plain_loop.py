@@ -6,6 +6,7 @@ python examples/plain_loop.py
 from dataclasses import replace
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.hf.models import tiny_policy, train_tokenizer
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.memory import FullHistory
@@ -39,7 +40,7 @@ def main(warm_steps=60, steps=10, seed=0):
     policy = tiny_policy(train_tokenizer(texts, vocab_size=400), layers=2, dim=64, heads=2, context=512, seed=seed)
     chat = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
     sampler = HFSampler(policy.model, eos_ids=policy.eos_ids, seed=seed, context=512)
-    agent = PolicyAgent(format=chat, memory=FullHistory(style="compact"), sampler=sampler, max_new_tokens=6)
+    agent = PolicyAgent(chat=chat, memory=FullHistory(format=FORMATS["compact"]), sampler=sampler, max_new_tokens=6)
     learner = Learner(policy, LearnerConfig(lr=3e-3), temperature=1.0)
     scorer = Scorer(learner.tokens, learner.settings, learner.ranks)
     hinter = Hinter(HintSettings(contexts=("plan",), max_tokens=48), chat, context=512, max_new_tokens=6)

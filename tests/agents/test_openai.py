@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.memory import FullHistory
 from rlsd.agents.openai import ChatAgent
 from rlsd.agents.types import Action, EpisodeKey, FinishReason, History
@@ -58,7 +59,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def agent(url: str, **arguments: Any) -> ChatAgent:
-    return ChatAgent(url, "some-model", memory=FullHistory(style="think"), max_new_tokens=9, **arguments)
+    return ChatAgent(url, "some-model", memory=FullHistory(format=FORMATS["think"]), max_new_tokens=9, **arguments)
 
 
 @pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/chat/completions"])
@@ -70,6 +71,13 @@ def test_asks_and_parses(endpoint: Endpoint, tail: str) -> None:
     assert key == "Bearer secret"
     assert (body["model"], body["max_tokens"], body["temperature"]) == ("some-model", 9, 0.0)
     assert [m["role"] for m in body["messages"]] == ["user", "assistant", "user"]
+
+
+def test_a_system_message_goes_first(endpoint: Endpoint) -> None:
+    asyncio.run(agent(endpoint.url, system="Be brief.").act(LOST, KEY))
+    ((_, body, _),) = endpoint.seen
+    assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert [m["role"] for m in body["messages"]] == ["system", "user", "assistant", "user"]
 
 
 def test_bad_answers(endpoint: Endpoint) -> None:

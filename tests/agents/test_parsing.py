@@ -7,8 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.memory import FullHistory
-from rlsd.agents.parsing import PARSERS, TAIL_CHARS, parse_compact, parse_search, parse_think, token_span
+from rlsd.agents.parsing import TAIL_CHARS, parse_compact, parse_search, parse_think, token_span
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import EchoSampler
 from rlsd.agents.types import FinishReason, History, SampleResult
@@ -31,7 +32,7 @@ BYTE_LEVEL = {name: ChatFormat(FAMILIES[name]()) for name in ("compact", "bytele
         ("", "", False),
     ],
 )
-def test_search_style(response: str, text: str | None, valid: bool) -> None:
+def test_search_format(response: str, text: str | None, valid: bool) -> None:
     parsed = parse_search(response)
     assert (parsed.text, parsed.valid) == (response if text is None else text, valid)
     start, end = parsed.action
@@ -89,10 +90,10 @@ def test_compact(response: str, text: str, valid: bool) -> None:
     assert response[slice(*parsed.action)] == text
 
 
-@given(response=st.text(max_size=80), style=st.sampled_from(sorted(PARSERS)))
+@given(response=st.text(max_size=80), name=st.sampled_from(sorted(FORMATS)))
 @settings(max_examples=200, deadline=None)
-def test_no_response_breaks_a_parser(response: str, style: str) -> None:
-    parsed = PARSERS[style](response)  # type: ignore[index]
+def test_no_response_breaks_a_parser(response: str, name: str) -> None:
+    parsed = FORMATS[name].parse(response)
     for start, stop in (parsed.action, parsed.thought):
         assert 0 <= start <= stop <= len(response)
     assert response[slice(*parsed.action)].strip() == parsed.text
@@ -135,7 +136,9 @@ def test_empty_span() -> None:
 @pytest.mark.parametrize("ended", [True, False])
 def test_spans_of_a_read_response(family: str, ended: bool) -> None:
     format = ChatFormat(FAMILIES[family]())
-    agent = PolicyAgent(format=format, memory=FullHistory(style="think"), sampler=EchoSampler(), max_new_tokens=9)
+    agent = PolicyAgent(
+        chat=format, memory=FullHistory(format=FORMATS["think"]), sampler=EchoSampler(), max_new_tokens=9
+    )
     ids = format.response("<think>a drawer</think><action>go to drawer 1</action>")
     ids = ids if ended else ids[:-1]
     finish = FinishReason.EOS if ended else FinishReason.LENGTH

@@ -28,7 +28,7 @@ RL: dict[str, Any] = {
     "algorithm": "rlsd",
     "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 4}},
     "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 5}},
-    "agent": {"style": "compact", "memory": "full", "max_new_tokens": 6},
+    "agent": {"format": "compact", "memory": "full", "max_new_tokens": 6},
     "rollout": {"tasks": 2, "siblings": 2, "slots": 3},
     "hindsight": {"max_tokens": 128, "max_items": 3},
     "learner": {"lr": 1e-3, "micro_tokens": 1024, "minibatches": 2},

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.memory import FullHistory, LastTurns, Message
-from rlsd.agents.parsing import PARSERS, Style
 from rlsd.agents.types import Action, History
 from rlsd.envs import make
 from rlsd.envs.alfworld.generate.presets import FROZEN, LEVELS, PRESETS
-from rlsd.harness.hindsight.hints import PREFACE
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "alfworld.md"
 TASK = "gen-tiny/test/14"
@@ -23,15 +22,15 @@ THOUGHTS = ("A ladle may well be in the cabinet.", "The cabinet is shut; I have 
 SHOWN_TURN = 2
 
 
-def history(style: Style) -> tuple[History, str]:
+def history(name: str) -> tuple[History, str]:
     """The episode before its third action, after two of the oracle's, and the plan that the teacher reads there."""
     env = make("rlsd/ALFWorld-v0", games="gen-tiny", split="test")
     observation, info = env.reset(options={"task": TASK})
     observations, actions = [observation], []
     for thought in THOUGHTS[:SHOWN_TURN]:
         command = env.expert("oracle") or ""
-        response = command if style == "compact" else f"<think>{thought}</think><action>{command}</action>"
-        parsed = PARSERS[style](response)
+        response = command if name == "compact" else f"<think>{thought}</think><action>{command}</action>"
+        parsed = FORMATS[name].parse(response)
         assert (parsed.text, parsed.valid) == (command, True)
         actions.append(Action(text=parsed.text, response=response))
         observation, *_, info = env.step(command)
@@ -43,7 +42,7 @@ def history(style: Style) -> tuple[History, str]:
         admissible=tuple(info["admissible_actions"]),
     )
     plan = "".join(f"\n{step}" for step in env.hindsight().plan)
-    return known, f"{PREFACE[style]}\nplan:{plan}"
+    return known, f"{FORMATS[name].hindsight_preface}\nplan:{plan}"
 
 
 def shown(messages: list[Message]) -> str:
@@ -54,10 +53,10 @@ def blocks() -> dict[str, str]:
     think, notes = history("think")
     compact, plan = history("compact")
     return {
-        "think": shown(LastTurns(style="think", keep=2).messages(think)),
+        "think": shown(LastTurns(format=FORMATS["think"], history_turns=2).messages(think)),
         "think response": f"<think>{THOUGHTS[1]}</think><action>{think.actions[1].text}</action>",
         "think hindsight": notes.strip("\n"),
-        "compact": shown(FullHistory(style="compact").messages(compact)),
+        "compact": shown(FullHistory(format=FORMATS["compact"]).messages(compact)),
         "compact hindsight": plan.strip("\n"),
     }
 

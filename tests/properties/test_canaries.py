@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
 
 import pytest
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.memory import FullHistory, LastTurns
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import ScriptedSampler
@@ -34,7 +34,7 @@ WORDS = {field: {Canary.word(field, step) for step in STEPS} for field in FIELDS
 
 families = pytest.mark.parametrize("family", FAMILIES)
 memories = pytest.mark.parametrize("memory", ["full", "last"])
-styles = pytest.mark.parametrize("style", ["compact", "think"])
+formats = pytest.mark.parametrize("name", ["compact", "think"])
 endings = pytest.mark.parametrize("cut", [False, True], ids=["ended", "cut"])
 
 
@@ -46,24 +46,24 @@ class Played:
         spell: text that observations, commands, hindsight and responses contain.
     """
 
-    def __init__(self, family: str, memory: str, style: Any, *, cut: bool = False, spell: str = "") -> None:
+    def __init__(self, family: str, memory: str, name: str, *, cut: bool = False, spell: str = "") -> None:
         self.format = ChatFormat(FAMILIES[family]())
-        said = f"walk{spell}" if style == "compact" else f"<think>I go{spell}</think><action>walk{spell}</action>"
+        said = f"walk{spell}" if name == "compact" else f"<think>I go{spell}</think><action>walk{spell}</action>"
         ids = self.format.response(said)
         self.sampler = ScriptedSampler({}, ids[:-1] if cut else ids, self.format.eos_ids)
         self.agent = PolicyAgent(
-            format=self.format,
-            memory=FullHistory(style=style) if memory == "full" else LastTurns(style=style),
+            chat=self.format,
+            memory=FullHistory(format=FORMATS[name]) if memory == "full" else LastTurns(format=FORMATS[name]),
             sampler=self.sampler,
             max_new_tokens=500,
         )
         rollout = Rollout(lambda: Canary(spell=spell), self.agent, RolloutSettings(slots=2))
         self.groups: list[Group] = rollout.groups(Canary().tasks()[:2], 2, stream="train", iteration=0)
         self.trajectories: list[Trajectory] = [t for g in self.groups for t in g.trajectories]
-        self.style = style
+        self.preface = FORMATS[name].hindsight_preface
 
     def insertions(self, *contexts: str) -> dict[tuple[int, int], Insertion]:
-        settings = HintSettings(contexts=contexts, max_tokens=2000, style=self.style)
+        settings = HintSettings(contexts=contexts, max_tokens=2000, preface=self.preface)
         made = Hinter(settings, self.format, context=10_000, max_new_tokens=500).build(self.groups).insertions
         assert len(made) == sum(len(t.turns) for t in self.trajectories)
         return made
@@ -95,10 +95,10 @@ def test_the_canaries_can_be_seen(family: str) -> None:
 
 @families
 @memories
-@styles
+@formats
 @endings
-def test_no_canary_reaches_the_student(family: str, memory: str, style: str, cut: bool) -> None:
-    played = Played(family, memory, style, cut=cut)
+def test_no_canary_reaches_the_student(family: str, memory: str, name: str, cut: bool) -> None:
+    played = Played(family, memory, name, cut=cut)
     ended = {turn.action.token_ids[-1] in played.format.eos_ids for t in played.trajectories for turn in t.turns}
     assert ended == {not cut}
     for merge in (True, False):
@@ -117,12 +117,12 @@ def test_no_canary_reaches_the_student(family: str, memory: str, style: str, cut
 
 @families
 @memories
-@styles
+@formats
 @endings
 def test_canaries_reach_the_teacher_by_the_contexts_that_carry_them(
-    family: str, memory: str, style: str, cut: bool
+    family: str, memory: str, name: str, cut: bool
 ) -> None:
-    played = Played(family, memory, style, cut=cut)
+    played = Played(family, memory, name, cut=cut)
     for context, field in CARRIED.items():
         insertions = played.insertions(context)
         rows = teacher_rows(played.trajectories, insertions)
@@ -220,13 +220,13 @@ def spelled(format: ChatFormat) -> str:
 
 @families
 @memories
-@styles
+@formats
 @endings
-def test_text_that_spells_special_tokens_stays_text(family: str, memory: str, style: str, cut: bool) -> None:
-    plain = Played(family, memory, style, cut=cut)
+def test_text_that_spells_special_tokens_stays_text(family: str, memory: str, name: str, cut: bool) -> None:
+    plain = Played(family, memory, name, cut=cut)
     special, spell = special_ids(plain.format), spelled(plain.format)
     assert len(special) >= 3
-    odd = Played(family, memory, style, cut=cut, spell=spell)
+    odd = Played(family, memory, name, cut=cut, spell=spell)
     for a, b in zip(plain.trajectories, odd.trajectories, strict=True):
         for x, y in zip(a.turns, b.turns, strict=True):
             assert x.action.prompt is not None
@@ -246,8 +246,8 @@ def test_marks_of_the_renderer_in_a_text_do_no_harm() -> None:
     """The whole-conversation renderer marks places with private characters; a world may print them too."""
     format = ChatFormat(FAMILIES["strips-thinking"]())
     agent = PolicyAgent(
-        format=format,
-        memory=FullHistory(style="compact"),
+        chat=format,
+        memory=FullHistory(format=FORMATS["compact"]),
         sampler=ScriptedSampler({}, (5,), frozenset()),
         max_new_tokens=4,
     )

@@ -20,7 +20,7 @@ BASE: dict[str, Any] = {
     "algorithm": "rlsd",
     "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
     "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
-    "agent": {"style": "compact", "memory": "full", "max_new_tokens": 5},
+    "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
     "rollout": {"tasks": 2, "siblings": 2},
     "hindsight": {"max_tokens": 120},
     "learner": {"lr": 1e-3},

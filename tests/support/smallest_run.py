@@ -10,7 +10,7 @@ BASE: dict[str, Any] = {
     "algorithm": "rlsd",
     "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
     "model": {"tiny": {"layers": 1, "dim": 16, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 2}},
-    "agent": {"style": "compact", "memory": "full", "max_new_tokens": 4},
+    "agent": {"format": "compact", "memory": "full", "max_new_tokens": 4},
     "rollout": {"tasks": 1, "siblings": 2},
     "hindsight": {"max_tokens": 128},
     "eval": {"every": 1, "episodes": 1, "at_start": False},

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.hf.models import Policy, tiny_policy
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.memory import FullHistory, LastTurns
@@ -26,7 +27,7 @@ class Played:
         family: str,
         *,
         memory: str = "full",
-        style: str = "compact",
+        response_format: str = "compact",
         tasks: int = 2,
         siblings: int = 2,
         new: int = 8,
@@ -40,10 +41,10 @@ class Played:
         self.sampler = HFSampler(
             self.policy.model, eos_ids=self.policy.eos_ids, seed=5, context=4096, temperature=temperature
         )
-        kind: Any = style
+        memory_format = FORMATS[response_format]
         self.agent = PolicyAgent(
-            format=self.format,
-            memory=FullHistory(style=kind) if memory == "full" else LastTurns(style=kind, keep=2),
+            chat=self.format,
+            memory=FullHistory(format=memory_format) if memory == "full" else LastTurns(format=memory_format),
             sampler=self.sampler,
             max_new_tokens=new,
         )

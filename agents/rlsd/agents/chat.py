@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jinja2
+
 from rlsd.agents.memory import Message
 from rlsd.agents.types import Prompt
 
@@ -44,9 +46,13 @@ class ChatFormat:
     Args:
         tokenizer: a fast transformers tokenizer with a chat template.
         eos_ids: ids that end a response; default: the tokenizer's end token.
+        system: a system message that stands before the user's in every prompt.
+
+    Raises:
+        TemplateError: a template without room for the user's message, or for the system message that is given.
     """
 
-    def __init__(self, tokenizer: Any, eos_ids: Sequence[int] | None = None) -> None:
+    def __init__(self, tokenizer: Any, eos_ids: Sequence[int] | None = None, *, system: str | None = None) -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise TemplateError("the tokenizer has no chat template; set tokenizer.chat_template first")
         self.tokenizer = tokenizer
@@ -60,6 +66,7 @@ class ChatFormat:
         names = sorted((n for n in special.values() if len(n) > 1), key=len, reverse=True) or ["\0\0"]
         self._special_names = re.compile("|".join(map(re.escape, names)))
         self._guarded_names = re.compile("(" + "|".join(re.escape(n[0] + _GUARD + n[1:]) for n in names) + ")")
+        self._system = [{"role": "system", "content": self._guard(system.strip())}] if system else []
         self._pieces = self._probe()
         self._cache: dict[tuple[str, bool], tuple[int, ...]] = {}
 
@@ -101,7 +108,7 @@ class ChatFormat:
         pieces = self._pieces
         if pieces is None:
             return self._whole(messages)
-        ids: list[int] = list(self.encode(pieces.head, special=True))
+        ids: list[int] = self._encode_guarded(pieces.head)
         episode_slot = turn_slot = 0
         for i, message in enumerate(messages):
             if message.role == "user":
@@ -183,12 +190,20 @@ class ChatFormat:
         return ids
 
     def _render(self, messages: list[dict[str, str]]) -> str:
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer.apply_chat_template(
+            [*self._system, *messages], tokenize=False, add_generation_prompt=True
+        )
 
     def _probe(self) -> _Pieces | None:
         """The template's pieces, or None where they do not rebuild a conversation to the letter."""
         users = ["⟦user0⟧", "⟦user1⟧", "⟦user2⟧", "⟦user3⟧"]
-        first = self._render([{"role": "user", "content": users[0]}])
+        try:
+            first = self._render([{"role": "user", "content": users[0]}])
+        except jinja2.TemplateError as error:
+            given = "with a system message (put the text into agent.prompt instead)" if self._system else "a message"
+            raise TemplateError(f"the chat template cannot render {given}: {error}") from error
+        if self._system and self._system[0]["content"] not in first:
+            raise TemplateError("the chat template drops the system message; put its text into agent.prompt instead")
         head, found, tail = first.partition(users[0])
         if not found:
             raise TemplateError("the chat template does not show the user's message")

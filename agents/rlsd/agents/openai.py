@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 
 from rlsd.agents.memory import Memory
-from rlsd.agents.parsing import PARSERS
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import Action, EpisodeKey, FinishReason, History
 from rlsd.agents.vllm.client import CONNECTIONS, ServerReply, ServerUnreachable
@@ -26,9 +25,10 @@ class ChatAgent:
     Args:
         url: with or without "/v1/chat/completions"; "http://host:port" is enough.
         model: the name the endpoint knows the model by.
-        memory: what of the past goes into the messages.
+        memory: what of the past goes into the messages; its `format` reads the responses.
         max_new_tokens: longest response.
         temperature: 0 takes the most likely words.
+        system: a system message before the others.
         api_key: default: the variable OPENAI_API_KEY.
         retries: how often a request is sent again.
     """
@@ -42,6 +42,7 @@ class ChatAgent:
         max_new_tokens: int,
         temperature: float = 0.0,
         seed: int = 0,
+        system: str | None = None,
         api_key: str | None = None,
         timeout_s: float = 300.0,
         retries: int = 5,
@@ -53,6 +54,7 @@ class ChatAgent:
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
         self.seed = seed
+        self.system = system
         self.retries = retries
         self._timeout_s = timeout_s
         key = api_key or os.environ.get(KEY_VARIABLE)
@@ -70,9 +72,12 @@ class ChatAgent:
             ServerUnreachable: no answer after all tries.
             ServerReply: an answer that is no chat completion, or a refusal (status 400 to 499).
         """
+        messages = [{"role": m.role, "content": m.text} for m in self.memory.messages(history)]
+        if self.system:
+            messages = [{"role": "system", "content": self.system}, *messages]
         body = {
             "model": self.model,
-            "messages": [{"role": m.role, "content": m.text} for m in self.memory.messages(history)],
+            "messages": messages,
             "max_tokens": self.max_new_tokens,
             "temperature": self.temperature,
             "seed": derive(self.seed, *key, "turn", history.turn),
@@ -83,7 +88,7 @@ class ChatAgent:
             response, reason = str(choice["message"]["content"] or ""), choice.get("finish_reason")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ServerReply(f"{self.url} gave no chat completion: {str(found)[:200]}") from error
-        parsed = PARSERS[self.memory.style](response)
+        parsed = self.memory.format.parse(response)
         finish = FinishReason.LENGTH if reason == "length" else FinishReason.EOS
         return Action(text=parsed.text, valid=parsed.valid, response=response, finish=finish)
 

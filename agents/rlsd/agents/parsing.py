@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-Style = Literal["think", "compact", "search", "tool", "shop"]
 
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
@@ -61,15 +58,6 @@ def parse_compact(response: str) -> Parsed:
     text = response.strip()
     start = response.find(text) if text else 0
     return Parsed(text=text, valid=bool(text) and "\n" not in text, action=(start, start + len(text)))
-
-
-PARSERS: dict[Style, Callable[[str], Parsed]] = {
-    "think": parse_think,
-    "compact": parse_compact,
-    "search": parse_search,
-    "tool": parse_search,
-    "shop": parse_think,
-}
 
 
 def token_span(ids: Sequence[int], chars: tuple[int, int], decode: Callable[[Sequence[int]], str]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.memory import FullHistory, Memory
-from rlsd.agents.parsing import PARSERS, token_span
+from rlsd.agents.parsing import token_span
 from rlsd.agents.types import (
     Action,
     EpisodeKey,
@@ -21,14 +21,14 @@ class PolicyAgent:
     """Acts with a language model.
 
     Args:
-        format: renders prompts and reads tokens.
-        memory: what of the past goes into the prompt; also names the style of response.
+        chat: renders prompts and reads tokens.
+        memory: what of the past goes into the prompt; its `format` reads the responses.
         sampler: where tokens come from.
         max_new_tokens: longest response.
     """
 
-    def __init__(self, *, format: ChatFormat, memory: Memory, sampler: Sampler, max_new_tokens: int) -> None:
-        self.format = format
+    def __init__(self, *, chat: ChatFormat, memory: Memory, sampler: Sampler, max_new_tokens: int) -> None:
+        self.chat = chat
         self.memory = memory
         self.sampler = sampler
         self.max_new_tokens = max_new_tokens
@@ -46,19 +46,19 @@ class PolicyAgent:
 
     def prompt(self, history: History) -> Prompt:
         """The acting view of `history`, built on the previous turn's prompt where the template allows it."""
-        if isinstance(self.memory, FullHistory) and self.format.extends and history.actions:
+        if isinstance(self.memory, FullHistory) and self.chat.extends and history.actions:
             last = history.actions[-1]
             if last.prompt is not None:
                 text = self.memory.user_text(history, history.turn)
-                return self.format.extend(last.prompt, last.token_ids, text)
-        return self.format.prompt(self.memory.messages(history), [a.token_ids for a in history.actions])
+                return self.chat.extend(last.prompt, last.token_ids, text)
+        return self.chat.prompt(self.memory.messages(history), [a.token_ids for a in history.actions])
 
     def read(self, prompt: Prompt, result: SampleResult) -> Action:
         """Parse a response; spans are found in tokens."""
         ids = result.token_ids
         text_ids = ids[:-1] if result.finish is FinishReason.EOS else ids
-        response = self.format.decode(text_ids)
-        parsed = PARSERS[self.memory.style](response)
+        response = self.chat.decode(text_ids)
+        parsed = self.memory.format.parse(response)
         return Action(
             text=parsed.text,
             valid=parsed.valid,
@@ -66,14 +66,14 @@ class PolicyAgent:
             prompt=prompt,
             token_ids=ids,
             logps=result.logps,
-            action_span=token_span(text_ids, parsed.action, self.format.decode),
-            thought_span=token_span(text_ids, parsed.thought, self.format.decode),
+            action_span=token_span(text_ids, parsed.action, self.chat.decode),
+            thought_span=token_span(text_ids, parsed.thought, self.chat.decode),
             finish=result.finish,
             policy_version=result.policy_version,
         )
 
     def demonstrate(self, history: History, response: str) -> Action:
         """The action as it would be had the policy written `response` itself (warm starts)."""
-        ids = self.format.response(response)
+        ids = self.chat.response(response)
         result = SampleResult(token_ids=ids, logps=(0.0,) * len(ids), finish=FinishReason.EOS, policy_version=0)
         return self.read(self.prompt(history), result)

@@ -165,6 +165,10 @@ class TextEnv(gymnasium.Env[str, str]):
     blocking: bool = True
     """True when a step may be slow or hang (a server, a foreign engine): the rollout then steps it in a thread
     with a time limit. Set to False where a step is pure, in-process and cheap."""
+    response_format: str | None = None
+    """The response format that fits (`agent.format: auto` takes it): a shipped name or "module:NAME"; None: any."""
+    accepts_formats: tuple[str, ...] | None = None
+    """Shipped response formats whose actions the environment can read; another is refused. None: all."""
 
     def __init__(self, *, max_chars: int = 8192) -> None:
         self.observation_space = AnyText(max_chars)

@@ -47,6 +47,8 @@ class KeysEnv(TextEnv):
     """
 
     blocking = False
+    response_format = "think"
+    accepts_formats = ("think", "compact")
 
     def __init__(
         self,

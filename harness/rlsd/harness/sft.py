@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.parsing import Style
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import EchoSampler, ExpertAgent
 from rlsd.agents.seeding import derive
@@ -46,16 +45,6 @@ class SftBatch:
     """(M + M',) float: adds up to 1."""
 
 
-def wrap_action(text: str, style: Style) -> str:
-    """The response a policy of this style would have written for `text`."""
-    if style == "compact":
-        return text
-    if style in ("think", "shop"):
-        return f"<think>Next: {text}.</think><action>{text}</action>"
-    done = "I know the answer." if text.startswith(("<answer>", '<tool_call>{"name": "answer"')) else "I have to look."
-    return f"<think>{done}</think>{text}"  # an action of search QA brings its own tags
-
-
 def demonstrated(group: Group, agent: PolicyAgent, *, context: int) -> Group:
     """The group's episodes with tokens, as if the policy had written the actions itself.
 
@@ -66,7 +55,7 @@ def demonstrated(group: Group, agent: PolicyAgent, *, context: int) -> Group:
         turns: list[Turn] = []
         for k, turn in enumerate(trajectory.turns):
             history = replace(trajectory, turns=(*turns, turn)).history(k)
-            said = turn.action.response or wrap_action(turn.action.text, agent.memory.style)
+            said = turn.action.response or agent.memory.format.wrap(turn.action.text)
             action = agent.demonstrate(history, said)
             if action.prompt is not None and len(action.prompt.ids) + len(action.token_ids) > context:
                 break
@@ -107,7 +96,7 @@ def sft_batch(
                 continue
             plan = turn.hindsight_before.plan
             if hint.turn and target == "plan" and plan:
-                ids = agent.format.response(wrap_action(plan[0], agent.memory.style))
+                ids = agent.chat.response(agent.memory.format.wrap(plan[0]))
             elif turn.action.explored:
                 continue
             else:
@@ -253,8 +242,8 @@ def sft_steps(maker: SftMaker, first: int, last: int) -> Iterator[SftStep]:
         for step in range(first, last):
             yield maker.make(step)
         return
-    tokenizer = maker.agent.format.tokenizer
-    eos = sorted(maker.agent.format.eos_ids)
+    tokenizer = maker.agent.chat.tokenizer
+    eos = sorted(maker.agent.chat.eos_ids)
     arguments = (maker.config, list(maker.tasks), tokenizer, eos, maker.context)
     with multiprocessing.get_context("spawn").Pool(workers, _start_worker, arguments) as pool:
         ahead = deque(pool.apply_async(_work, (s,)) for s in range(first, min(last, first + 2 * workers)))
@@ -272,9 +261,9 @@ _maker: list[SftMaker] = []
 
 def _start_worker(config: RunConfig, tasks: list[Task], tokenizer: Any, eos: list[int], context: int) -> None:
     torch.set_num_threads(1)
-    format = ChatFormat(tokenizer, eos)
-    agent = make_agent(config.agent, format, EchoSampler())
-    _maker.append(SftMaker(config, tasks, agent, make_hinter(config, format, context=context), context=context))
+    chat = ChatFormat(tokenizer, eos, system=config.agent.system)
+    agent = make_agent(config.agent, chat, EchoSampler())
+    _maker.append(SftMaker(config, tasks, agent, make_hinter(config, chat, context=context), context=context))
 
 
 def _work(step: int) -> SftStep:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from rlsd.agents.hf.models import Policy, tiny_policy, train_tokenizer
 from rlsd.agents.scripted import ExpertAgent
 from rlsd.agents.seeding import derive, generator
-from rlsd.harness.config.blocks import EnvConfig, TinyConfig
-from rlsd.harness.config.load import ConfigError
+from rlsd.harness.config.blocks import ConfigError, EnvConfig, TinyConfig
 from rlsd.harness.rollout.environments import env_maker, tasks_of
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 from rlsd.harness.rollout.trajectory import Group

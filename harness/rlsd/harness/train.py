@@ -15,7 +15,7 @@ from rlsd.algorithms import Credit, assign
 from rlsd.harness.config import RunConfig
 from rlsd.harness.hindsight.hints import echo_share
 from rlsd.harness.iteration.outcome import Clock, Outcome, by_trajectory, totals, update_metrics
-from rlsd.harness.iteration.parts import Parts
+from rlsd.harness.iteration.parts import Parts, settled
 from rlsd.harness.iteration.play import Played, Player
 from rlsd.harness.iteration.score import Scored, score
 from rlsd.harness.iteration.update import Updated, update
@@ -34,7 +34,7 @@ def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) 
     Returns:
         The last evaluation's summary on the validation panel, {} if none was made.
     """
-    with open_session(config, folder, progress) as session:
+    with open_session(settled(config), folder, progress) as session:
         if config.algorithm.imitates:
             loop: Iteration | Imitation = Imitation(session.parts)
         else:

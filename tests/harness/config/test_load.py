@@ -156,7 +156,7 @@ def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
         ({"model": {"lora": {"ranks": 3}, "path": "m"}}, r"'model\.lora\.ranks'.* Did you mean 'rank'"),
         ({"rollout": {"tasks": 0}}, r"config rollout\.tasks: .*greater than or equal to 1, got 0"),
         ({"rollout": {"tasks": 0, "slots": 0}}, r"rollout\..*\(and 1 more\)"),
-        ({"agent": {"style": "thinks"}}, r"config agent\.style: .*'think', 'compact', .*, got 'thinks'"),
+        ({"agent": {"format": "thinks"}}, r"agent\.format: unknown response format 'thinks'\. Did you mean 'think'\?"),
         ({"algorithm": "gropo"}, "unknown algorithm 'gropo'. Did you mean 'grpo'"),
         ({"algorithm": {"name": "rlsd", "credit": {"lamda": 1}}}, r"credit\.lamda.*'lam'"),
         ({"algorithm": {"credit": {}}}, "needs 'name'"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.types import Action, EpisodeKey, Prompt
 from rlsd.envs.core import Hindsight, Task
 from rlsd.harness.hindsight.contexts import (
@@ -142,8 +143,9 @@ def test_all_contexts_are_covered_above() -> None:
     assert {case[0] for mark in marks for case in mark.args[1]} == set(CONTEXTS)
 
 
-def test_think_style_says_what_the_notes_are() -> None:
-    (first, *_) = hinter("plan", style="think").build([group(0, trajectory(0, 0))]).texts.values()
+def test_the_format_s_preface_says_what_the_notes_are() -> None:
+    preface = FORMATS["think"].hindsight_preface
+    (first, *_) = hinter("plan", preface=preface).build([group(0, trajectory(0, 0))]).texts.values()
     assert first.startswith("\n\nNotes from looking back")
 
 

@@ -26,7 +26,7 @@ CONFIG: dict[str, Any] = {
     "iterations": 2,
     "algorithm": "rlsd",
     "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
-    "agent": {"style": "compact", "memory": "full", "max_new_tokens": 5},
+    "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
     "sampler": {"kind": "vllm", "patience_s": 60, "verify_episodes": 2},
     "rollout": {"tasks": 3, "siblings": 2},
     "hindsight": {"max_tokens": 120, "max_items": 2},

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import FORMATS
 from rlsd.agents.hf.models import tiny_policy
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.memory import FullHistory, LastTurns
@@ -137,8 +138,8 @@ def policy_agent(
 ) -> PolicyAgent:
     policy = tiny_policy(FAMILIES[family](), layers=2, dim=32, heads=2, context=context, seed=3)
     return PolicyAgent(
-        format=ChatFormat(policy.tokenizer, sorted(policy.eos_ids)),
-        memory=FullHistory(style="compact") if memory == "full" else LastTurns(style="compact"),
+        chat=ChatFormat(policy.tokenizer, sorted(policy.eos_ids)),
+        memory=FullHistory(format=FORMATS["compact"]) if memory == "full" else LastTurns(format=FORMATS["compact"]),
         sampler=HFSampler(policy.model, eos_ids=policy.eos_ids, seed=5, context=context, temperature=temperature),
         max_new_tokens=new,
     )

@@ -15,7 +15,7 @@ from rlsd.harness.runs.weights import NOTE, export_run, noted_agent
 from rlsd.harness.train import train
 
 ROOT = Path(__file__).parents[3]
-AGENT = {"style": "compact", "memory": "full", "max_new_tokens": 5}
+AGENT = {"format": "compact", "memory": "full", "max_new_tokens": 5}
 CONFIG: dict[str, Any] = {
     "iterations": 1,
     "algorithm": "grpo",
@@ -56,7 +56,7 @@ def test_weights_are_played_as_they_were_trained(run: Path, tmp_path: Path, last
 
 
 def test_settings_given_go_before_the_note(run: Path) -> None:
-    prompts = [[prompt for prompt, _ in played(run / "best", *given)] for given in ((), ("agent.style=think",))]
+    prompts = [[prompt for prompt, _ in played(run / "best", *given)] for given in ((), ("agent.format=think",))]
     assert prompts[0] != prompts[1]
     assert max(len(ids) for _, ids in played(run / "best", "agent.max_new_tokens=2")) == 2
 
@@ -67,7 +67,7 @@ def test_weights_without_a_note_have_the_defaults(run: Path, tmp_path: Path) -> 
     (folder / NOTE).unlink()
     assert noted_agent(folder) == {}
     assert noted_agent("an/id-of-a-hub") == {}
-    assert played(folder, "agent.max_new_tokens=5") == played(folder, "agent.style=think", "agent.max_new_tokens=5")
+    assert played(folder, "agent.max_new_tokens=5") == played(folder, "agent.format=think", "agent.max_new_tokens=5")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_weights_without_a_note_have_the_defaults(run: Path, tmp_path: Path) -> 
         ("{", "cannot be read"),
         ("[]", "is not a note of rlsd"),
         ('{"agent": 3}', "is not a note of rlsd"),
-        ('{"agent": {"styl": "compact"}}', "style"),
+        ('{"agent": {"formt": "compact"}}', "Did you mean 'format'"),
     ],
 )
 def test_a_note_that_is_damaged(run: Path, tmp_path: Path, text: str, told: str) -> None:

@@ -54,7 +54,7 @@ def test_full_history_merges_into_one_row_an_episode(family: str) -> None:
 
 
 def test_template_that_strips_thinking_does_not_merge() -> None:
-    played = Played("strips-thinking", style="think")
+    played = Played("strips-thinking", response_format="think")
     assert not played.format.extends
     assert all(len(runs(t)) == len(t.turns) for t in played.trajectories)
 

@@ -52,6 +52,13 @@ def test_the_contract_holds_over_http() -> None:
         assert [f for f in check_env(lambda: make(url)) if not f.ok] == []
 
 
+def test_the_response_format_is_known_over_http() -> None:
+    with serving(opener("rlsd/WebShop-v0", {"catalogue": "gen-tiny"}, workers=0)) as url:
+        env = make(url)
+        assert (env.response_format, env.accepts_formats) == ("shop", ("shop", "think", "compact"))
+        env.close()
+
+
 def test_a_rollout_cannot_tell() -> None:
     """In this process, in workers, over HTTP: the same trajectories, hindsight included."""
 

@@ -117,7 +117,7 @@ def config_of(folder: Path, live: Live, **blocks: Any) -> RunConfig:
         "algorithm": "rlsd",
         "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 2}},
         "model": {"path": str(folder)},
-        "agent": {"style": "compact", "memory": "full", "max_new_tokens": 8, "context": 1024},
+        "agent": {"format": "compact", "memory": "full", "max_new_tokens": 8, "context": 1024},
         "rollout": {"tasks": 2, "siblings": 2},
         "sampler": {"kind": "vllm", "urls": [live.url], "temperature": 1.2, "patience_s": START_S, "timeout_s": 1800},
         "hindsight": {"max_tokens": 64, "max_items": 3},
@@ -223,7 +223,7 @@ def test_a_learner_that_died_in_the_middle_of_a_transfer_leaves_a_sound_server(m
 def test_the_server_scores_the_hindsight_view(model: Path, live: Live) -> None:
     """As the learner does, with weights that are not those it started from."""
     base_again(model, live)
-    changed = {"sampler": {"temperature": 1.0, "score_teacher": True}, "agent": {"memory": "last", "keep": 1}}
+    changed = {"sampler": {"temperature": 1.0, "score_teacher": True}, "agent": {"memory": "last", "history_turns": 1}}
     parts = build(config_of(model, live, **changed))
     parts.sampler.connect()
     iteration = Iteration(parts, reward=odd_tokens, progress=Progress(quiet=True))

@@ -26,7 +26,7 @@ ON_LEARNER = ("student", "prefix", "teacher")
     "blocks",
     [
         {},
-        {"agent": {"memory": "last", "keep": 1}},
+        {"agent": {"memory": "last", "history_turns": 1}},
         {"algorithm": {"name": "rlsd", "contexts": ["demonstration", "plan"]}},
         {"algorithm": "sdar"},
         {"model": {"lora": {"rank": 4, "alpha": 8}}},

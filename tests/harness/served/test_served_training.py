@@ -102,7 +102,7 @@ def test_evaluate_what_a_server_serves(folder: Path, server: FakeVLLM, temperatu
             episodes=3,
             temperature=temperature,
             env_args=("max_steps=3",),
-            overrides=("agent.style=compact", "agent.max_new_tokens=5"),
+            overrides=("agent.format=compact", "agent.max_new_tokens=5"),
         )
         result, _ = run_eval(request, quiet=True)
         return [[turn.action.token_ids for turn in t.turns] for t in result.trajectories]

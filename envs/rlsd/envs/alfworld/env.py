@@ -73,6 +73,8 @@ class ALFWorldEnv(TextEnv):
     """
 
     blocking: bool = False
+    response_format = "think"
+    accepts_formats = ("think", "compact")
 
     def __init__(
         self,

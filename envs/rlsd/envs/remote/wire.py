@@ -75,7 +75,11 @@ def _plain(found: Any) -> Any:
 
 
 _OPS: dict[str, Callable[[TextEnv, dict[str, Any]], Any]] = {
-    "about": lambda env, given: {"max_chars": getattr(env.action_space, "max_chars", 8192)},
+    "about": lambda env, given: {
+        "max_chars": getattr(env.action_space, "max_chars", 8192),
+        "response_format": env.response_format,
+        "accepts_formats": env.accepts_formats,
+    },
     "tasks": lambda env, given: [task.to_json() for task in env.tasks()],
     "content": lambda env, given: env.content(given["task_id"]),
     "reset": lambda env, given: list(env.reset(seed=given.get("seed"), options=given.get("options"))),
@@ -92,7 +96,11 @@ class RemoteEnv(TextEnv):
 
     def __init__(self, transport: Transport) -> None:
         self._transport: Transport | None = transport
-        super().__init__(max_chars=int(self._ask("about")["max_chars"]))
+        about = self._ask("about")
+        super().__init__(max_chars=int(about["max_chars"]))
+        accepted = about.get("accepts_formats")  # an older server does not say: anything goes
+        self.response_format = about.get("response_format")
+        self.accepts_formats = None if accepted is None else tuple(accepted)
         self._tasks: tuple[Task, ...] | None = None
 
     def tasks(self) -> tuple[Task, ...]:

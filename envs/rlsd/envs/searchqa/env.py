@@ -72,6 +72,9 @@ class SearchQAEnv(TextEnv):
         >>> observation, reward, terminated, truncated, info = env.step("<search>who wrote it</search>")
     """
 
+    response_format = "search"
+    accepts_formats = ("search", "tool", "compact")
+
     def __init__(
         self,
         *,
@@ -112,6 +115,8 @@ class SearchQAEnv(TextEnv):
         self._topk = topk or self._library.topk
         self._protocol: Protocol = protocol
         self._format: Format = format
+        if format == "tool":
+            self.response_format = "tool"
         self._reward, self._recall_reward = reward, float(recall_reward)
         self._max_queries, self._max_query_chars = max_queries, max_query_chars
         self._max_obs_chars = max_obs_chars

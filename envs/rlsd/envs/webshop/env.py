@@ -64,6 +64,8 @@ class WebShopEnv(TextEnv):
     """
 
     blocking = False
+    response_format = "shop"
+    accepts_formats = ("shop", "think", "compact")
 
     def __init__(
         self,

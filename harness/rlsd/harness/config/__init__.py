@@ -3,6 +3,7 @@
 from rlsd.harness.config.blocks import (
     AgentConfig,
     Block,
+    ConfigError,
     EnvConfig,
     EvalConfig,
     HindsightConfig,
@@ -21,7 +22,7 @@ from rlsd.harness.config.load import (
     parse_config,
     read_value,
 )
-from rlsd.harness.config.run import ConfigError, RunConfig
+from rlsd.harness.config.run import RunConfig
 
 __all__ = [
     "AgentConfig",

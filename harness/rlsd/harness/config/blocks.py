@@ -7,7 +7,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rlsd.agents.parsing import Style
+from rlsd.agents.formats import AUTO, FormatError, find_format
+from rlsd.envs.errors import RlsdError
+
+
+class ConfigError(RlsdError):
+    """A config that cannot be run, with what to change."""
 
 
 class Block(BaseModel):
@@ -66,15 +71,29 @@ class ModelConfig(Block):
 
 
 class AgentConfig(Block):
-    style: Style = "think"
-    """`think`: <think>…</think><action>…</action>; `compact`: the response is the action; `search`: <think>…</think>,
-    then <search>…</search> or <answer>…</answer>; `tool`: the same as JSON tool calls."""
+    format: str = AUTO
+    """What responses look like: think, compact, search, tool, shop (`rlsd.agents.formats`), your own as `module:NAME`,
+    or `auto`: what the environment says, else think."""
     memory: Literal["full", "last"] = "last"
-    """`full`: the whole conversation, rows merge; `last`: the last `keep` turns in one message."""
-    keep: int = Field(default=2, ge=0)
+    """`full`: the whole conversation, rows merge; `last`: the last `history_turns` turns in one message."""
+    history_turns: int = Field(default=2, ge=0)
     max_new_tokens: int = Field(default=512, ge=1)
     context: int | None = Field(default=None, ge=32)
     """Longest prompt + response in tokens; default: the model's."""
+    system: str | None = None
+    """A system message before the user's messages."""
+    prompt: str | None = None
+    """A Jinja2 file that renders the user message of a turn (memory `full`: the first one) from goal, observation,
+    observations, actions, step, admissible, instructions, history_turns."""
+
+    @model_validator(mode="after")
+    def _known(self) -> AgentConfig:
+        if self.format != AUTO and ":" not in self.format:  # modules are imported when they are needed
+            try:
+                find_format(self.format)
+            except FormatError as error:
+                raise ValueError(f"agent.format: {error}") from error
+        return self
 
 
 class SamplerConfig(Block):

@@ -14,7 +14,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rlsd.envs.errors import closest
-from rlsd.harness.config.run import ConfigError, RunConfig
+from rlsd.harness.config.blocks import ConfigError
+from rlsd.harness.config.renames import place, renamed, renamed_settings
+from rlsd.harness.config.run import RunConfig
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Sequence[str | Path] = ()) -> RunConfig:
@@ -26,11 +28,11 @@ def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Se
     Raises:
         ConfigError: an unreadable file, an unknown key (with the closest name), a value that does not fit.
     """
-    data = _read(path)
+    data = renamed(_read(path))
     for block in blocks:
-        data = _laid_over(data, _read(block))
-    for override in overrides or []:
-        _override(data, override)
+        data = _laid_over(data, renamed(_read(block)))
+    for name, value in renamed_settings(_setting(override) for override in overrides or []):
+        place(data, name, value)
     return parse_config(data)
 
 
@@ -63,34 +65,23 @@ def parse_config(data: dict[str, Any]) -> RunConfig:
         ConfigError: in one line.
     """
     try:
-        return RunConfig.model_validate(data)
+        return RunConfig.model_validate(renamed(data) if isinstance(data, dict) else data)
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def _override(data: dict[str, Any], override: str) -> None:
+def _setting(override: str) -> tuple[str, Any]:
+    """The dotted path and the value of `--set path=value`."""
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise ConfigError(f"--set {override!r}: expected name=value, e.g. --set learner.lr=1e-5")
-    *path, last = name.split(".")
-    place = data
-    for part in path:
-        child = place.get(part)
-        if isinstance(child, str) and part == "algorithm":
-            child = {"name": child}
-        if child is None:
-            child = {}
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {override!r}: {part!r} is a value, not a block")
-        place[part] = dict(child)
-        place = place[part]
     value = read_value(text, f"--set {override!r}")
     if isinstance(value, str):
         with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-5 as text
             value = float(value)
-    place[last] = value
+    return name, value
 
 
 def read_value(text: str, what: str) -> Any:

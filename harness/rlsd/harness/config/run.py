@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, model_validator
 
 from rlsd.algorithms import AlgorithmConfig, resolve
-from rlsd.envs.errors import RlsdError
 from rlsd.harness.config.blocks import (
     AgentConfig,
     Block,
@@ -20,10 +19,6 @@ from rlsd.harness.config.blocks import (
     SamplerConfig,
     SftConfig,
 )
-
-
-class ConfigError(RlsdError):
-    """A config that cannot be run, with what to change."""
 
 
 class RunConfig(Block):

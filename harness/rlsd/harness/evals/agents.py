@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import format_for
 from rlsd.agents.hf.models import load_policy
 from rlsd.agents.scripted import EchoAgent, ExpertAgent, RandomAgent
 from rlsd.agents.seeding import derive
@@ -19,8 +19,9 @@ from rlsd.envs.core import Panel, TextEnv
 from rlsd.envs.errors import closest
 from rlsd.envs.registry import make
 from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, explain, load_config, read_value
+from rlsd.harness.config.renames import renamed, renamed_settings
 from rlsd.harness.evals.evaluate import EvalResult, evaluate, evaluate_parts, panel_of
-from rlsd.harness.iteration.parts import Parts, build, make_agent, memory_of
+from rlsd.harness.iteration.parts import Parts, build, chat_format, make_agent, memory_of
 from rlsd.harness.iteration.samplers import make_sampler
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.rollout.rollout import RolloutSettings
@@ -93,7 +94,7 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
         return result, name
     panel = panel_of(env, request.episodes)
     env.close()
-    agent = _agent(name, request)
+    agent = _agent(name, request, env)
     with progress.bar(f"{name} on {request.split}", len(panel[1])) as advance:
         result = evaluate(
             open_env,
@@ -153,32 +154,45 @@ def env_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
     return out
 
 
-def _agent_settings(overrides: tuple[str, ...], folder: str | None = None) -> AgentConfig:
-    """`--set agent.…` without a config file, over what the weights in `folder` were trained with."""
-    values: dict[str, Any] = {} if folder is None else noted_agent(folder)
-    for override in overrides:
+def _agent_settings(request: EvalRequest, env: TextEnv, folder: str | None = None) -> AgentConfig:
+    """`--set agent.…` without a config file, over what the weights in `folder` were trained with, in a format that
+    `env` can use (only what it says of formats is asked, so it may be closed).
+
+    Raises:
+        ConfigError: a setting that does not exist.
+        FormatError: a format that does not exist, or that the environment cannot use; a prompt file likewise.
+    """
+    given: list[tuple[str, Any]] = []
+    for override in request.overrides:
         name, equals, text = override.partition("=")
         if not equals or not name.startswith("agent."):
             raise ConfigError(f"--set {override!r}: with --agent only agent.name=value can be set")
-        values[name.removeprefix("agent.")] = read_value(text, f"--set {override!r}")
+        given.append((name, read_value(text, f"--set {override!r}")))
+    noted = {} if folder is None else noted_agent(folder)
+    values = renamed({"agent": noted}).get("agent", {})
+    values.update({name.removeprefix("agent."): value for name, value in renamed_settings(given)})
     try:
-        return AgentConfig.model_validate(values)
+        settings = AgentConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(error, AgentConfig)) from error
+    name = format_for(settings.format, env, env_id=str(request.env))
+    settings = settings.model_copy(update={"format": name})
+    memory_of(settings)  # a prompt file that cannot be used is told before a model loads
+    return settings
 
 
-def _agent(name: str, request: EvalRequest) -> Agent:
+def _agent(name: str, request: EvalRequest, env: TextEnv) -> Agent:
     kind, _, place = name.partition(":")
     if kind == "hf" and place:
+        settings = _agent_settings(request, env, place)
         policy = load_policy(place, device=_device(request))
-        settings = _agent_settings(request.overrides, place)
         config = RunConfig(model=ModelConfig(path=place), agent=settings)
         sampler = make_sampler(config, policy, temperature=request.temperature or 0.0, seed=request.seed)
-        return make_agent(settings, ChatFormat(policy.tokenizer, sorted(policy.eos_ids)), sampler)
+        return make_agent(settings, chat_format(policy, settings), sampler)
     if kind == "vllm" and place:
-        return _served(place, request)
+        return _served(place, request, env)
     if kind == "openai" and place:
-        return _chatting(place, request)
+        return _chatting(place, request, env)
     if name in SCRIPTED:
         return SCRIPTED[name](request.seed)
     known = [*SCRIPTED, "hf:FOLDER", "vllm:URL", "openai:URL#MODEL", "recorded:FILE"]
@@ -196,7 +210,7 @@ def _device(request: EvalRequest) -> str:
     return request.device or ("cuda" if there else "cpu")
 
 
-def _served(place: str, request: EvalRequest) -> Agent:
+def _served(place: str, request: EvalRequest, env: TextEnv) -> Agent:
     """The base model of a vLLM server, with the weights it has; `URL#FOLDER` names its tokenizer's folder, where that
     is not the path the server itself was started with. A key is read from VLLM_API_KEY."""
     from rlsd.agents.vllm.checks import AsItIs
@@ -208,11 +222,11 @@ def _served(place: str, request: EvalRequest) -> Agent:
     try:
         base = server.models()[0]
         folder = folder or str(base.get("root") or base["id"])
+        settings = _agent_settings(request, env, folder)
         policy = load_policy(folder)
     except Exception:
         server.close()
         raise
-    settings = _agent_settings(request.overrides, folder)
     context = min(settings.context or policy.context, policy.context, int(base.get("max_model_len") or policy.context))
     sampler = VLLMSampler(
         AsItIs(server, policy.tokenizer, context=context),
@@ -223,21 +237,22 @@ def _served(place: str, request: EvalRequest) -> Agent:
         patience_s=60.0,
     )
     sampler.connect()
-    return make_agent(settings, ChatFormat(policy.tokenizer, sorted(policy.eos_ids)), sampler)
+    return make_agent(settings, chat_format(policy, settings), sampler)
 
 
-def _chatting(place: str, request: EvalRequest) -> Agent:
+def _chatting(place: str, request: EvalRequest, env: TextEnv) -> Agent:
     from rlsd.agents.openai import ChatAgent
 
     url, _, model = place.partition("#")
     if not model:
         raise ConfigError(f"--agent openai:{place}: name the model too, as in openai:{place}#MODEL")
-    settings = _agent_settings(request.overrides)
+    settings = _agent_settings(request, env)
     return ChatAgent(
         url,
         model,
         memory=memory_of(settings),
         max_new_tokens=settings.max_new_tokens,
+        system=settings.system,
         temperature=request.temperature or 0.0,
         seed=request.seed,
     )

@@ -117,7 +117,7 @@ def diagnose(
     own = _clusters(parts, groups, hinter)
     control = Hinter(
         replace(hinter.settings, source="other_task"),
-        hinter.format,
+        hinter.chat,
         context=hinter.context,
         max_new_tokens=parts.agent.max_new_tokens,
     )
@@ -184,7 +184,7 @@ def _views(
         sampler = make_sampler(
             parts.config, parts.policy, temperature=parts.config.eval.temperature, seed=parts.config.eval.seed
         )
-        agent: Any = make_agent(parts.config.agent, parts.agent.format, sampler)
+        agent: Any = make_agent(parts.config.agent, parts.agent.chat, sampler)
         if view != "without":
             agent = HintedAgent(agent, parts.hinter, shifted if view == "other_task" else None)
         with progress.bar(f"view: {view}", len(panel[1])) as advance:

@@ -11,7 +11,7 @@ from typing import Any
 from rlsd.agents.types import Agent
 from rlsd.envs.core import Panel, Task, TextEnv
 from rlsd.harness import fail_points
-from rlsd.harness.config.run import ConfigError
+from rlsd.harness.config.blocks import ConfigError
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.evals.stats import wilson
 from rlsd.harness.iteration.parts import Parts, make_agent
@@ -162,7 +162,7 @@ def evaluate_parts(
     config = parts.config
     if split not in ("train", "valid", "test"):
         raise ConfigError(f"unknown split {split!r}; expected train, valid or test")
-    agent = make_agent(config.agent, parts.agent.format, eval_sampler(parts))
+    agent = make_agent(config.agent, parts.agent.chat, eval_sampler(parts))
     count = len(panel[1]) if panel else episodes
     with (progress or Progress(quiet=True)).bar(f"evaluate {split}", count) as advance:
         return evaluate(

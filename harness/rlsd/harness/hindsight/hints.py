@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.parsing import Style
 from rlsd.agents.types import Action, EpisodeKey
 from rlsd.envs.core import Hindsight, Task
 from rlsd.envs.errors import RlsdError
@@ -18,8 +17,6 @@ from rlsd.harness.scoring.sequences import Insertion
 
 CUT = "…"
 """Stands where items were left out for length."""
-_NOTES = "\n\nNotes from looking back at this episode. Use them to judge; answer in your own words as before."
-PREFACE: dict[Style, str] = {"compact": "", "think": _NOTES, "search": _NOTES, "tool": _NOTES, "shop": _NOTES}
 
 
 class BudgetError(RlsdError):
@@ -35,7 +32,8 @@ class HintSettings:
     """Items shown of each section."""
     source: Literal["own", "other_task"] = "own"
     """`other_task` is the control experiment: true facts about somebody else's episode."""
-    style: Style = "compact"
+    preface: str = ""
+    """Stands before the sections, as the response format has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +51,16 @@ class Hinter:
 
     Args:
         settings: which contexts, how long, whose.
-        format: the policy's own tokenizer and pieces.
+        chat: the policy's own tokenizer and pieces.
         context: longest sequence the model takes, in tokens.
 
     Raises:
         BudgetError: the budget cannot hold a single item of a context, or leaves no room for a prompt.
     """
 
-    def __init__(self, settings: HintSettings, format: ChatFormat, *, context: int, max_new_tokens: int) -> None:
+    def __init__(self, settings: HintSettings, chat: ChatFormat, *, context: int, max_new_tokens: int) -> None:
         self.settings = settings
-        self.format = format
+        self.chat = chat
         self.context = context
         self.contexts: tuple[Context, ...] = tuple(find_context(n) for n in settings.contexts if n != "none")
         if not self.contexts:
@@ -170,7 +168,7 @@ class Hinter:
             counts["too_long"] += 1
             return None
         by_scope = {scope: self._text([s for c, s in fitted if c.scope == scope]) for scope in ("episode", "turn")}
-        encoded = {scope: self.format.encode(text) if text else () for scope, text in by_scope.items()}
+        encoded = {scope: self.chat.encode(text) if text else () for scope, text in by_scope.items()}
         insertion = Insertion(episode=encoded["episode"], turn=encoded["turn"])
         return insertion, by_scope["episode"] + by_scope["turn"]
 
@@ -200,13 +198,13 @@ class Hinter:
 
     def _tokens(self, section: Section) -> int:
         """Tokens of a section by itself."""
-        return len(self.format.encode(self._text([section])))
+        return len(self.chat.encode(self._text([section])))
 
     def _text(self, sections: Sequence[Section]) -> str:
         if not sections:
             return ""
         body = "".join(f"\n{s.title}:\n" + "\n".join(item.strip() for item in s.items) for s in sections)
-        return PREFACE[self.settings.style] + body
+        return self.settings.preface + body
 
 
 def _whole_items(section: Section) -> tuple[str, ...]:

@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.formats import AUTO, find_format, format_for
 from rlsd.agents.hf.models import Policy, load_policy
 from rlsd.agents.memory import FullHistory, LastTurns, Memory
 from rlsd.agents.policy import PolicyAgent
+from rlsd.agents.prompt_file import PromptFile
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import Sampler, TrainingSampler
 from rlsd.algorithms import needs_reference
-from rlsd.envs.core import Task
+from rlsd.envs.core import Task, TextEnv
 from rlsd.harness.config import AgentConfig, ConfigError, LoraConfig, RunConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.contexts import find_context
@@ -23,7 +25,7 @@ from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.iteration.samplers import context_of, make_training_sampler
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
-from rlsd.harness.rollout.environments import env_maker, tasks_of
+from rlsd.harness.rollout.environments import env_maker
 from rlsd.harness.scoring.scorer import Scorer
 from rlsd.harness.scoring.tables import epochs
 from rlsd.harness.tiny_model import tiny_model
@@ -72,7 +74,11 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; --set learner.device=cpu")
     for name in context_names(config):
         find_context(name)  # an unknown one is told before a model loads
-    tasks = tasks_of(env_maker(config.env, "train"))
+    env = env_maker(config.env, "train")()
+    tasks = list(env.tasks())
+    env.close()
+    config = _with_format(config, env)
+    memory_of(config.agent)  # a prompt file that cannot be used is an error before a model loads
     if not tasks:
         raise ConfigError(f"{config.env.id} lists no tasks in the split {config.env.train_split!r}")
     settings = config.learner if ranks else config.learner.alone()
@@ -83,7 +89,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     policy = _with_lora(policy, config.model.lora, seed=config.seed)
     if aside:
         policy.model.to("cpu")
-    format = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
+    format = chat_format(policy, config.agent)
     context = context_of(config.agent, policy)
     # a server scores a prompt only if there is room for one token more
     hinter = make_hinter(config, format, context=context - config.sampler.score_teacher)
@@ -122,17 +128,45 @@ def make_hinter(config: RunConfig, format: ChatFormat, *, context: int) -> Hinte
         max_tokens=config.hindsight.max_tokens,
         max_items=config.hindsight.max_items,
         source=config.hindsight.source,
-        style=config.agent.style,
+        preface=find_format(config.agent.format).hindsight_preface,
     )
     return Hinter(settings, format, context=context, max_new_tokens=config.agent.max_new_tokens)
 
 
 def make_agent(agent: AgentConfig, format: ChatFormat, sampler: Sampler) -> PolicyAgent:
-    return PolicyAgent(format=format, memory=memory_of(agent), sampler=sampler, max_new_tokens=agent.max_new_tokens)
+    return PolicyAgent(chat=format, memory=memory_of(agent), sampler=sampler, max_new_tokens=agent.max_new_tokens)
+
+
+def chat_format(policy: Policy, agent: AgentConfig) -> ChatFormat:
+    """The model's own chat template, with the agent's system message."""
+    return ChatFormat(policy.tokenizer, sorted(policy.eos_ids), system=agent.system)
 
 
 def memory_of(agent: AgentConfig) -> Memory:
-    return FullHistory(style=agent.style) if agent.memory == "full" else LastTurns(style=agent.style, keep=agent.keep)
+    """What the agent remembers, in a format that is settled (not "auto").
+
+    Raises:
+        FormatError: an unknown format, or a prompt file that cannot be used.
+    """
+    format, template = find_format(agent.format), None if agent.prompt is None else PromptFile(agent.prompt)
+    if agent.memory == "full":
+        return FullHistory(format=format, template=template)
+    return LastTurns(format=format, history_turns=agent.history_turns, template=template)
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """The config with the format that `agent.format: auto` stands for in its environment."""
+    if config.agent.format != AUTO:
+        return config
+    env = env_maker(config.env, "train")()
+    env.close()
+    return _with_format(config, env)
+
+
+def _with_format(config: RunConfig, env: TextEnv) -> RunConfig:
+    """The config with a format that `env` can use."""
+    name = format_for(config.agent.format, env, env_id=config.env.id)
+    return config.model_copy(update={"agent": config.agent.model_copy(update={"format": name})})
 
 
 def load_or_make(config: RunConfig, model_path: str | None = None, *, device: str) -> Policy:

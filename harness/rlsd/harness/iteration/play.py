@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlsd.harness import fail_points
-from rlsd.harness.config.load import ConfigError
+from rlsd.harness.config.blocks import ConfigError
 from rlsd.harness.iteration.parts import Parts
 from rlsd.harness.rollout.environments import env_maker, rollout_settings
 from rlsd.harness.rollout.prefetch import Ahead

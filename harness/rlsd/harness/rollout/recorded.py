@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlsd.agents.types import EpisodeKey
 from rlsd.envs.core import Task
-from rlsd.harness.config.load import ConfigError
+from rlsd.harness.config.blocks import ConfigError
 from rlsd.harness.rollout.trajectory import StopReason, Trajectory, turn_from_json
 
 

@@ -15,7 +15,10 @@ from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.rundir import RunDir, RunError, load_run_config
 
 NOTE = "rlsd.json"
-"""File in a folder of weights: {"agent": what differs from the defaults in the `agent` block of their run}."""
+"""File in a folder of weights: {"agent": the format, and what else differs from the defaults in the `agent` block of
+their run}."""
+PROMPT = "prompt.jinja"
+"""The run's prompt file, copied beside it."""
 
 
 def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = False) -> None:
@@ -41,15 +44,16 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
         if adapter:
             parts.policy.model.save_pretrained(partial)
             parts.policy.tokenizer.save_pretrained(partial)
-            write_note(config.agent, partial)
+            write_note(parts.config.agent, partial)
         else:
-            save_merged(parts.policy, partial, config.agent)
+            save_merged(parts.policy, partial, parts.config.agent)
     else:
         best = RunDir(run).best
         if not best.is_dir():
             raise RunError(f"{run} has no best weights (eval.every was 0); use --last")
         shutil.copytree(best, partial)
-        write_note(config.agent, partial)  # a run of an older version has none
+        if not (partial / NOTE).exists():  # a run of an older version
+            write_note(config.agent, partial)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial.rename(folder)
 
@@ -80,7 +84,11 @@ def save_merged(policy: Policy, folder: Path, agent: AgentConfig) -> None:
 
 def write_note(agent: AgentConfig, folder: Path) -> None:
     """Tell whoever plays these weights how they were prompted."""
-    note = {"agent": agent.model_dump(exclude_defaults=True)}
+    values = {"format": agent.format, **agent.model_dump(exclude_defaults=True)}
+    if agent.prompt is not None:
+        shutil.copyfile(agent.prompt, folder / PROMPT)
+        values["prompt"] = PROMPT
+    note = {"agent": values}
     (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
@@ -100,4 +108,8 @@ def noted_agent(folder: str | Path) -> dict[str, Any]:
     agent = note.get("agent") if isinstance(note, dict) else None
     if not isinstance(agent, dict):
         raise ConfigError(f'{path} is not a note of rlsd: expected {{"agent": {{…}}}}; mend or delete it')
+    if "format" not in agent and "style" not in agent:
+        agent = {"format": "think", **agent}  # the default of the version that left it out
+    if "prompt" in agent:
+        agent = {**agent, "prompt": str(path.with_name(str(agent["prompt"])))}
     return agent

@@ -1,0 +1,85 @@
+"""A prompt of the user's own: a Jinja2 file that renders the user message of a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from rlsd.agents.formats import FormatError
+from rlsd.envs.errors import closest
+
+VARIABLES = (
+    "goal",
+    "observation",
+    "observations",
+    "actions",
+    "step",
+    "admissible",
+    "instructions",
+    "history_turns",
+)
+
+
+class PromptFile:
+    """A template for user messages, sandboxed: it can format what it is given and reach nothing else.
+
+    Args:
+        path: a text file in UTF-8, relative to the working directory.
+
+    Raises:
+        FormatError: it cannot be read, is no template, or uses a variable that does not exist (says the closest).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        sandbox = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+        try:
+            text = self.path.read_text(encoding="utf-8")
+            unknown = meta.find_undeclared_variables(sandbox.parse(text)) - set(VARIABLES)
+            self._template = sandbox.from_string(text)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text file"
+            raise FormatError(f"agent.prompt: cannot read {str(path)!r}: {reason}") from error
+        except TemplateSyntaxError as error:
+            raise FormatError(f"agent.prompt: {path}, line {error.lineno}: {error.message}") from error
+        for name in sorted(unknown):
+            raise FormatError(f"agent.prompt: {path} uses {name!r}{closest(name, VARIABLES)}")
+
+    def render(
+        self,
+        *,
+        goal: str,
+        observations: Sequence[str],
+        actions: Sequence[str],
+        admissible: Sequence[str] | None,
+        instructions: str,
+        history_turns: int,
+    ) -> str:
+        """The user message at turn `len(actions)`.
+
+        Args:
+            observations: so far, the present one last; `observation` is the present one, `step` its number from 1.
+            actions: texts of the actions so far, one fewer than observations.
+            admissible: commands the environment accepts now, or None.
+
+        Raises:
+            FormatError: the template cannot be rendered with these values.
+        """
+        values: dict[str, Any] = {
+            "goal": goal,
+            "observation": observations[-1],
+            "observations": list(observations),
+            "actions": list(actions),
+            "step": len(actions) + 1,
+            "admissible": None if admissible is None else list(admissible),
+            "instructions": instructions,
+            "history_turns": history_turns,
+        }
+        try:
+            return self._template.render(values)
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            raise FormatError(f"agent.prompt: {self.path}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,163 @@
+"""Settings that have new names: the old ones work for one version and print one hint each.
+
+To rename a setting, add a line to `RENAMED`. A dotted path is moved as it is, into a block below another one too; a
+function gets the old value and returns new paths with their values, as in
+
+    "learner.wrapper": "learner.parallel"
+    "learner.lr_final": lambda value: {"learner.lr.final": value, "learner.lr.schedule": "cosine"}
+    "sft.contexts": lambda names: {"sft.contexts": [NEW_NAMES.get(name, name) for name in names]}
+
+The last one renames values: where a function returns what it was given, nothing is said.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from rlsd.harness.config.blocks import ConfigError
+
+Move = Callable[[Any], Mapping[str, Any]]
+RENAMED: dict[str, str | Move] = {
+    "agent.style": "agent.format",
+    "agent.keep": "agent.history_turns",
+}
+"""Old dotted path → new one, or a function from the old value to new paths and values."""
+UNTIL = "0.3"
+SHORT = {"algorithm": "name"}
+"""Blocks that may be written as one value, and the key which that value then has."""
+_ABSENT: Any = object()
+
+
+def renamed(data: Mapping[str, Any], names: Mapping[str, str | Move] | None = None) -> dict[str, Any]:
+    """A copy of a raw config (or of some of its blocks) in which every setting has its new name.
+
+    Raises:
+        ConfigError: a setting under both of its names.
+    """
+    return _renamed(data, RENAMED if names is None else names)[0]
+
+
+def renamed_settings(
+    settings: Iterable[tuple[str, Any]], names: Mapping[str, str | Move] | None = None
+) -> list[tuple[str, Any]]:
+    """The same for `--set` pairs of dotted path and value; one may become several.
+
+    Raises:
+        ConfigError: a setting under both of its names.
+    """
+    moves = [move for name, value in settings for move in _setting(name, value, RENAMED if names is None else names)]
+    own = {path for path, _, old in moves if old is None}
+    for path, _, old in moves:
+        if old is not None and path in own:
+            raise _both(old, path)
+    return [(path, value) for path, value, _ in moves]
+
+
+def place(data: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted path, making blocks on the way.
+
+    Raises:
+        ConfigError: a part of the path is a value, not a block.
+    """
+    *parts, last = path.split(".")
+    block = data
+    for depth, part in enumerate(parts, start=1):
+        child, where = block.get(part), ".".join(parts[:depth])
+        if child is not None and not isinstance(child, dict) and where in SHORT:
+            child = {SHORT[where]: child}
+        if child is not None and not isinstance(child, dict):
+            raise ConfigError(f"cannot set {path!r}: {part!r} is a value, not a block")
+        block[part] = dict(child or {})
+        block = block[part]
+    block[last] = value
+
+
+@functools.cache
+def hint(line: str) -> None:
+    """Print a line to stderr, once in a process."""
+    print(line, file=sys.stderr)
+
+
+def _renamed(data: Mapping[str, Any], names: Mapping[str, str | Move]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The copy, and what was moved: new path → value."""
+    out, moved = _copy(data), {}
+    for old, new in names.items():
+        value = _take(out, old)
+        if value is _ABSENT:
+            continue
+        targets = _targets(old, new, value)
+        for path, item in targets.items():
+            if _has(out, path):
+                raise _both(old, path)
+            place(out, path, item)
+            moved[path] = item
+    return out, moved
+
+
+def _targets(old: str, new: str | Move, value: Any) -> Mapping[str, Any]:
+    """Where a value goes; gives the hint if that is not where it was."""
+    targets = {new: value} if isinstance(new, str) else new(value)
+    if old in targets:
+        if targets[old] != value:
+            hint(f"{old}: {value} is now {targets[old]}; the old value works until {UNTIL}")
+    else:
+        hint(f"{old} is now {' and '.join(targets)}; the old name works until {UNTIL}")
+    return targets
+
+
+def _setting(name: str, value: Any, names: Mapping[str, str | Move]) -> Iterator[tuple[str, Any, str | None]]:
+    """(path, value, the old name it was given under or None) for one `--set`."""
+    if name in names:
+        for path, item in _targets(name, names[name], value).items():
+            yield path, item, None if path == name else name
+        return
+    for old, new in names.items():
+        if isinstance(new, str) and name.startswith(f"{old}."):  # a whole block has a new name
+            rest = name.removeprefix(old)
+            hint(f"{old} is now {new}; the old name works until {UNTIL}")
+            yield f"{new}{rest}", value, name
+            return
+    if not isinstance(value, dict):
+        yield name, value, None
+        return
+    nested: dict[str, Any] = {}
+    place(nested, name, value)
+    found, moved = _renamed(nested, names)
+    inner = _take(found, name)
+    yield name, {} if inner is _ABSENT else inner, None
+    for path, item in moved.items():
+        if not path.startswith(f"{name}."):
+            yield path, item, name
+
+
+def _copy(data: Any) -> Any:
+    return {key: _copy(value) for key, value in data.items()} if isinstance(data, Mapping) else data
+
+
+def _take(data: dict[str, Any], path: str) -> Any:
+    """Remove a dotted path and return its value, `_ABSENT` if it is not there; a block left empty goes too."""
+    first, dot, rest = path.partition(".")
+    if not dot:
+        return data.pop(first, _ABSENT)
+    child = data.get(first)
+    if not isinstance(child, dict):
+        return _ABSENT
+    value = _take(child, rest)
+    if value is not _ABSENT and not child:
+        del data[first]
+    return value
+
+
+def _has(data: Any, path: str) -> bool:
+    for part in path.split("."):
+        if not isinstance(data, dict) or part not in data:
+            return False
+        data = data[part]
+    return True
+
+
+def _both(old: str, new: str) -> ConfigError:
+    return ConfigError(f"{old} is now {new}, and both are given; leave {old} out")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rlsd.agents.types import Action, EpisodeKey, Prompt
+from rlsd.envs.core import Task
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
-from rlsd.harness.scoring.sequences import Insertion, runs, student_rows, teacher_rows
+from rlsd.harness.rollout.trajectory import StopReason, Trajectory, Turn
+from rlsd.harness.scoring.sequences import Copy, Insertion, distinct, runs, student_rows, teacher_rows
 from rlsd.harness.scoring.tables import token_count
 from rlsd.harness.scoring.token_model import packed, places
 from tests.support.tokenizers import FAMILIES
@@ -104,6 +107,53 @@ def test_packed_teacher_rows_equal_one_row_a_turn(family: str, contexts: tuple[s
             want = torch.log_softmax(logits, -1).gather(-1, torch.tensor(response)[:, None]).squeeze(-1)
             torch.testing.assert_close(found[flat : flat + len(response)], want.detach(), atol=2e-5, rtol=0)
             flat += len(response)
+
+
+def test_only_a_sibling_that_wrote_the_same_ids_is_a_copy() -> None:
+    """Same prompt and hindsight: a response of the same length but other ids is read by itself."""
+    responses = [(5, 6), (5, 7), (5, 6), (5, 6, 7)]
+    kept, copies = distinct(_siblings(responses), {(n, 0): Insertion(turn=(9,)) for n in range(4)})
+    assert set(kept) == {(0, 0), (1, 0), (3, 0)}
+    assert copies == [Copy(source=0, target=4, count=2)]
+
+
+def test_another_prompt_or_hindsight_is_no_copy() -> None:
+    same = _siblings([(5, 6)] * 2)
+    hints = [Insertion(turn=(9,)), Insertion(turn=(8,)), Insertion(episode=(9,))]
+    for other in hints[1:]:
+        assert distinct(same, {(0, 0): hints[0], (1, 0): other})[1] == []
+    elsewhere = [*_siblings([(5, 6)], prompt=(1, 2, 3)), *_siblings([(5, 6)], prompt=(1, 4, 3))]
+    assert distinct(elsewhere, {(0, 0): hints[0], (1, 0): hints[0]})[1] == []
+
+
+def _siblings(responses: list[tuple[int, ...]], *, prompt: tuple[int, ...] = (1, 2, 3)) -> list[Trajectory]:
+    """Episodes of one turn, one for each response."""
+    return [
+        Trajectory(
+            key=EpisodeKey("train", 0, 0, n),
+            task=Task(env_id="e", task_id="t", split="train", task_type="k"),
+            goal="g",
+            turns=(
+                Turn(
+                    observation="seen",
+                    action=Action(
+                        text="do",
+                        prompt=Prompt(ids=prompt, episode_slot=2, turn_slot=2),
+                        token_ids=ids,
+                        logps=(0.0,) * len(ids),
+                    ),
+                    reward=0.0,
+                    next_observation="next",
+                    valid=True,
+                ),
+            ),
+            stop=StopReason.TERMINATED,
+            success=False,
+            score=0.0,
+            returns=0.0,
+        )
+        for n, ids in enumerate(responses)
+    ]
 
 
 def test_no_hindsight_text_gives_zero_gap() -> None:

@@ -62,17 +62,18 @@ class Mutation:
 
 
 _CREDIT = ("golden/test_credit_golden.py", "algorithms/test_credit.py", "properties/test_credit_properties.py")
+_ADVANTAGE = ("golden/test_advantage_golden.py", "algorithms/test_config.py", "properties/test_credit_properties.py")
 _TABLES = ("harness/scoring/test_tables.py", "harness/rollout/test_rollout.py", "harness/rollout/test_failures.py")
 TARGETS = tuple(
     Target(path=path, tests=tuple(f"tests/{t}" for t in tests), only=only)
     for path, tests, only in (
         ("algorithms/rlsd/algorithms/rlsd.py", _CREDIT, None),
         ("algorithms/rlsd/algorithms/credit.py", _CREDIT, None),
-        ("algorithms/rlsd/algorithms/advantage.py", ("golden/test_advantage_golden.py", *_CREDIT[2:]), None),
+        ("algorithms/rlsd/algorithms/advantage.py", _ADVANTAGE, None),
         ("algorithms/rlsd/algorithms/gigpo.py", ("golden/test_advantage_golden.py",), None),
         ("algorithms/rlsd/algorithms/token_weights.py", ("algorithms/test_token_weights.py", *_CREDIT[2:]), None),
-        ("algorithms/rlsd/algorithms/loss.py", ("algorithms/test_loss.py",), None),
-        ("algorithms/rlsd/algorithms/schedule.py", ("algorithms/test_schedule.py",), None),
+        ("algorithms/rlsd/algorithms/loss.py", ("algorithms/test_loss.py", "algorithms/test_config.py"), None),
+        ("algorithms/rlsd/algorithms/schedule.py", ("algorithms/test_schedule.py", "algorithms/test_config.py"), None),
         ("harness/rlsd/harness/scoring/sequences.py", ("harness/scoring/test_sequences.py",), None),
         ("harness/rlsd/harness/scoring/tables.py", _TABLES, None),
         ("harness/rlsd/harness/hindsight/hints.py", ("harness/hindsight/test_hints.py",), None),
@@ -240,7 +241,7 @@ def _tests_in(copy: Path, target: Target) -> None:
     sys.path[:0] = paths
     for name in [n for n in sys.modules if n.split(".")[0] in ("rlsd", "tests")]:
         del sys.modules[name]
-    fast = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not vllm and not gpu"]
+    fast = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "not slow and not vllm and not gpu"]
     code = int(pytest.main([*fast, *target.tests]))
     parts = Path(target.path).with_suffix("").parts
     module = sys.modules.get(".".join(parts[1:] if parts[0] in ROOTS else parts))

@@ -13,8 +13,11 @@ from rlsd.algorithms import (
     CONTEXTS,
     METHODS,
     PRESETS,
+    AdvantageConfig,
     AlgorithmConfig,
     AlgorithmError,
+    LossConfig,
+    Schedule,
     assign,
     constant,
     linear,
@@ -177,3 +180,49 @@ def test_every_field_says_what_it_is() -> None:
 def test_public_names() -> None:
     assert sorted(algorithms.__all__) == sorted(set(algorithms.__all__))
     assert all(hasattr(algorithms, name) for name in algorithms.__all__)
+
+
+@pytest.mark.parametrize(
+    "settings, names",
+    [
+        (AdvantageConfig(), {"gamma": 0.95, "step_weight": 1.0, "history": 2, "alpha": 1.0, "invalid_penalty": 0.0}),
+        (
+            LossConfig(),
+            {"policy_coef": 1.0, "clip_low": 0.2, "clip_high": 0.2, "kl_coef": 0.0, "constant_tokens": 1024},
+        ),
+        (LossConfig(), {"constant_tokens": 1024, "dual_clip": None, "sampler_cap": None}),
+        (Schedule(), {"start": 0.0, "end": 0.0, "warmup": 0, "hold": 0, "decay": 0}),
+    ],
+)
+def test_defaults(settings: BaseModel, names: dict[str, Any]) -> None:
+    assert {name: getattr(settings, name) for name in names} == names
+
+
+@pytest.mark.parametrize(
+    "block, name, accepted, refused",
+    [
+        (AdvantageConfig, "gamma", [0.0, 1.0], [-0.01, 1.01]),
+        (AdvantageConfig, "step_weight", [0.0], [-0.01]),
+        (AdvantageConfig, "history", [0], [-1]),
+        (AdvantageConfig, "alpha", [0.0], [-0.01]),
+        (AdvantageConfig, "invalid_penalty", [0.0], [-0.01]),
+        (LossConfig, "policy_coef", [0.0], [-0.01]),
+        (LossConfig, "clip_low", [0.01], [0.0]),
+        (LossConfig, "clip_high", [0.01], [0.0]),
+        (LossConfig, "dual_clip", [1.01], [1.0]),
+        (LossConfig, "sampler_cap", [0.01], [0.0]),
+        (LossConfig, "kl_coef", [0.0], [-0.01]),
+        (LossConfig, "constant_tokens", [1], [0]),
+        (Schedule, "start", [0.0], [-0.01]),
+        (Schedule, "end", [0.0], [-0.01]),
+        (Schedule, "warmup", [0], [-1]),
+        (Schedule, "hold", [0], [-1]),
+        (Schedule, "decay", [0], [-1]),
+    ],
+)
+def test_bounds(block: type[BaseModel], name: str, accepted: list[float], refused: list[float]) -> None:
+    for value in accepted:
+        assert getattr(block.model_validate({name: value}), name) == value
+    for value in refused:
+        with pytest.raises(ValidationError, match=name):
+            block.model_validate({name: value})

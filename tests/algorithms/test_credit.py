@@ -164,3 +164,27 @@ def test_an_unhinted_turn_leaves_the_others_spread_alone() -> None:
 def test_base_of_a_wrong_length() -> None:
     with pytest.raises(AlgorithmError, match=r"expected \(2,\), one number a turn, given \(3,\)"):
         credit(toy_batch([[[0.1], [0.2]]]), torch.ones(3), CreditConfig(), step=0)
+
+
+@pytest.mark.parametrize(
+    ("side", "read"),
+    [
+        ("both", [True, True, False]),
+        ("positive", [True, False, False]),
+        ("negative", [False, True, False]),
+        ("success", [True, False, False]),
+    ],
+)
+def test_only_turns_whose_credit_can_change_are_read(side: str, read: list[bool]) -> None:
+    """A win above the mean, a loss below it, and a win without an advantage."""
+    batch = toy_batch([[[0.1]]] * 3, returns=[2, 0, 1])
+    base = torch.tensor([1.0, -1.0, 0.0])
+    config = CreditConfig.model_validate({"method": "rlsd", "side": side})
+    assert turns_that_matter(batch, base, config).tolist() == read
+
+
+def test_a_turn_without_an_advantage_is_in_no_mean_by_sign() -> None:
+    batch = toy_batch([[[0.3]], [[0.5]], [[0.9]]], returns=[2, 0, 1])
+    found = credit(batch, torch.tensor([1.0, -1.0, 0.0]), resolve("rlsd").credit, step=0).diagnostics
+    assert (found["gap_positive"], found["gap_negative"]) == pytest.approx((0.3, 0.5))
+    assert found["zero_advantage"] == pytest.approx(1 / 3)

@@ -22,6 +22,7 @@ from rlsd.algorithms import (
     sampler_weight,
     token_loss,
 )
+from rlsd.algorithms.loss import importance_ratio
 
 
 def tensor(values: Sequence[float]) -> Tensor:
@@ -48,6 +49,18 @@ def test_clipped_share_is_where_ppo_has_no_gradient() -> None:
     old = torch.zeros(6, dtype=torch.float64)
     got = clipped_share(tensor(ratios).log(), old, tensor(advantage), LossConfig())
     assert got.tolist() == [True, False, False, True, False, False]
+
+
+def test_a_ratio_at_the_clip_itself_is_not_clipped() -> None:
+    config = LossConfig(clip_low=0.5, clip_high=0.5)
+    got = clipped_share(tensor([1.5, 0.5]).log(), tensor([0.0, 0.0]), tensor([1, -1]), config)
+    assert tensor([1.5, 0.5]).log().exp().tolist() == [1.5, 0.5], "exactly at the clip"
+    assert got.tolist() == [False, False]
+
+
+def test_log_ratios_are_limited_to_twenty_nats() -> None:
+    got = importance_ratio(tensor([30.0, 20.5, 19.5, -30.0]), tensor([0.0] * 4))
+    assert got.log().tolist() == pytest.approx([20.0, 20.0, 19.5, -20.0])
 
 
 def test_dual_clip_bounds_what_a_runaway_ratio_costs() -> None:

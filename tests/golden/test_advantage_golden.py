@@ -128,12 +128,15 @@ def test_return_penalty_is_in_the_step_returns_too() -> None:
     assert base_advantage(batch, config).tolist() == pytest.approx([0.2, -0.2])
 
 
-def test_turn_penalty_is_the_row_score_under_legacy() -> None:
-    """Rows [1, −.2]: mean .4."""
-    batch = toy_batch([[[0.0]], [[0.0]]], returns=[1, 0], valid=[True, False])
-    config = AdvantageConfig(method="legacy_grpo", invalid_penalty=0.2, penalty_on="turn")
-    half = math.sqrt(0.5)
-    assert base_advantage(batch, config).tolist() == pytest.approx([half, -half], abs=2e-6)
+@pytest.mark.parametrize(
+    ("on", "expected"), [("turn", [1, 0, -1]), ("return", [2 / math.sqrt(3), -1 / math.sqrt(3), -1 / math.sqrt(3)])]
+)
+def test_invalid_penalty_in_the_rows_of_legacy(on: str, expected: list[float]) -> None:
+    """Win in one turn; loss in two, the second invalid. Penalty 1 off that row: [1, 0, −1], mean 0, std 1. Off the
+    return: [1, −1, −1], mean −1/3, variance 4/3."""
+    batch = toy_batch([[[0.0]], [[0.0]] * 2], returns=[1, 0], valid=[True, True, False])
+    config = AdvantageConfig.model_validate({"method": "legacy_grpo", "invalid_penalty": 1.0, "penalty_on": on})
+    assert base_advantage(batch, config).tolist() == pytest.approx(expected, abs=3e-6)
 
 
 def test_dtype_follows_the_returns() -> None:

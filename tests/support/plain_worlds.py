@@ -144,6 +144,15 @@ class Canary(Plain):
         )
 
 
+class Pacing(Plain):
+    """Its hindsight is the distance to the goal: nearer once, the same twice, farther once."""
+
+    DISTANCES = (3, 2, 2, 2, 3)
+
+    def hindsight(self) -> Hindsight:
+        return Hindsight(distance=float(self.DISTANCES[self.steps]))
+
+
 def odd_tokens(trajectory: Any) -> float:
     """A reward that is mixed in every group, whatever an untrained model says, so that updates really happen."""
     return float(sum(i % 2 for turn in trajectory.turns for i in turn.action.token_ids))

@@ -160,6 +160,43 @@ def test_bfloat16_is_close_and_leaves_the_weights_in_float32() -> None:
     assert {p.dtype for p in low.weights().values()} == {torch.float32}
 
 
+# ------------------------------------------------------------------ the step itself
+
+
+def test_the_optimizer_gets_a_gradient_no_longer_than_the_clip() -> None:
+    """After one step the first moment is (1 - beta) times the gradient that the optimizer got."""
+    played = Played("compact")
+    rows, loss = student_rows(played.trajectories), weighted(played)
+    lengths = []
+    for clip in (1e6, 1e-6):
+        learner = learner_of(played, grad_clip=clip, betas=(0.5, 0.95))
+        stats = learner.update(rows, loss)
+        assert stats.grad_norm > 1e-5, "what is reported is the norm before the clip"
+        moments, _ = learner.optimizer_state()
+        first = [value.flatten() for name, value in moments.items() if name.endswith("/exp_avg")]
+        lengths.append((float(torch.cat(first).norm()), stats.grad_norm))
+    (whole, norm), (clipped, _) = lengths
+    assert whole == pytest.approx(0.5 * norm, rel=1e-4)
+    assert clipped == pytest.approx(0.5 * 1e-6, rel=1e-2)
+
+
+def test_each_update_takes_the_learning_rate_of_its_own_number() -> None:
+    """Adam's first step moves the weight with the largest gradient by the learning rate, here the first of warm-up."""
+    played = Played("compact")
+    rows, loss = student_rows(played.trajectories), weighted(played)
+    learner = learner_of(played, warmup_updates=4, weight_decay=0.0)
+    rates = []
+    for number in (1, 2, 3, 4, 5):
+        before = {k: v.clone() for k, v in learner.weights().items()}
+        learner.update(rows, lambda part: 1e3 * loss(part))
+        assert learner.updates == number
+        rates.append(learner.optimizer.param_groups[0]["lr"])
+        if number == 1:
+            moved = max(float((v - before[k]).abs().max()) for k, v in learner.weights().items())
+            assert moved == pytest.approx(0.25e-3, rel=1e-2)
+    assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3])
+
+
 # ------------------------------------------------------------------ when numbers or memory run out
 
 

@@ -65,6 +65,26 @@ def test_full_context_is_a_stop_reason() -> None:
         assert trajectory.score == pytest.approx(0.5)
 
 
+# ---------------------------------------------------------------------- what a turn records
+
+
+@pytest.mark.parametrize("parsed", [True, False])
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_turn_is_valid_where_the_parser_and_the_world_both_say_so(parsed: bool, accepted: bool) -> None:
+    class Saying(ScriptedAgent):
+        async def act(self, history: History, key: EpisodeKey) -> Action:
+            return Action(text="walk", valid=parsed)
+
+    class Judging(Plain):
+        def info(self, valid: bool) -> dict[str, Any]:
+            return {**super().info(valid), "valid_action": accepted}
+
+    groups = play(Judging, Saying(["walk"]), siblings=1)
+    valid = [turn.valid for g in groups for t in g.trajectories for turn in t.turns]
+    assert valid == [parsed and accepted] * 12
+    assert token_batch(groups).valid.tolist() == valid
+
+
 # ---------------------------------------------------------------------- scheduling
 
 

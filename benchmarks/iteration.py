@@ -15,7 +15,7 @@ Other jobs on a machine share its caches and memory, so even processor time is d
 iteration is run `--repeats` times, the sides in turn, and of each stage (rollout, scoring, update, the rest) the
 least time counts.
 
-    python benchmarks/iteration.py [--sides grpo rlsd] [--steps 6] [--repeats 5] [--set rollout.tasks=4] …
+    python benchmarks/iteration.py [--sides grpo rlsd] [--steps 6] [--repeats 5] [--set rollout.tasks_per_iteration=4] …
 
 Where a model is too weak to be told apart by outcomes (all advantages 0, nothing to learn, nothing to measure),
 `--all-count` gives siblings unequal returns: no trajectory is idle, the dearest case for RLSD.
@@ -50,7 +50,7 @@ REAL = ["env.kwargs.games=real", "env.kwargs.max_steps=15"]
 SIDES: dict[str, list[str]] = {
     "grpo": ["algorithm.name=grpo"],
     "rlsd": ["algorithm.name=rlsd"],
-    "naive": ["algorithm.name=rlsd", "learner.share=false"],
+    "naive": ["algorithm.name=rlsd", "learner.prefix_sharing=false"],
     "separate": ["algorithm.name=rlsd", "algorithm.teacher.weights=ema"],
 }
 UPDATE = ("score_s", "update_s")
@@ -243,7 +243,7 @@ def main() -> None:
         "model": Path(config.model.path).name if config.model.path else "tiny",
         "steps": arguments.steps,
         "repeats": arguments.repeats,
-        "episodes": config.rollout.tasks * config.rollout.siblings,
+        "episodes": config.rollout.tasks_per_iteration * config.rollout.group_size,
         "torch": torch.__version__,
     }
     print(json.dumps({**report(sides), **told}))

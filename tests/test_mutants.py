@@ -40,7 +40,7 @@ def test_a_change_that_hangs_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "toy.py").write_text("def count(n):\n    while n > 0:\n        n -= 1\n    return n\n")
     (tmp_path / "test_toy.py").write_text("from toy import count\n\ndef test_it():\n    assert count(3) == 0\n")
     target = Target(path="toy.py", tests=("test_toy.py",))
-    counts, survivors = run(tmp_path, [target], minutes=2, patience_s=1, tell=False)
+    counts, survivors = run(tmp_path, [target], minutes=2, reconnect_s=1, tell=False)
     assert counts["tried"] == counts["killed"] + len(survivors)
     assert not any("n += 1" in s for s in survivors)
 

@@ -38,7 +38,7 @@ def test_the_vetted_setting_of_rlsd() -> None:
     assert (config.advantage.method, config.advantage.std) == ("grpo", True)
     assert (config.credit.method, config.credit.level, config.credit.clip) == ("rlsd", "turn_token", 0.2)
     assert config.credit.lam == linear(0.5, 0.0, 50)
-    assert (config.credit.side, config.credit.reduce, config.credit.mean_one) == ("both", "mean", "none")
+    assert (config.credit.applies_to, config.credit.reduce, config.credit.normalize) == ("both", "mean", "none")
     assert (config.loss.policy, config.loss.clip_low, config.loss.clip_high) == ("ppo", 0.2, 0.2)
     assert (config.loss.aggregation, config.loss.kl_coef) == ("trajectory", 0.0)
     assert config.loss.distill.kind == "none"
@@ -82,7 +82,8 @@ def test_every_preset_survives_a_round_trip_and_gives_credit(name: str) -> None:
 
 
 def test_overrides_are_merged_at_any_depth() -> None:
-    config = resolve({"name": "rlsd", "credit": {"level": "token", "lam": {"decay": 100}}, "contexts": ["answer"]})
+    credit = {"level": "token", "lam": {"decay_iterations": 100}}
+    config = resolve({"name": "rlsd", "credit": credit, "contexts": ["answer"]})
     assert config.credit.level == "token"
     assert config.credit.lam == linear(0.5, 0.0, 100)
     assert config.credit.clip == 0.2
@@ -104,8 +105,8 @@ def test_overrides_are_merged_at_any_depth() -> None:
             r"algorithm\.credit\.lamda: unknown key 'lamda'\. Did you mean 'lam'\?",
         ),
         (
-            {"name": "rlsd", "credit": {"lam": {"dekay": 1}}},
-            r"algorithm\.credit\.lam\.dekay: unknown key 'dekay'\. Did you mean 'decay'\?",
+            {"name": "rlsd", "credit": {"lam": {"decay_iteration": 1}}},
+            r"algorithm\.credit\.lam\.decay_iteration: unknown key .*\. Did you mean 'decay_iterations'\?",
         ),
         (
             {"name": "rlsd", "credit": {"level": "tokn"}},
@@ -117,8 +118,8 @@ def test_overrides_are_merged_at_any_depth() -> None:
         ({"name": "rlsd", "contexts": ["none", "plan"]}, r"'none' stands alone, given none, plan"),
         ({"name": "rlsd", "contexts": ["plan", "plan"]}, r"each context once, given plan, plan"),
         (
-            {"name": "rlsd", "credit": {"mean_one": "turn"}},
-            r"mean_one 'turn' cancels what level 'turn_token' says about each turn; use level 'token'",
+            {"name": "rlsd", "credit": {"normalize": "turn"}},
+            r"normalize 'turn' cancels what level 'turn_token' says about each turn; use level 'token'",
         ),
         (
             {"name": "sdar", "loss": {"distill": {"element_clip": 0.1}}},
@@ -190,8 +191,8 @@ def test_public_names() -> None:
             LossConfig(),
             {"policy_coef": 1.0, "clip_low": 0.2, "clip_high": 0.2, "kl_coef": 0.0, "constant_tokens": 1024},
         ),
-        (LossConfig(), {"constant_tokens": 1024, "dual_clip": None, "sampler_cap": None}),
-        (Schedule(), {"start": 0.0, "end": 0.0, "warmup": 0, "hold": 0, "decay": 0}),
+        (LossConfig(), {"constant_tokens": 1024, "dual_clip": None, "tis_cap": None}),
+        (Schedule(), {"start": 0.0, "end": 0.0, "warmup_iterations": 0, "hold_iterations": 0, "decay_iterations": 0}),
     ],
 )
 def test_defaults(settings: BaseModel, names: dict[str, Any]) -> None:
@@ -210,14 +211,14 @@ def test_defaults(settings: BaseModel, names: dict[str, Any]) -> None:
         (LossConfig, "clip_low", [0.01], [0.0]),
         (LossConfig, "clip_high", [0.01], [0.0]),
         (LossConfig, "dual_clip", [1.01], [1.0]),
-        (LossConfig, "sampler_cap", [0.01], [0.0]),
+        (LossConfig, "tis_cap", [0.01], [0.0]),
         (LossConfig, "kl_coef", [0.0], [-0.01]),
         (LossConfig, "constant_tokens", [1], [0]),
         (Schedule, "start", [0.0], [-0.01]),
         (Schedule, "end", [0.0], [-0.01]),
-        (Schedule, "warmup", [0], [-1]),
-        (Schedule, "hold", [0], [-1]),
-        (Schedule, "decay", [0], [-1]),
+        (Schedule, "warmup_iterations", [0], [-1]),
+        (Schedule, "hold_iterations", [0], [-1]),
+        (Schedule, "decay_iterations", [0], [-1]),
     ],
 )
 def test_bounds(block: type[BaseModel], name: str, accepted: list[float], refused: list[float]) -> None:

@@ -63,7 +63,7 @@ def test_unhinted_turns_stay_at_one_and_out_of_every_mean(level: str) -> None:
 def test_side_keeps_the_other_sign_as_it_was(side: str, moves: list[int]) -> None:
     batch = toy_batch([[[0.1]], [[0.1]]], returns=[1, 0])
     base = base_advantage(batch, resolve("grpo").advantage)
-    weight = credit(batch, base, config("turn", side=side), step=0).weight
+    weight = credit(batch, base, config("turn", applies_to=side), step=0).weight
     assert (weight != 1).long().tolist() == moves
 
 
@@ -76,7 +76,7 @@ def test_each_turn_uses_the_sign_of_its_own_advantage() -> None:
 
 def test_mean_one_over_a_trajectory_keeps_turns_apart() -> None:
     batch = toy_batch([[[0.1], [0.0, 0.0]]])
-    got = credit(batch, torch.ones(2, dtype=torch.float64), config("turn", mean_one="trajectory"), step=0)
+    got = credit(batch, torch.ones(2, dtype=torch.float64), config("turn", normalize="trajectory"), step=0)
     assert got.weight.mean().item() == pytest.approx(1.0)
     assert got.weight[0] / got.weight[1] == pytest.approx(math.exp(0.1))
 
@@ -179,7 +179,7 @@ def test_only_turns_whose_credit_can_change_are_read(side: str, read: list[bool]
     """A win above the mean, a loss below it, and a win without an advantage."""
     batch = toy_batch([[[0.1]]] * 3, returns=[2, 0, 1])
     base = torch.tensor([1.0, -1.0, 0.0])
-    config = CreditConfig.model_validate({"method": "rlsd", "side": side})
+    config = CreditConfig.model_validate({"method": "rlsd", "applies_to": side})
     assert turns_that_matter(batch, base, config).tolist() == read
 
 

@@ -173,7 +173,7 @@ def test_a_coefficient_of_zero_reads_nothing() -> None:
 
 
 def test_sampler_cap_multiplies_the_policy_loss() -> None:
-    terms = token_loss(inputs(sampler_logp=tensor([-1.0 - math.log(4), -2.0])), LossConfig(sampler_cap=2.0), step=0)
+    terms = token_loss(inputs(sampler_logp=tensor([-1.0 - math.log(4), -2.0])), LossConfig(tis_cap=2.0), step=0)
     assert terms.total.tolist() == pytest.approx([-2.0, 1.0])
 
 
@@ -181,7 +181,7 @@ def test_sampler_cap_multiplies_the_policy_loss() -> None:
     ("config", "message"),
     [
         (LossConfig(kl_coef=0.1), "reference_logp: expected a tensor .* kl_coef > 0"),
-        (LossConfig(sampler_cap=2.0), "sampler_logp: expected"),
+        (LossConfig(tis_cap=2.0), "sampler_logp: expected"),
         (LossConfig(distill=DistillConfig(kind="jsd")), "divergence: expected .* 'jsd', given None"),
         (LossConfig(distill=DistillConfig(kind="gate")), "teacher_logp: expected .* 'gate', given None"),
     ],
@@ -203,7 +203,7 @@ def test_only_new_logp_carries_gradient() -> None:
         name: tensor([-1.0, -2.0]).requires_grad_()
         for name in ("new_logp", "old_logp", "advantage", "sampler_logp", "reference_logp", "teacher_logp")
     }
-    config = LossConfig(sampler_cap=2.0, kl_coef=0.1, distill=DistillConfig(kind="gate"))
+    config = LossConfig(tis_cap=2.0, kl_coef=0.1, distill=DistillConfig(kind="gate"))
     total = token_loss(inputs(**leaves), config, step=0).total.sum()
     gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
     assert [gradient is not None for gradient in gradients] == [True] + [False] * 5

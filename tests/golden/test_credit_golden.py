@@ -89,7 +89,7 @@ def test_rlrt_turns_the_ratio_round_in_successes_only() -> None:
 
 
 def test_mean_one_moves_credit_and_creates_none() -> None:
-    config = CreditConfig(level="token", lam=constant(1.0), mean_one="turn")
+    config = CreditConfig(level="token", lam=constant(1.0), normalize="turn")
     assert run(toy_batch([[[0.1, 0.0]]]), 1.0, config) == pytest.approx(
         [2 * math.exp(0.1) / (math.exp(0.1) + 1), 2 / (math.exp(0.1) + 1)]
     )

@@ -27,7 +27,8 @@ from tests.support.tokenizers import FAMILIES
 FIELDS = [f.name for f in fields(Hindsight)]
 STEPS = range(4)
 CARRIED = {
-    c: c for c in ("answer", "demonstration", "plan", "missing", "whereabouts", "distance", "feedback", "changed")
+    **{c: c for c in ("answer", "demonstration", "plan", "distance", "feedback")},
+    **{"unmet_goals": "missing", "locations": "whereabouts", "state_changes": "changed"},
 }
 """Context → the field it shows."""
 WORDS = {field: {Canary.word(field, step) for step in STEPS} for field in FIELDS}

@@ -225,17 +225,17 @@ def test_advantages_of_a_group_sum_to_zero(recipe: Recipe, method: str) -> None:
 @given(
     recipe=recipes(),
     config=configs(lam=0.5),
-    side=st.sampled_from(["both", "positive", "negative", "success"]),
-    mean_one=st.sampled_from(["none", "turn", "trajectory"]),
+    applies_to=st.sampled_from(["both", "positive", "negative", "success"]),
+    normalize=st.sampled_from(["none", "turn", "trajectory"]),
     method=st.sampled_from(["grpo", "gigpo"]),
 )
 def test_hindsight_of_turns_that_do_not_matter_need_not_be_read(
-    recipe: Recipe, config: CreditConfig, side: str, mean_one: str, method: str
+    recipe: Recipe, config: CreditConfig, applies_to: str, normalize: str, method: str
 ) -> None:
     batch = recipe.batch()
-    if config.level in {"none": LEVELS, "turn": ("token",), "trajectory": LEVELS[:-1]}[mean_one]:  # others are refused
-        config = CreditConfig.model_validate({**config.model_dump(), "mean_one": mean_one})
-    config = config.model_copy(update={"side": side})
+    if config.level in {"none": LEVELS, "turn": ("token",), "trajectory": LEVELS[:-1]}[normalize]:  # others are refused
+        config = CreditConfig.model_validate({**config.model_dump(), "normalize": normalize})
+    config = config.model_copy(update={"applies_to": applies_to})
     base = base_advantage(batch, AdvantageConfig(method=method))  # type: ignore[arg-type]
     read = batch.hinted & turns_that_matter(batch, base, config)[batch.turn]
     less = replace(batch, hinted=read, teacher_logp=torch.where(read, batch.teacher_logp, batch.student_logp))

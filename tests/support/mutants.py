@@ -78,8 +78,8 @@ TARGETS = tuple(
         ("harness/rlsd/harness/scoring/tables.py", _TABLES, None),
         ("harness/rlsd/harness/hindsight/hints.py", ("harness/hindsight/test_hints.py",), None),
         ("harness/rlsd/harness/evals/stats.py", ("harness/evals/test_stats.py",), None),
-        ("harness/rlsd/harness/config/blocks.py", ("harness/config/test_blocks.py",), "lr_at"),
-        ("agents/rlsd/agents/parsing.py", ("agents/test_parsing.py", "agents/test_shop_style.py"), None),
+        ("harness/rlsd/harness/config/blocks.py", ("harness/config/test_blocks.py",), "at"),
+        ("agents/rlsd/agents/parsing.py", ("agents/test_parsing.py", "agents/test_shop_format.py"), None),
     )
 )
 
@@ -164,7 +164,7 @@ def run(
     *,
     minutes: float,
     seed: int = 0,
-    patience_s: float = 10,
+    reconnect_s: float = 10,
     preload: Sequence[str] = (),
     tell: bool = True,
 ) -> tuple[dict[str, int], list[str]]:
@@ -172,7 +172,7 @@ def run(
 
     Args:
         root: the checkout; it is only read.
-        patience_s: a trial hangs if it takes this much more than three times as long as on unchanged code.
+        reconnect_s: a trial hangs if it takes this much more than three times as long as on unchanged code.
         preload: libraries imported once for all trials.
 
     Returns:
@@ -201,7 +201,7 @@ def run(
                 code = _trial(context, copy, target, timeout_s=600)
                 if code:
                     raise MutantsError(_why(target, code, copy))
-                limits[target.path] = patience_s + 3 * (time.monotonic() - started)
+                limits[target.path] = reconnect_s + 3 * (time.monotonic() - started)
             source = sources[target.path]
             (copy / target.path).write_bytes(mutation.applied(source))
             code = _trial(context, copy, target, timeout_s=limits[target.path])

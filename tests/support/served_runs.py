@@ -21,7 +21,7 @@ BASE: dict[str, Any] = {
     "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
     "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
     "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-    "rollout": {"tasks": 2, "siblings": 2},
+    "rollout": {"tasks_per_iteration": 2, "group_size": 2},
     "hindsight": {"max_tokens": 120},
     "learner": {"lr": 1e-3},
     "eval": {"every": 0, "at_start": False},
@@ -33,7 +33,7 @@ BASE: dict[str, Any] = {
 def settings(folder: Path, server: FakeVLLM | None = None, **blocks: Any) -> dict[str, Any]:
     data = {**BASE, "model": {"path": str(folder)}}
     if server is not None:
-        data["sampler"] = {"kind": "vllm", "urls": [server.url], "patience_s": 5}
+        data["sampler"] = {"backend": "vllm", "urls": [server.url], "reconnect_s": 5}
     for name, block in blocks.items():
         both = isinstance(block, dict) and isinstance(data.get(name), dict)
         data[name] = {**data[name], **block} if both else block

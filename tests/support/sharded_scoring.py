@@ -24,7 +24,7 @@ from tests.support.worlds import Played
 
 
 def scored(played: Played, rows: list[Row], total: int, ranks: Ranks, **settings: Any) -> tuple[torch.Tensor, Any]:
-    learner = Learner(played.policy, LearnerConfig(micro_tokens=1500, **settings), temperature=1.0, ranks=ranks)
+    learner = Learner(played.policy, LearnerConfig(micro_batch_tokens=1500, **settings), temperature=1.0, ranks=ranks)
     scorer = Scorer(learner.tokens, learner.settings, learner.ranks)
     return scorer.logprobs(rows, total).logp, scorer.forwarded
 
@@ -42,7 +42,7 @@ def main() -> None:
         want, counted = (
             scored(played, mine, 2 * total, Ranks()) if mine else (torch.full((2 * total,), torch.nan), Counter())
         )
-        got, forwarded = scored(played, mine, 2 * total, ranks, wrapper="fsdp2", processes=2)
+        got, forwarded = scored(played, mine, 2 * total, ranks, parallel="fsdp2", processes=2)
         assert bool((got.isnan() == want.isnan()).all())
         rows = sorted(mine, key=lambda r: -len(r.branches))
         found.append(

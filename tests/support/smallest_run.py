@@ -11,7 +11,7 @@ BASE: dict[str, Any] = {
     "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
     "model": {"tiny": {"layers": 1, "dim": 16, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 2}},
     "agent": {"format": "compact", "memory": "full", "max_new_tokens": 4},
-    "rollout": {"tasks": 1, "siblings": 2},
+    "rollout": {"tasks_per_iteration": 1, "group_size": 2},
     "hindsight": {"max_tokens": 128},
     "eval": {"every": 1, "episodes": 1, "at_start": False},
     "reward": "tests.support.plain_worlds:odd_tokens",

@@ -46,7 +46,7 @@ def sampler_of(policy: Policy, *urls: str, kind: str = "folder", **settings: Any
         carrier=carrier_of(kind, source),
         context=256,
     )
-    settings = {"patience_s": 20.0, **settings}
+    settings = {"reconnect_s": 20.0, **settings}
     return VLLMSampler(sync, eos_ids=policy.eos_ids, seed=7, context=256, **settings)
 
 

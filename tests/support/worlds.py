@@ -56,5 +56,7 @@ class Played:
         )
         self.groups: list[Group] = rollout.groups(list(env.tasks())[:tasks], siblings, stream="train", iteration=0)
         self.trajectories = [t for g in self.groups for t in g.trajectories]
-        self.learner = Learner(self.policy, LearnerConfig(lr=1e-3, micro_tokens=600, device=device), temperature=1.0)
+        self.learner = Learner(
+            self.policy, LearnerConfig(lr=1e-3, micro_batch_tokens=600, device=device), temperature=1.0
+        )
         self.scorer = Scorer(self.learner.tokens, self.learner.settings, self.learner.ranks)

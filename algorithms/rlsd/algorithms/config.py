@@ -22,11 +22,11 @@ CONTEXTS = (
     "demonstration",
     "successful_sibling",
     "feedback",
-    "changed",
+    "state_changes",
     "next_observation",
     "plan",
-    "missing",
-    "whereabouts",
+    "unmet_goals",
+    "locations",
     "distance",
     "none",
 )
@@ -90,12 +90,12 @@ class AlgorithmConfig(Settings):
 
 
 def needs_teacher(config: AlgorithmConfig, step: int) -> bool:
-    """Return whether update `step` reads the hindsight view at all; if not, the pass is skipped."""
+    """Return whether iteration `step` reads the hindsight view at all; if not, the pass is skipped."""
     return config.credit.active(step) or config.loss.distill.active(step)
 
 
 def needs_divergence(config: AlgorithmConfig, step: int) -> bool:
-    """Return whether update `step` wants hidden states of both views for a full-vocabulary term."""
+    """Return whether iteration `step` wants hidden states of both views for a full-vocabulary term."""
     return config.loss.distill.active(step) and config.loss.distill.full_vocabulary
 
 

@@ -24,7 +24,7 @@ from rlsd.algorithms.segment_ops import segment_count, segment_mean
 
 
 def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) -> Credit:
-    """Return every token's final advantage from the turns' base advantage `base` (K,) at update `step`."""
+    """Return every token's final advantage from the turns' base advantage `base` (K,) in iteration `step`."""
     if base.shape != batch.trajectory.shape:
         raise AlgorithmError(
             f"base advantage: expected {tuple(batch.trajectory.shape)}, one number a turn, given {tuple(base.shape)}."
@@ -41,7 +41,7 @@ def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) 
         else:
             found = level_weight(batch, sign, config)
         mixed = 1.0 + lam * (found.weight - 1.0)
-        weight = torch.where(found.applies & _on_side(batch, advantage, config.side), mixed, weight)
+        weight = torch.where(found.applies & _on_side(batch, advantage, config.applies_to), mixed, weight)
     final = advantage * weight
     empty = segment_count(batch.turn, turns) == 0
     turn_credit = torch.where(empty, base.double(), segment_mean(final, batch.turn, turns)).to(dtype)
@@ -66,13 +66,13 @@ def turns_that_matter(batch: TokenBatch, base: Tensor, config: CreditConfig) -> 
     if config.method == "belief":
         return torch.ones_like(base, dtype=torch.bool)
     matters = base != 0
-    if config.side == "positive":
+    if config.applies_to == "positive":
         matters = base > 0
-    elif config.side == "negative":
+    elif config.applies_to == "negative":
         matters = base < 0
-    elif config.side == "success":
+    elif config.applies_to == "success":
         matters = matters & batch.success[batch.trajectory]
-    if config.level == "trajectory" or config.mean_one == "trajectory":
+    if config.level == "trajectory" or config.normalize == "trajectory":
         some = segment_count(batch.trajectory, batch.group.shape[0], matters) > 0
         matters = some[batch.trajectory]
     if _needs_an_action(config):

@@ -45,7 +45,7 @@ class DistillConfig(Settings):
         return self
 
     def active(self, step: int) -> bool:
-        """Return whether the term is in the loss at update `step`."""
+        """Return whether the term is in the loss in iteration `step`."""
         return self.kind != "none" and self.coef.value(step) > 0.0
 
     @property

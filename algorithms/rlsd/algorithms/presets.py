@@ -183,7 +183,7 @@ METHODS: dict[str, Method] = {
         config=AlgorithmConfig(
             name="rlrt",
             contexts=("successful_sibling",),
-            credit=CreditConfig(level="token", lam=constant(0.5), clip=0.5, reverse=True, side="success"),
+            credit=CreditConfig(level="token", lam=constant(0.5), clip=0.5, invert=True, applies_to="success"),
             loss=DAPO_CLIP,
         ),
     ),

@@ -16,7 +16,7 @@ Three token sets decide everything, all inside `hinted`:
     the rest   keeps m = 1: un-hinted tokens, and turns or trajectories without one evidence token, such
                as a turn whose action could not be parsed (level `token` needs no evidence)
 
-Bounds of the weight (m at λ = 1): [1 − ε, 1 + ε]; divided by a mean of such numbers, as under `mean_one`,
+Bounds of the weight (m at λ = 1): [1 − ε, 1 + ε]; divided by a mean of such numbers, as under `normalize`,
 [(1 − ε) / (1 + ε), (1 + ε) / (1 − ε)]; for `turn_token`, which is that times c(e_k),
 [(1 − ε)² / (1 + ε), (1 + ε)² / (1 − ε)].
 
@@ -54,7 +54,7 @@ class Squashed:
 
 def squash(x: Tensor, sign: Tensor, config: CreditConfig) -> tuple[Tensor, Tensor]:
     """Return c(x) and whether the clip changed it, both shaped like `x`; `sign` of A in {−1, 0, 1}."""
-    direction = -sign if config.reverse else sign
+    direction = -sign if config.invert else sign
     ratio = (direction * x).clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).exp()
     bounded = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
     if config.pessimistic:
@@ -93,8 +93,8 @@ def _units(batch: TokenBatch, level: str) -> tuple[Tensor, int]:
 def _mean_one(weight: Tensor, batch: TokenBatch, applies: Tensor, config: CreditConfig) -> Tensor:
     """Divide by the mean over the turn or trajectory: hindsight then moves credit and creates none (FACTOR,
     2608.07118)."""
-    if config.mean_one == "none":
+    if config.normalize == "none":
         return weight
-    unit, units = _units(batch, config.mean_one)
+    unit, units = _units(batch, config.normalize)
     mean = segment_mean(weight, unit, units, applies)[unit].to(weight.dtype)
     return weight / torch.where(mean > 0, mean, torch.ones_like(mean))

@@ -208,7 +208,7 @@ class SftMaker:
 
     def make(self, step: int) -> SftStep:
         """Step number `step`."""
-        per = self.config.rollout.tasks
+        per = self.config.rollout.tasks_per_iteration
         if self.own:
             groups = [
                 Group(task=t.task, trajectories=(t,))
@@ -229,7 +229,7 @@ class SftMaker:
             self.agent,
             share=self.config.sft.hinted_share,
             target=self.config.sft.hinted_target,
-            merge=self.config.learner.merge_rows,
+            merge=self.config.learner.merge_turns,
         )
         own = token_count(trajectories)
         return SftStep(batch=batch, own_tokens=own, metrics={**metrics, "hints": hints.counts})

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from rlsd.algorithms import METHODS
 from rlsd.envs.registry import known
-from rlsd.harness.config import ConfigError, LearnerConfig, RunConfig, load_config, parse_config
+from rlsd.harness.config import ConfigError, LrConfig, RunConfig, load_config, parse_config
 from rlsd.harness.hindsight.contexts import CONTEXTS
 from rlsd.harness.iteration.parts import context_names
 
@@ -69,7 +69,7 @@ def test_a_block_laid_over_a_config_changes_nothing_else(tmp_path: Path) -> None
     (tmp_path / "a.yaml").write_text("model: {path: m}\nlearner: {lr: 0.5, epochs: 2}\n")
     (tmp_path / "b.yaml").write_text("learner: {epochs: 3}\nsampler: {dispatch: eager}\n")
     config = load_config(tmp_path / "a.yaml", ["learner.minibatches=4"], [tmp_path / "b.yaml"])
-    assert (config.learner.lr, config.learner.epochs, config.learner.minibatches) == (0.5, 3, 4)
+    assert (config.learner.lr.peak, config.learner.epochs, config.learner.minibatches) == (0.5, 3, 4)
     assert config.sampler.dispatch == "eager"
     with pytest.raises(ConfigError, match="No such file"):
         load_config(tmp_path / "a.yaml", blocks=[tmp_path / "c.yaml"])
@@ -115,8 +115,8 @@ def load(tmp_path: Path, *overrides: str, **data: Any) -> RunConfig:
 @pytest.mark.parametrize(
     "override, value",
     [
-        ("learner.lr=1e-5", lambda c: c.learner.lr == 1e-5),
-        ("learner.lr=0.5", lambda c: c.learner.lr == 0.5),
+        ("learner.lr=1e-5", lambda c: c.learner.lr.peak == 1e-5),
+        ("learner.lr=0.5", lambda c: c.learner.lr.peak == 0.5),
         ("seed=7", lambda c: c.seed == 7),
         ("env.kwargs.games=gen-tiny", lambda c: c.env.kwargs == {"games": "gen-tiny"}),
         ("env.kwargs={games: gen-hard, max_steps: 3}", lambda c: c.env.kwargs == {"games": "gen-hard", "max_steps": 3}),
@@ -137,7 +137,7 @@ def test_override(tmp_path: Path, override: str, value: Any) -> None:
 
 def test_later_overrides_win_and_leave_the_rest(tmp_path: Path) -> None:
     config = load(tmp_path, "learner.lr=1", "learner.lr=2", "learner.epochs=3", learner={"weight_decay": 0.5})
-    assert (config.learner.lr, config.learner.epochs, config.learner.weight_decay) == (2.0, 3, 0.5)
+    assert (config.learner.lr.peak, config.learner.epochs, config.learner.weight_decay) == (2.0, 3, 0.5)
 
 
 def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
@@ -154,8 +154,11 @@ def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
         ({"modle": {}}, "unknown config key 'modle'.* Did you mean 'model'"),
         ({"model": {"tiny": {"dims": 3}}}, r"unknown config key 'model\.tiny\.dims'.* Did you mean 'dim'"),
         ({"model": {"lora": {"ranks": 3}, "path": "m"}}, r"'model\.lora\.ranks'.* Did you mean 'rank'"),
-        ({"rollout": {"tasks": 0}}, r"config rollout\.tasks: .*greater than or equal to 1, got 0"),
-        ({"rollout": {"tasks": 0, "slots": 0}}, r"rollout\..*\(and 1 more\)"),
+        (
+            {"rollout": {"tasks_per_iteration": 0}},
+            r"config rollout\.tasks_per_iteration: .*greater than or equal to 1, got 0",
+        ),
+        ({"rollout": {"tasks_per_iteration": 0, "max_concurrent": 0}}, r"rollout\..*\(and 1 more\)"),
         ({"agent": {"format": "thinks"}}, r"agent\.format: unknown response format 'thinks'\. Did you mean 'think'\?"),
         ({"algorithm": "gropo"}, "unknown algorithm 'gropo'. Did you mean 'grpo'"),
         ({"algorithm": {"name": "rlsd", "credit": {"lamda": 1}}}, r"credit\.lamda.*'lam'"),
@@ -164,7 +167,7 @@ def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
         ({"sampler": {"top_p": 0.5}}, r"sampler\.top_p is 0\.5"),
         (
             {"model": {"path": "m", "attention": "flash_attention_2"}},
-            r"take no mask.* use sdpa, or .*sampler\.kind=vllm",
+            r"take no mask.* use sdpa, or .*sampler\.backend=vllm",
         ),
     ],
 )
@@ -181,13 +184,13 @@ def test_a_model_has_one_source() -> None:
 
 
 def test_learning_rate_over_updates() -> None:
-    flat = LearnerConfig(lr=1.0, warmup_updates=4)
-    assert [flat.lr_at(u) for u in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    falling = LearnerConfig(lr=1.0, lr_final=0.2, lr_updates=12, warmup_updates=2)
-    assert falling.lr_at(1) == 1.0
-    assert falling.lr_at(2) == 1.0
-    assert falling.lr_at(7) == pytest.approx(0.6)
-    assert falling.lr_at(12) == pytest.approx(0.2)
-    assert falling.lr_at(500) == pytest.approx(0.2)
-    values = [falling.lr_at(u) for u in range(2, 13)]
+    flat = LrConfig(peak=1.0, warmup_updates=4)
+    assert [flat.at(u) for u in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    falling = LrConfig(peak=1.0, schedule="cosine", final=0.2, total_updates=12, warmup_updates=2)
+    assert falling.at(1) == 1.0
+    assert falling.at(2) == 1.0
+    assert falling.at(7) == pytest.approx(0.6)
+    assert falling.at(12) == pytest.approx(0.2)
+    assert falling.at(500) == pytest.approx(0.2)
+    values = [falling.at(u) for u in range(2, 13)]
     assert values == sorted(values, reverse=True)

@@ -71,7 +71,7 @@ def trajectory(task: int, sibling: int, *, turns: int = 3, success: bool = False
         stop=StopReason.TERMINATED,
         success=success,
         score=float(success),
-        returns=float(success),
+        episode_return=float(success),
     )
 
 
@@ -121,11 +121,11 @@ def test_scopes_go_to_their_own_slots() -> None:
         ("answer", "answer 0"),
         ("demonstration", "demo 0 a\ndemo 0 b"),
         ("plan", "plan 0.0.1 a\nplan 0.0.1 b\nplan 0.0.1 c"),
-        ("missing", "missing 0.0.1 a\nmissing 0.0.1 b"),
-        ("whereabouts", "where 0.0.1"),
+        ("unmet_goals", "missing 0.0.1 a\nmissing 0.0.1 b"),
+        ("locations", "where 0.0.1"),
         ("distance", "1"),
         ("feedback", "said 0.0.1\nfeedback 0.0.2"),
-        ("changed", "changed 0.0.2 a\nchanged 0.0.2 b"),
+        ("state_changes", "changed 0.0.2 a\nchanged 0.0.2 b"),
         ("next_observation", "next 0.0.1"),
         ("successful_sibling", "do 0.1.0\ndo 0.1.1"),
     ],
@@ -274,7 +274,7 @@ def test_the_longest_section_gives_way_first_and_the_others_follow() -> None:
     """A section down to its first item does not keep another from giving way."""
     groups = [group(0, trajectory(0, 0, turns=1))]
     least = tokens(f"\nplan:\nplan 0.0.0 a\n{CUT}") + tokens(f"\nmissing:\nmissing 0.0.0 a\n{CUT}")
-    for contexts in (("plan", "missing"), ("missing", "plan")):
+    for contexts in (("plan", "unmet_goals"), ("unmet_goals", "plan")):
         hints = hinter(*contexts, max_tokens=least).build(groups)
         (text,) = hints.texts.values()
         assert f"plan 0.0.0 a\n{CUT}" in text
@@ -305,9 +305,9 @@ def test_a_budget_that_cannot_hold_anything_is_refused_at_start() -> None:
     with pytest.raises(BudgetError, match=rf"max_tokens is {title - 1}, .* take {title} tokens"):
         hinter("plan", max_tokens=title - 1)
     both = title + tokens("\nmissing:\n…")
-    hinter("plan", "missing", max_tokens=both)
-    with pytest.raises(BudgetError, match="fewer contexts than plan, missing"):
-        hinter("plan", "missing", max_tokens=both - 1)
+    hinter("plan", "unmet_goals", max_tokens=both)
+    with pytest.raises(BudgetError, match="fewer contexts than plan, unmet_goals"):
+        hinter("plan", "unmet_goals", max_tokens=both - 1)
 
 
 def test_hindsight_that_leaves_no_room_for_the_episode_is_refused_at_start() -> None:

@@ -29,7 +29,7 @@ def iterated(algorithm: Any, *, steps: int = 2, **settings: Any) -> tuple[Parts,
             "env": {"kwargs": {"games": "gen-tiny", "max_steps": 4}},
             "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
             "agent": {"format": "compact", "memory": "full", "max_new_tokens": 6},
-            "rollout": {"tasks": 2, "siblings": 3},
+            "rollout": {"tasks_per_iteration": 2, "group_size": 3},
             "hindsight": {"max_tokens": 120},
             "learner": {"lr": 1e-3, **settings},
         }
@@ -61,7 +61,7 @@ def test_hindsight_changes_the_update() -> None:
 @pytest.mark.parametrize("algorithm", ["rlsd", {"name": "opsd", "contexts": ["plan"]}])
 def test_rows_and_micro_batches_do_not_change_the_update(algorithm: Any) -> None:
     whole = weights_after(algorithm, steps=1)
-    for settings in ({"merge_rows": False}, {"micro_tokens": 128}):
+    for settings in ({"merge_turns": False}, {"micro_batch_tokens": 128}):
         torch.testing.assert_close(weights_after(algorithm, steps=1, **settings), whole, atol=2e-5, rtol=0)
 
 

@@ -26,7 +26,7 @@ BASE: dict[str, Any] = {
     "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
     "model": {"tiny": {"layers": 2, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
     "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-    "rollout": {"tasks": 2, "siblings": 2},
+    "rollout": {"tasks_per_iteration": 2, "group_size": 2},
     "hindsight": {"max_tokens": 120},
     "learner": {"lr": 1e-3},
     "eval": {"every": 0, "at_start": False},
@@ -96,7 +96,9 @@ def test_sampling_that_does_not_fit_is_one_clear_error() -> None:
 
     split_head(parts.policy.model)[0].register_forward_pre_hook(full)
     iteration = Iteration(parts, reward=odd_tokens, progress=Progress(quiet=True))
-    with pytest.raises(MemoryFull, match=r"sampling: 8 slots with 4 requests .*lower rollout\.slots or agent\.context"):
+    with pytest.raises(
+        MemoryFull, match=r"sampling: 8 slots with 4 requests .*lower rollout\.max_concurrent or agent\.context"
+    ):
         iteration.run(0)
     iteration.close()
 

@@ -57,7 +57,7 @@ def config_of(algorithm: Any = "rlsd", *, device: str = "cuda", **blocks: Any) -
         "env": {"kwargs": {"games": "gen-tiny", "max_steps": 3}},
         "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 2}},
         "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-        "rollout": {"tasks": 2, "siblings": 3},
+        "rollout": {"tasks_per_iteration": 2, "group_size": 3},
         "hindsight": {"max_tokens": 120},
         "learner": {"lr": 1e-3, "device": device},
     }
@@ -86,14 +86,16 @@ CASES: dict[str, RunConfig] = {
     "moving average, reference": config_of({"name": "rlsd", "teacher": {"weights": "ema"}, "loss": {"kl_coef": 0.1}}),
     "low precision, recomputed": config_of(learner={"precision": "bfloat16", "gradient_checkpointing": True}),
     "packed": config_of(learner={"packing": True, "minibatches": 2}),
-    "every view apart, short memory": config_of(learner={"share": False}, agent={"memory": "last", "history_turns": 2}),
+    "every view apart, short memory": config_of(
+        learner={"prefix_sharing": False}, agent={"memory": "last", "history_turns": 2}
+    ),
     "ahead, eager": config_of(
-        {"name": "rlsd", "loss": {"sampler_cap": 2.0}},
-        rollout={"ahead": True},
+        {"name": "rlsd", "loss": {"tis_cap": 2.0}},
+        rollout={"async_steps": True},
         sampler={"dispatch": "eager"},
         iterations=2,
     ),
-    "gspo": config_of({"name": "rlsd", "loss": {"policy": "gspo", "sampler_cap": 2.0}}),
+    "gspo": config_of({"name": "rlsd", "loss": {"policy": "gspo", "tis_cap": 2.0}}),
     "hindsight of the episode": config_of({"name": "rlsd", "contexts": ["demonstration"]}),
 }
 MORE: dict[str, RunConfig] = {

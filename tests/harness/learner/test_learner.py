@@ -33,7 +33,7 @@ from tests.support.worlds import Played
 
 
 def learner_of(played: Played, **settings: object) -> Learner:
-    return Learner(played.policy, LearnerConfig(lr=1e-3, **settings), temperature=1.0)  # type: ignore[arg-type]
+    return Learner(played.policy, LearnerConfig.model_validate({"lr": 1e-3, **settings}), temperature=1.0)
 
 
 def scorer_of(played: Played, **settings: object) -> Scorer:
@@ -69,14 +69,14 @@ def test_every_way_of_scoring_gives_the_same_log_probs(memory: str) -> None:
     for rows in (
         student_rows(trajectories),
         joint_rows(trajectories, hints),
-        teacher_rows(trajectories, insertions_of(played, "demonstration", "missing")),
+        teacher_rows(trajectories, insertions_of(played, "demonstration", "unmet_goals")),
     ):
-        want = scorer_of(played, share=False, micro_tokens=64).logprobs(plain(rows), 2 * total).logp
-        shared = scorer_of(played, micro_tokens=1000)
+        want = scorer_of(played, prefix_sharing=False, micro_batch_tokens=64).logprobs(plain(rows), 2 * total).logp
+        shared = scorer_of(played, micro_batch_tokens=1000)
         for variant, scorer in (
-            (rows, scorer_of(played, share=False)),
+            (rows, scorer_of(played, prefix_sharing=False)),
             (rows, shared),
-            (joined(plain(rows), 1000), scorer_of(played, share=False)),
+            (joined(plain(rows), 1000), scorer_of(played, prefix_sharing=False)),
         ):
             found = scorer.logprobs(variant, 2 * total).logp
             torch.testing.assert_close(found, want, atol=1e-5, rtol=0, equal_nan=True)
@@ -91,7 +91,7 @@ def test_siblings_common_beginning_is_fed_once() -> None:
     found = prefix_cache.beginnings(rows)
     assert len(found) == 2
     assert min(len(ids) for ids in found.values()) >= prefix_cache.LEAST_PREFIX
-    shared, apart = scorer_of(played), scorer_of(played, share=False)
+    shared, apart = scorer_of(played), scorer_of(played, prefix_sharing=False)
     a = shared.logprobs(rows, total).logp
     b = apart.logprobs(rows, total).logp
     torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
@@ -114,12 +114,12 @@ def test_a_view_that_siblings_share_is_read_once() -> None:
     torch.testing.assert_close(fill_in(found, copies), want, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("settings", [{"packing": True}, {"gradient_checkpointing": True}, {"micro_tokens": 64}])
+@pytest.mark.parametrize("settings", [{"packing": True}, {"gradient_checkpointing": True}, {"micro_batch_tokens": 64}])
 def test_gradient_does_not_depend_on_how_it_is_computed(settings: dict) -> None:
     """Relative to the largest element: 1e-5, for one row at a time, rows end to end, and recomputed layers."""
     played = Played("compact", siblings=3)
     rows, loss = student_rows(played.trajectories), weighted(played)
-    want = gradient(learner_of(played, micro_tokens=10**6), rows, loss)
+    want = gradient(learner_of(played, micro_batch_tokens=10**6), rows, loss)
     found = gradient(learner_of(played, **settings), rows, loss)
     assert float(want.abs().max()) > 0
     assert float((found - want).abs().max() / want.abs().max()) < 1e-5
@@ -129,7 +129,7 @@ def test_gradient_does_not_depend_on_the_number_of_micro_batches() -> None:
     played = Played("compact", siblings=3)
     rows, loss, counts, found = student_rows(played.trajectories), weighted(played), set(), []
     for tokens in (64, 600, 1200, 10**6):
-        learner = learner_of(played, micro_tokens=tokens)
+        learner = learner_of(played, micro_batch_tokens=tokens)
         counts.add(len(micro_batches(rows, tokens, masks=True)))
         found.append(gradient(learner, rows, loss))
     assert len(counts) >= 3
@@ -184,7 +184,7 @@ def test_each_update_takes_the_learning_rate_of_its_own_number() -> None:
     """Adam's first step moves the weight with the largest gradient by the learning rate, here the first of warm-up."""
     played = Played("compact")
     rows, loss = student_rows(played.trajectories), weighted(played)
-    learner = learner_of(played, warmup_updates=4, weight_decay=0.0)
+    learner = learner_of(played, lr={"peak": 1e-3, "warmup_updates": 4}, weight_decay=0.0)
     rates = []
     for number in (1, 2, 3, 4, 5):
         before = {k: v.clone() for k, v in learner.weights().items()}
@@ -241,8 +241,8 @@ class Small:
 def test_a_micro_batch_that_does_not_fit_is_split_once() -> None:
     played = Played("compact", siblings=3)
     rows, loss = student_rows(played.trajectories), weighted(played)
-    want = gradient(learner_of(played, micro_tokens=10**6), rows, loss)
-    learner = learner_of(played, micro_tokens=10**6)
+    want = gradient(learner_of(played, micro_batch_tokens=10**6), rows, loss)
+    learner = learner_of(played, micro_batch_tokens=10**6)
     most = max(sum(p.count for p in r.places) for r in rows) * (len(rows) + 1) // 2
     stats = learner.update(rows, Small(loss, min(most, token_count(played.trajectories) - 1), 1))
     assert stats.splits == 1
@@ -254,11 +254,11 @@ def test_a_micro_batch_that_does_not_fit_is_split_once() -> None:
 def test_halves_that_do_not_fit_either_are_one_clear_error() -> None:
     played = Played("compact")
     rows = student_rows(played.trajectories)
-    learner = learner_of(played, micro_tokens=10**6)
+    learner = learner_of(played, micro_batch_tokens=10**6)
     before = {k: v.clone() for k, v in learner.weights().items()}
     with pytest.raises(MemoryFull, match=r"split once already"):
         learner.update(rows, Small(weighted(played), 0, 2))
-    with pytest.raises(MemoryFull, match=r"micro-batch of 1 rows.*learner\.micro_tokens"):
+    with pytest.raises(MemoryFull, match=r"micro-batch of 1 rows.*learner\.micro_batch_tokens"):
         learner.update(rows[:1], Small(weighted(played), 0, 1))
     assert all(torch.equal(before[k], v) for k, v in learner.weights().items())
 
@@ -280,14 +280,16 @@ def test_scoring_that_does_not_fit_is_split_until_it_does(share: bool) -> None:
     played = Played("compact", siblings=3)
     total = token_count(played.trajectories)
     rows = joint_rows(played.trajectories, numbered_from(total, played.trajectories, insertions_of(played, "plan")))
-    scorer = scorer_of(played, micro_tokens=10**6, share=share)
+    scorer = scorer_of(played, micro_batch_tokens=10**6, prefix_sharing=share)
     want = scorer.logprobs(rows, 2 * total).logp
     for most in (2, 1, 0):
         narrow = Narrow(most)
         hook = split_head(played.policy.model)[0].register_forward_pre_hook(narrow, with_kwargs=True)
         try:
             if not most:
-                with pytest.raises(MemoryFull, match=r"scoring: a micro-batch of 1 rows.*lower learner\.micro_tokens"):
+                with pytest.raises(
+                    MemoryFull, match=r"scoring: a micro-batch of 1 rows.*lower learner\.micro_batch_tokens"
+                ):
                     scorer.logprobs(rows[:1], 2 * total)
             elif share and len(prefix_cache.beginnings(rows)) > most:
                 continue  # the common beginnings are one batch
@@ -301,11 +303,11 @@ def test_scoring_that_does_not_fit_is_split_until_it_does(share: bool) -> None:
 
 def test_settings_that_cannot_be_had_are_refused() -> None:
     played = Played("compact")
-    with pytest.raises(ValidationError, match=r"cpu_offload needs learner\.wrapper: fsdp2"):
+    with pytest.raises(ValidationError, match=r"cpu_offload needs learner\.parallel: fsdp2"):
         LearnerConfig(cpu_offload=True)
     with pytest.raises(ValidationError, match=r"liger needs learner\.device: cuda"):
         LearnerConfig(liger=True)
     with pytest.raises(ConfigError, match="ddp, but this process is alone"):
-        learner_of(played, wrapper="ddp")
+        learner_of(played, parallel="ddp")
     with pytest.raises(Exception, match=r"learner\.processes is 2, but 1 run together.*torchrun"):
         learner_of(played, processes=2)

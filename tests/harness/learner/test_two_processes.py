@@ -18,9 +18,9 @@ CONFIG: dict[str, Any] = {
     "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
     "model": {"tiny": {"layers": 2, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
     "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-    "rollout": {"tasks": 3, "siblings": 2},
+    "rollout": {"tasks_per_iteration": 3, "group_size": 2},
     "hindsight": {"max_tokens": 120, "max_items": 2},
-    "learner": {"lr": 1e-3, "micro_tokens": 1024, "minibatches": 2},
+    "learner": {"lr": 1e-3, "micro_batch_tokens": 1024, "minibatches": 2},
     "eval": {"every": 3, "at_start": True, "episodes": 3, "temperature": 1.0},
     "reward": "tests.support.plain_worlds:odd_tokens",
     "checkpoint_every": 1,
@@ -57,7 +57,7 @@ def test_two_processes_are_one_run_and_a_lost_one_loses_nothing(tmp_path: Path) 
     "learner",
     [
         {"wrapper": "fsdp2"},
-        {"wrapper": "fsdp2", "gradient_checkpointing": True, "micro_tokens": 256},
+        {"wrapper": "fsdp2", "gradient_checkpointing": True, "micro_batch_tokens": 256},
         {"wrapper": "fsdp2", "cpu_offload": True},
         {"wrapper": "ddp", "gradient_checkpointing": True, "packing": True},
     ],
@@ -68,7 +68,7 @@ def test_every_wrapper_gives_the_same_run(tmp_path: Path, learner: dict[str, Any
     one = alone(tmp_path / "one", CONFIG)
     begun = tmp_path / "two" / "run"
     alone(begun, {**CONFIG, "iterations": 1})
-    kept = {k: v for k, v in learner.items() if k not in ("packing", "micro_tokens")}
+    kept = {k: v for k, v in learner.items() if k not in ("packing", "micro_batch_tokens")}
     done = together(tmp_path / "two", changed(processes=2, **kept))
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same_run(begun, one, steps=3)
@@ -94,7 +94,7 @@ def test_other_methods_on_two_processes(tmp_path: Path, algorithm: Any, wrapper:
     if algorithm == "sft":
         config = {**{k: v for k, v in config.items() if k != "reward"}, "sft": {"only_success": False}}
     one = alone(tmp_path / "one", config)
-    done = together(tmp_path / "two", {**config, "learner": {**config["learner"], "processes": 2, "wrapper": wrapper}})
+    done = together(tmp_path / "two", {**config, "learner": {**config["learner"], "processes": 2, "parallel": wrapper}})
     assert done.returncode == 0, done.stderr[-3000:]
     run = tmp_path / "two" / "run"
     for a, b in zip(records(run), records(one)):

@@ -27,8 +27,8 @@ CONFIG: dict[str, Any] = {
     "algorithm": "rlsd",
     "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
     "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-    "sampler": {"kind": "vllm", "patience_s": 60, "verify_episodes": 2},
-    "rollout": {"tasks": 3, "siblings": 2},
+    "sampler": {"backend": "vllm", "reconnect_s": 60, "verify_episodes": 2},
+    "rollout": {"tasks_per_iteration": 3, "group_size": 2},
     "hindsight": {"max_tokens": 120, "max_items": 2},
     "learner": {"lr": 1e-3, "minibatches": 2},
     "eval": {"every": 2, "at_start": True, "episodes": 3},
@@ -67,7 +67,7 @@ def config_of(folder: Path, *servers: FakeVLLM, **blocks: Any) -> dict[str, Any]
 
 
 def two(config: dict[str, Any], wrapper: str = "auto") -> dict[str, Any]:
-    return {**config, "learner": {**config["learner"], "processes": 2, "wrapper": wrapper}}
+    return {**config, "learner": {**config["learner"], "processes": 2, "parallel": wrapper}}
 
 
 def sampled(run: Path) -> list[Any]:
@@ -110,7 +110,7 @@ def test_sharded_learner_whose_teacher_is_scored_by_the_server(folder: Path, ser
         {"model": {"lora": {"rank": 4, "alpha": 8}}, "sampler": SCORED},
         {"algorithm": {"name": "rlsd", "teacher": {"weights": "ema", "tau": 0.3}, "loss": {"kl_coef": 0.1}}},
         {"sampler": {"temperature": 1.3}, "learner": {"gradient_checkpointing": True}},
-        {"rollout": {"ahead": True}, "algorithm": {"name": "rlsd", "loss": {"sampler_cap": 2.0}}},
+        {"rollout": {"async_steps": True}, "algorithm": {"name": "rlsd", "loss": {"tis_cap": 2.0}}},
         {"sampler": {"weights": "gloo"}},
     ],
     ids=["plain", "scored", "lora", "lora-scored", "replicas", "hot", "ahead", "gloo"],

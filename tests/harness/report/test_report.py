@@ -24,7 +24,7 @@ BASE: dict[str, Any] = {
     "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
     "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
     "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-    "rollout": {"tasks": 2, "siblings": 2},
+    "rollout": {"tasks_per_iteration": 2, "group_size": 2},
     "hindsight": {"max_tokens": 120},
     "learner": {"lr": 1e-3},
     "eval": {"every": 1, "episodes": 3, "at_start": True},

@@ -124,7 +124,7 @@ def test_more_episodes_than_slots() -> None:
 def test_user_reward() -> None:
     rollout = Rollout(Plain, WALK, RolloutSettings(), reward=lambda t: len(t.turns) + t.key.sibling / 4)
     groups = rollout.groups(Plain().tasks(), 2, stream="train", iteration=0)
-    assert [[t.returns for t in g.trajectories] for g in groups] == [[3.0, 3.25]] * 4
+    assert [[t.episode_return for t in g.trajectories] for g in groups] == [[3.0, 3.25]] * 4
     assert all(t.success for g in groups for t in g.trajectories), "what is reported stays the world's"
 
 

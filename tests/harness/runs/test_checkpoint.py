@@ -145,7 +145,7 @@ def test_learner_goes_on_from_its_state_bit_for_bit(tmp_path: Path) -> None:
     want = {k: v.clone() for k, v in learner.weights().items()}
 
     other = Played("compact")
-    fresh = Learner(other.policy, LearnerConfig(lr=1e-3, micro_tokens=600), temperature=1.0)
+    fresh = Learner(other.policy, LearnerConfig(lr=1e-3, micro_batch_tokens=600), temperature=1.0)
     tensors, state = checkpoint.load(tmp_path / "step-000002")
     fresh.load(tensors["model"], tensors["optimizer"], state["counts"])
     fresh.updates = 2

@@ -22,7 +22,7 @@ CONFIG: dict[str, Any] = {
     "env": {"id": "rlsd/Keys-v0", "kwargs": {"max_steps": 3}, "valid_split": "test"},
     "model": {"tiny": {"layers": 1, "dim": 16, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 2}},
     "agent": AGENT,
-    "rollout": {"tasks": 1, "siblings": 2},
+    "rollout": {"tasks_per_iteration": 1, "group_size": 2},
     "eval": {"every": 1, "episodes": 1, "at_start": False},
     "tensorboard": False,
 }

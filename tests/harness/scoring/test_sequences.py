@@ -100,7 +100,7 @@ def test_merged_and_unmerged_rows_give_equal_loss_and_gradient(family: str) -> N
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("contexts", [("plan",), ("demonstration",), ("demonstration", "missing"), ("whereabouts",)])
+@pytest.mark.parametrize("contexts", [("plan",), ("demonstration",), ("demonstration", "unmet_goals"), ("locations",)])
 def test_packed_teacher_rows_equal_one_row_a_turn(family: str, contexts: tuple[str, ...]) -> None:
     """The packed row with branches gives the log-probs of plain rows built by hand, one a turn."""
     played = Played(family)
@@ -226,7 +226,7 @@ def _siblings(responses: list[tuple[int, ...]], *, prompt: tuple[int, ...] = (1,
             stop=StopReason.TERMINATED,
             success=False,
             score=0.0,
-            returns=0.0,
+            episode_return=0.0,
         )
         for n, ids in enumerate(responses)
     ]

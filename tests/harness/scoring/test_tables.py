@@ -62,7 +62,7 @@ def episode(group: int, sibling: int, *turns: dict[str, Any], success: bool = Fa
         stop=StopReason.TERMINATED if success else StopReason.TRUNCATED,
         success=success,
         score=float(success),
-        returns=sum(turn.get("reward", 0.0) for turn in turns),
+        episode_return=sum(turn.get("reward", 0.0) for turn in turns),
     )
 
 

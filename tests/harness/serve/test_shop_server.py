@@ -75,7 +75,7 @@ def test_a_person_buys_the_goal_and_the_session_is_recorded(client: httpx.Client
     assert "Exactly what was asked for" in here.text
     assert '<strong id="score">1.00</strong>' in here.text
     (played,) = read_trajectories(folder / "people.jsonl", "rlsd/WebShop-v0")
-    assert (played.task.task_id, played.success, played.score, played.returns) == (task, True, 1.0, 1.0)
+    assert (played.task.task_id, played.success, played.score, played.episode_return) == (task, True, 1.0, 1.0)
     assert tuple(turn.action.text for turn in played.turns) == env.hindsight().plan
     assert played.stop is StopReason.TERMINATED
     assert played.turns[0].observation.startswith("WebShop [SEP] Instruction: [SEP]")

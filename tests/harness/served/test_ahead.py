@@ -19,7 +19,7 @@ from tests.support.served_runs import records, settings, weights_after
 
 
 def test_rollouts_ahead_are_one_step_stale_and_repeat_bit_for_bit(folder: Path) -> None:
-    data = settings(folder, rollout={"ahead": True}, algorithm={"name": "rlsd", "loss": {"sampler_cap": 2.0}})
+    data = settings(folder, rollout={"async_steps": True}, algorithm={"name": "rlsd", "loss": {"tis_cap": 2.0}})
     weights, metrics = weights_after(data)
     assert [m["staleness"]["max"] for m in metrics] == [0.0, 1.0, 1.0]
     assert metrics[0]["sampler_gap"] < 1e-4
@@ -31,7 +31,7 @@ def test_rollouts_ahead_are_one_step_stale_and_repeat_bit_for_bit(folder: Path) 
 
 def test_resumed_run_ahead_starts_from_the_checkpoints_weights(folder: Path, tmp_path: Path) -> None:
     data = settings(
-        folder, rollout={"ahead": True}, algorithm={"name": "rlsd", "loss": {"sampler_cap": 2.0}}, checkpoint_every=1
+        folder, rollout={"async_steps": True}, algorithm={"name": "rlsd", "loss": {"tis_cap": 2.0}}, checkpoint_every=1
     )
     train(parse_config({**data, "iterations": 2}), tmp_path / "run")
     train(parse_config({**data, "iterations": 4}), tmp_path / "run")
@@ -41,7 +41,7 @@ def test_resumed_run_ahead_starts_from_the_checkpoints_weights(folder: Path, tmp
 
 
 def test_ahead_against_a_server(folder: Path, server: FakeVLLM) -> None:
-    data = settings(folder, server, rollout={"ahead": True}, algorithm={"name": "rlsd", "loss": {"sampler_cap": 2.0}})
+    data = settings(folder, server, rollout={"async_steps": True}, algorithm={"name": "rlsd", "loss": {"tis_cap": 2.0}})
     _, metrics = weights_after(data)
     assert [m["staleness"]["max"] for m in metrics] == [0.0, 1.0, 1.0]
 
@@ -87,10 +87,10 @@ def test_gap_warns_and_stops() -> None:
     nan = float("nan")
     gap = Gap.of(torch.tensor([-1.0, -2.0, -3.0]), torch.tensor([-1.1, nan, -3.3]))
     assert (gap.tokens, gap.largest, gap.mean) == (2, pytest.approx(0.3), pytest.approx(0.2))
-    assert gap.warning(SamplerConfig(gap_warn=0.5, gap_stop=1.0)) is None
-    assert "0.2 nats a token" in (gap.warning(SamplerConfig(gap_warn=0.1, gap_stop=1.0)) or "")
-    with pytest.raises(SamplerDrift, match=r"sampler\.gap_stop is 0\.15"):
-        gap.warning(SamplerConfig(gap_warn=0.1, gap_stop=0.15))
+    assert gap.warning(SamplerConfig(logprob_gap_warn=0.5, logprob_gap_stop=1.0)) is None
+    assert "0.2 nats a token" in (gap.warning(SamplerConfig(logprob_gap_warn=0.1, logprob_gap_stop=1.0)) or "")
+    with pytest.raises(SamplerDrift, match=r"sampler\.logprob_gap_stop is 0\.15"):
+        gap.warning(SamplerConfig(logprob_gap_warn=0.1, logprob_gap_stop=0.15))
     with pytest.raises(SamplerDrift):
         Gap.of(torch.tensor([float("inf")]), torch.tensor([-1.0])).warning(SamplerConfig())
     assert Gap.of(torch.tensor([-1.0]), torch.tensor([nan])).tokens == 0
@@ -115,7 +115,7 @@ def episode(*versions: int) -> Trajectory:
         stop=StopReason.TERMINATED,
         success=False,
         score=0.0,
-        returns=0.0,
+        episode_return=0.0,
     )
 
 

@@ -118,8 +118,14 @@ def config_of(folder: Path, live: Live, **blocks: Any) -> RunConfig:
         "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 2}},
         "model": {"path": str(folder)},
         "agent": {"format": "compact", "memory": "full", "max_new_tokens": 8, "context": 1024},
-        "rollout": {"tasks": 2, "siblings": 2},
-        "sampler": {"kind": "vllm", "urls": [live.url], "temperature": 1.2, "patience_s": START_S, "timeout_s": 1800},
+        "rollout": {"tasks_per_iteration": 2, "group_size": 2},
+        "sampler": {
+            "backend": "vllm",
+            "urls": [live.url],
+            "temperature": 1.2,
+            "reconnect_s": START_S,
+            "timeout_s": 1800,
+        },
         "hindsight": {"max_tokens": 64, "max_items": 3},
         "learner": {"lr": 1e-4},
         "eval": {"every": 2, "episodes": 2, "at_start": False},
@@ -241,7 +247,10 @@ def test_the_server_scores_the_hindsight_view(model: Path, live: Live) -> None:
 def test_server_killed_and_restarted_mid_rollout(model: Path, live: Live, kind: str) -> None:
     """It comes back with the weights it starts from, is sent the present ones, and every group is whole."""
     base_again(model, live)
-    small = {"rollout": {"tasks": 3, "siblings": 2, "slots": 2}, "env": {"kwargs": {"max_steps": 3}}}
+    small = {
+        "rollout": {"tasks_per_iteration": 3, "group_size": 2, "max_concurrent": 2},
+        "env": {"kwargs": {"max_steps": 3}},
+    }
     config = config_of(model, live, **small, sampler={"weights": kind})
     parts = build(config)
     with torch.no_grad():

@@ -69,18 +69,18 @@ def test_wrong_scores_of_a_server_are_told_and_stop_the_run(folder: Path, server
     assert len(heard) == 1
     assert "0.1 nats a token on average in the teacher view" in heard[0]
     server.wrong.prompt_shift = -0.3
-    with pytest.raises(SamplerDrift, match=r"in the teacher view.*sampler\.gap_stop is 0\.2"):
+    with pytest.raises(SamplerDrift, match=r"in the teacher view.*sampler\.logprob_gap_stop is 0\.2"):
         train(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     "blocks, told",
     [
-        ({"sampler": {"kind": "hf", "score_teacher": True}}, "sampler.kind is hf"),
+        ({"sampler": {"backend": "hf", "score_teacher": True}}, "sampler.backend is hf"),
         ({"algorithm": {"name": "rlsd", "teacher": {"weights": "initial"}}}, "weights is initial: only live"),
         ({"algorithm": {"name": "rlsd", "teacher": {"weights": "ema"}}}, "weights is ema: only live"),
         (
-            {"rollout": {"ahead": True}, "algorithm": {"name": "rlsd", "loss": {"sampler_cap": 2.0}}},
+            {"rollout": {"async_steps": True}, "algorithm": {"name": "rlsd", "loss": {"tis_cap": 2.0}}},
             "older policy version",
         ),
         ({"sampler": {"temperature": 0.8}}, "sampler.temperature is 0.8"),
@@ -88,7 +88,7 @@ def test_wrong_scores_of_a_server_are_told_and_stop_the_run(folder: Path, server
     ],
 )
 def test_teachers_that_servers_cannot_score_are_refused(blocks: dict[str, Any], told: str) -> None:
-    served = {"kind": "vllm", "urls": ["http://127.0.0.1:1"], "score_teacher": True}
+    served = {"backend": "vllm", "urls": ["http://127.0.0.1:1"], "score_teacher": True}
     data = {**BASE, **blocks, "sampler": {**served, **blocks.get("sampler", {})}}
     with pytest.raises(ConfigError, match=rf"sampler\.score_teacher .*{told}"):
         parse_config(data)

@@ -85,7 +85,7 @@ def test_command_line_tells_it_in_one_line(
     assert "model.lora" in told("--set", "sampler.weights=lora")
     assert "an adapter travels as lora" in told("--set", "sampler.weights=gloo", "--set", "model.lora.rank=4")
     assert "the learner is on cpu" in told("--set", "sampler.weights=nccl")
-    assert "sampler_cap" in told("--set", "rollout.ahead=true")
+    assert "tis_cap" in told("--set", "rollout.async_steps=true")
     assert "RLSD_NO_SUCH_KEY" in told("--set", "sampler.api_key_env=RLSD_NO_SUCH_KEY")
     server.stop()
     assert "ServerUnreachable" in told()
@@ -153,7 +153,7 @@ def test_sigterm_closes_what_a_killed_run_would_leave(folder: Path, server: Fake
 
 def test_evaluation_without_its_server_is_told_at_once(folder: Path, server: FakeVLLM, tmp_path: Path) -> None:
     """Not after the patience that a run in progress has with a server."""
-    config = settings(folder, server, sampler={"patience_s": 600})
+    config = settings(folder, server, sampler={"reconnect_s": 600})
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     server.stop()
     with pytest.raises(ServerUnreachable, match="no sampling server answers"):

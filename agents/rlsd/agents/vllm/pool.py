@@ -51,13 +51,13 @@ class ServerPool:
     Args:
         weights: the servers and what they hold.
         retries: how often a request is sent again.
-        patience_s: seconds a server that went away is waited for.
+        reconnect_s: seconds a server that went away is waited for.
     """
 
-    def __init__(self, weights: Weights, *, retries: int, patience_s: float) -> None:
+    def __init__(self, weights: Weights, *, retries: int, reconnect_s: float) -> None:
         self.weights = weights
         self.retries = retries
-        self.patience_s = patience_s
+        self.reconnect_s = reconnect_s
         self.repeated = 0
         """Requests sent again since construction."""
         self.busy_s = 0.0
@@ -155,7 +155,7 @@ class ServerPool:
 
     async def _make_ready(self, session: _Session, server: VLLMServer) -> None:
         """Return when `server` answers and holds the present weights, which a restarted one is sent again."""
-        deadline = time.monotonic() + self.patience_s
+        deadline = time.monotonic() + self.reconnect_s
         pause = BACK_OFF_S
         while True:
             try:
@@ -175,7 +175,7 @@ class ServerPool:
     def gone(self, error: SamplerError) -> ServerUnreachable:
         """What to tell about a server that was waited for in vain."""
         return ServerUnreachable(
-            f"{error} (waited {self.patience_s:g} s). Start the server again or take it out of sampler.urls"
+            f"{error} (waited {self.reconnect_s:g} s). Start the server again or take it out of sampler.urls"
         )
 
 

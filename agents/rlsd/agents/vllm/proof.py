@@ -32,7 +32,7 @@ class Held:
 
 
 def check(
-    url: str, version: int, held: Held, *, theirs: Sequence[float], ours: Sequence[float], gap_stop: float
+    url: str, version: int, held: Held, *, theirs: Sequence[float], ours: Sequence[float], logprob_gap_stop: float
 ) -> None:
     """Make sure that the server at `url` uses the weights of `version`, which it was just sent.
 
@@ -40,7 +40,7 @@ def check(
         held: what it held before.
         theirs: its log-probs of the probe now.
         ours: the learner's.
-        gap_stop: mean difference in nats that means "other model".
+        logprob_gap_stop: mean difference in nats that means "other model".
 
     Raises:
         StalePolicy: it kept its old weights, or took the new ones in part.
@@ -65,10 +65,10 @@ def check(
                 f"{url} took version {version} in part: its log-probs are {gap:.2g} nats from the learner's, with the "
                 f"version before it was {before:.2g}"
             )
-    if not gap <= gap_stop:
+    if not gap <= logprob_gap_stop:
         raise ServerMismatch(
             f"{url} differs from the learner by {gap:.2g} nats a token on the probe after it was sent version "
-            f"{version} (allowed: {gap_stop:g}): another model, or weights that did not load"
+            f"{version} (allowed: {logprob_gap_stop:g}): another model, or weights that did not load"
         )
 
 

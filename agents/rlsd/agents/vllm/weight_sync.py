@@ -39,7 +39,8 @@ class WeightSync:
         tokenizer: the policy's; the servers' must agree.
         carrier: how weights get there.
         context: tokens a prompt and its response may take; the servers must allow as many.
-        gap_stop: mean difference in nats of the probe's log-probs between server and learner that means "other model".
+        logprob_gap_stop: mean difference in nats between server and learner on the probe that means
+            "another model".
         peers: the learner's processes; all of them push together.
     """
 
@@ -51,14 +52,14 @@ class WeightSync:
         *,
         carrier: Carrier,
         context: int = 2048,
-        gap_stop: float = 0.2,
+        logprob_gap_stop: float = 0.2,
         peers: Peers | None = None,
     ) -> None:
         self.peers: Peers = peers or Alone()
         self.servers = tuple(servers)
         self.source = source
         self.carrier = carrier
-        self.gap_stop = gap_stop
+        self.logprob_gap_stop = logprob_gap_stop
         self.context = context
         self.version = -1
         """The version that was pushed last."""
@@ -189,7 +190,7 @@ class WeightSync:
             server.call("POST", "/update_weight_version", {"new_version": self._tag()})
         theirs = server.prompt_logps(self.model(server), self._probe)
         assert self._ours is not None, "weights are loaded after a push"
-        check(server.url, self.version, held, theirs=theirs, ours=self._ours, gap_stop=self.gap_stop)
+        check(server.url, self.version, held, theirs=theirs, ours=self._ours, logprob_gap_stop=self.logprob_gap_stop)
         again = server.prompt_logps(self.model(server), self._probe)
         held.noise = max(NOISE, 4 * largest(theirs, again))
         held.version, held.theirs, held.ours = self.version, theirs, self._ours

@@ -107,8 +107,8 @@ def train(
         run, config = run or config, config / "config.yaml"
     settings = load_config(config, set_, with_ or ())
     folder = run or Path("runs") / config.stem
-    if settings.sampler.urls and settings.sampler.kind == "hf" and not quiet:
-        sys.stderr.write("sampler.urls are named, but sampler.kind is hf: episodes are sampled in this process\n")
+    if settings.sampler.urls and settings.sampler.backend == "hf" and not quiet:
+        sys.stderr.write("sampler.urls are named, but sampler.backend is hf: episodes are sampled in this process\n")
     told: list[int] = []
     before = on_stop(told)  # or the weights that were written for servers would be left behind
     try:

@@ -151,7 +151,7 @@ def serve_policy(
     show: Annotated[bool, typer.Option(help="Print the command and do nothing.")] = False,
     more: Annotated[list[str] | None, typer.Argument(help="Further options of vLLM, after --.")] = None,
 ) -> None:
-    """A vLLM server for `sampler.kind: vllm`, with the routes that training needs."""
+    """A vLLM server for `sampler.backend: vllm`, with the routes that training needs."""
     from rlsd.harness.serve.policy import free_port, policy_command, run_policy
 
     if not show and port == 0:

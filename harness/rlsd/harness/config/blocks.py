@@ -61,7 +61,7 @@ class ModelConfig(Block):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     """`flash_attention_2` takes no mask: hindsight branches become rows of their own, `learner.packing` is free, and
-    `sampler.kind` must be vllm, because the sampler in this process needs masks."""
+    `sampler.backend` must be vllm, because the sampler in this process needs masks."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
@@ -97,7 +97,7 @@ class AgentConfig(Block):
 
 
 class SamplerConfig(Block):
-    kind: Literal["hf", "vllm"] = "hf"
+    backend: Literal["hf", "vllm"] = "hf"
     """`hf`: transformers in this process; `vllm`: vLLM servers over HTTP."""
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -122,20 +122,20 @@ class SamplerConfig(Block):
     """Longest wait for one answer of a server."""
     retries: int = Field(default=4, ge=0)
     """How often a request to a server is sent again."""
-    patience_s: float = Field(default=600.0, ge=0)
+    reconnect_s: float = Field(default=600.0, ge=0)
     """How long a server that went away is waited for; it gets the present weights again when it is back."""
     reuse_logps: bool = False
     """Take the sampler's log-probs as the old ones where no hindsight is read (GRPO and kin): no scoring pass but that
     of `verify_episodes`. Methods that compare both views score with the learner anyway."""
     score_teacher: bool = False
     """The servers score the hindsight view too; both sides of its comparison are theirs then, and the learner scores
-    `verify_episodes` only. For `vllm`, a live teacher, temperature 1 and no `rollout.ahead`."""
+    `verify_episodes` only. For `vllm`, a live teacher, temperature 1 and no `rollout.async_steps`."""
     verify_episodes: int = Field(default=4, ge=1)
     """Episodes an iteration at least whose log-probs are compared with the learner's."""
-    gap_warn: float = Field(default=0.05, gt=0)
-    """Mean difference in nats a token between sampler and learner that is warned of; with `rollout.ahead` it includes
-    what one update moves."""
-    gap_stop: float = Field(default=0.2, gt=0)
+    logprob_gap_warn: float = Field(default=0.05, gt=0)
+    """Mean difference in nats a token between sampler and learner that gives a warning; with `rollout.async_steps` it
+    includes what one update moves."""
+    logprob_gap_stop: float = Field(default=0.2, gt=0)
     """And the one that stops the run."""
 
     @model_validator(mode="after")
@@ -149,18 +149,17 @@ class SamplerConfig(Block):
 
 
 class RolloutConfig(Block):
-    tasks: int = Field(default=16, ge=1)
-    """Tasks an iteration."""
-    siblings: int = Field(default=8, ge=1)
+    tasks_per_iteration: int = Field(default=16, ge=1)
+    group_size: int = Field(default=8, ge=1)
     """Episodes a task: G."""
-    slots: int = Field(default=128, ge=1)
+    max_concurrent: int = Field(default=128, ge=1)
     """Episodes in flight."""
     max_turns: int | None = Field(default=None, ge=1)
     step_timeout_s: float = Field(default=60.0, gt=0)
     retries: int = Field(default=1, ge=0)
-    ahead: bool = False
-    """Roll the next iteration out during the update, with weights one iteration old. Needs
-    algorithm.loss.sampler_cap; an in-process sampler keeps a copy of the weights. A resumed run starts without."""
+    async_steps: int = Field(default=0, ge=0, le=1)
+    """1: roll the next iteration out during the update, with weights one iteration old. Needs
+    algorithm.loss.tis_cap; an in-process sampler keeps a copy of the weights. A resumed run starts without."""
 
 
 class HindsightConfig(Block):
@@ -192,13 +191,45 @@ class SftConfig(Block):
     """Leave episodes out that the expert lost."""
 
 
+class LrConfig(Block):
+    """Learning rate of each optimizer step; `lr: 3e-4` is short for `lr: {peak: 3e-4}`."""
+
+    peak: float = Field(default=1e-6, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    """After the warm-up: `peak` for ever, or a half cosine down to `final` at update `total_updates`."""
+    final: float = Field(default=0.0, ge=0)
+    warmup_updates: int = Field(default=0, ge=0)
+    """Optimizer steps over which the rate rises in a straight line to `peak`."""
+    total_updates: int | None = Field(default=None, ge=1)
+    """Optimizer steps to `final`, the warm-up included."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        return {"peak": value} if isinstance(value, int | float | str) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> LrConfig:
+        if self.schedule == "cosine" and self.total_updates is None:
+            raise ValueError(
+                "learner.lr.schedule is cosine: say when it ends, e.g. --set learner.lr.total_updates=1000"
+            )
+        return self
+
+    def at(self, update: int) -> float:
+        """Learning rate of optimizer step number `update`, counted from 0."""
+        if update < self.warmup_updates:
+            return self.peak * (update + 1) / self.warmup_updates
+        if self.schedule == "constant" or self.total_updates is None:
+            return self.peak
+        done = min(1.0, (update - self.warmup_updates) / max(1, self.total_updates - self.warmup_updates))
+        return self.final + (self.peak - self.final) * 0.5 * (1 + math.cos(math.pi * done))
+
+
 class LearnerConfig(Block):
     device: Literal["cpu", "cuda"] = "cpu"
-    lr: float = Field(default=1e-6, gt=0)
-    lr_final: float | None = Field(default=None, ge=0)
-    """With `lr_updates`: cosine from `lr` down to this."""
-    lr_updates: int | None = Field(default=None, ge=1)
-    warmup_updates: int = Field(default=0, ge=0)
+    lr: LrConfig = LrConfig()
+    """Learning rate; a number alone is a constant one."""
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(default=0.01, ge=0)
     grad_clip: float = Field(default=1.0, gt=0)
@@ -206,18 +237,18 @@ class LearnerConfig(Block):
     """Passes over an iteration's episodes."""
     minibatches: int = Field(default=1, ge=1)
     """Optimizer steps a pass."""
-    micro_tokens: int = Field(default=16_384, ge=64)
+    micro_batch_tokens: int = Field(default=16_384, ge=64)
     """Padded columns computed at once."""
-    merge_rows: bool = True
+    merge_turns: bool = True
     """One row for turns whose prompts extend each other; off: one row a turn (same loss, slower)."""
-    share: bool = True
+    prefix_sharing: bool = True
     """Score siblings' common beginnings once, and hindsight on the keys and values of the acting view; off: every
     view is a row of its own (same log-probs, slower)."""
     packing: bool = False
     """Rows end to end instead of padded. Saves with `flash_attention_2`; elsewhere a mask keeps them apart."""
     processes: int | None = Field(default=None, ge=1)
     """How many processes must have found each other at start; None: as many as torchrun started."""
-    wrapper: Literal["auto", "none", "ddp", "fsdp2"] = "auto"
+    parallel: Literal["auto", "none", "ddp", "fsdp2"] = "auto"
     """`auto`: `ddp` with several processes, else `none`. `fsdp2` shards weights, gradients and moments."""
     precision: Literal["model", "bfloat16"] = "model"
     """`bfloat16`: weights stay as loaded (float32, say), matrix products run in bfloat16."""
@@ -232,24 +263,15 @@ class LearnerConfig(Block):
 
     @model_validator(mode="after")
     def _possible(self) -> LearnerConfig:
-        if self.cpu_offload and self.wrapper != "fsdp2":
-            raise ValueError(f"learner.cpu_offload needs learner.wrapper: fsdp2, given {self.wrapper!r}")
+        if self.cpu_offload and self.parallel != "fsdp2":
+            raise ValueError(f"learner.cpu_offload needs learner.parallel: fsdp2, given {self.parallel!r}")
         if self.liger and self.device != "cuda":
             raise ValueError("learner.liger needs learner.device: cuda (its kernels do not run on a CPU)")
         return self
 
     def alone(self) -> LearnerConfig:
         """For one process: evaluation and export of a run that several trained."""
-        return self.model_copy(update={"processes": None, "wrapper": "auto", "cpu_offload": False})
-
-    def lr_at(self, update: int) -> float:
-        """Learning rate of optimizer step number `update`, counted from 0."""
-        if update < self.warmup_updates:
-            return self.lr * (update + 1) / self.warmup_updates
-        if self.lr_final is None or self.lr_updates is None:
-            return self.lr
-        done = min(1.0, (update - self.warmup_updates) / max(1, self.lr_updates - self.warmup_updates))
-        return self.lr_final + (self.lr - self.lr_final) * 0.5 * (1 + math.cos(math.pi * done))
+        return self.model_copy(update={"processes": None, "parallel": "auto", "cpu_offload": False})
 
 
 class EvalConfig(Block):

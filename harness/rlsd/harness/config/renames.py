@@ -20,13 +20,56 @@ from typing import Any
 from rlsd.harness.config.blocks import ConfigError
 
 Move = Callable[[Any], Mapping[str, Any]]
+CONTEXTS = {"missing": "unmet_goals", "whereabouts": "locations", "changed": "state_changes"}
+"""Hindsight contexts, old name → new one."""
+
+
+def _contexts(path: str) -> Move:
+    return lambda names: {path: [CONTEXTS.get(name, name) for name in names]}
+
+
+def _final(value: float | None) -> Mapping[str, Any]:
+    return {} if value is None else {"learner.lr.final": value, "learner.lr.schedule": "cosine"}
+
+
 RENAMED: dict[str, str | Move] = {
     "agent.style": "agent.format",
     "agent.keep": "agent.history_turns",
+    "rollout.siblings": "rollout.group_size",
+    "rollout.tasks": "rollout.tasks_per_iteration",
+    "rollout.slots": "rollout.max_concurrent",
+    "rollout.ahead": lambda value: {"rollout.async_steps": int(value)},
+    "learner.share": "learner.prefix_sharing",
+    "learner.micro_tokens": "learner.micro_batch_tokens",
+    "learner.wrapper": "learner.parallel",
+    "learner.merge_rows": "learner.merge_turns",
+    "learner.lr_updates": "learner.lr.total_updates",
+    "learner.lr_final": _final,
+    "learner.warmup_updates": "learner.lr.warmup_updates",
+    "sampler.kind": "sampler.backend",
+    "sampler.patience_s": "sampler.reconnect_s",
+    "sampler.gap_warn": "sampler.logprob_gap_warn",
+    "sampler.gap_stop": "sampler.logprob_gap_stop",
+    "sft.contexts": _contexts("sft.contexts"),
+    "algorithm.contexts": _contexts("algorithm.contexts"),
+    "algorithm.loss.sampler_cap": "algorithm.loss.tis_cap",
+    "algorithm.credit.mean_one": "algorithm.credit.normalize",
+    "algorithm.credit.side": "algorithm.credit.applies_to",
+    "algorithm.credit.reverse": "algorithm.credit.invert",
+    **{
+        f"algorithm.{schedule}.{old}": f"algorithm.{schedule}.{old}_iterations"
+        for schedule in ("credit.lam", "loss.distill.coef")
+        for old in ("warmup", "hold", "decay")
+    },
 }
 """Old dotted path → new one, or a function from the old value to new paths and values."""
 UNTIL = "0.3"
-SHORT = {"algorithm": "name"}
+SHORT = {
+    "algorithm": "name",
+    "learner.lr": "peak",
+    "algorithm.credit.lam": "start",
+    "algorithm.loss.distill.coef": "start",
+}
 """Blocks that may be written as one value, and the key which that value then has."""
 _ABSENT: Any = object()
 
@@ -72,6 +115,8 @@ def place(data: dict[str, Any], path: str, value: Any) -> None:
             raise ConfigError(f"cannot set {path!r}: {part!r} is a value, not a block")
         block[part] = dict(child or {})
         block = block[part]
+    if path == "learner.lr" and isinstance(block.get(last), dict) and not isinstance(value, dict):
+        value = {**block[last], SHORT[path]: value}  # one number changes the peak, not the schedule
     block[last] = value
 
 
@@ -103,7 +148,7 @@ def _targets(old: str, new: str | Move, value: Any) -> Mapping[str, Any]:
     if old in targets:
         if targets[old] != value:
             hint(f"{old}: {value} is now {targets[old]}; the old value works until {UNTIL}")
-    else:
+    elif targets:
         hint(f"{old} is now {' and '.join(targets)}; the old name works until {UNTIL}")
     return targets
 

@@ -55,14 +55,14 @@ class RunConfig(Block):
                 f"sampler.top_p is {self.sampler.top_p}: training log-probs are those of the untruncated "
                 "distribution; set it to 1 for training"
             )
-        if self.sampler.kind == "vllm" and not self.sampler.urls:
+        if self.sampler.backend == "vllm" and not self.sampler.urls:
             raise ValueError(
-                "sampler.kind is vllm: name the servers, e.g. --set 'sampler.urls=[http://127.0.0.1:8000]'"
+                "sampler.backend is vllm: name the servers, e.g. --set 'sampler.urls=[http://127.0.0.1:8000]'"
             )
-        if self.sampler.kind == "hf" and self.model.attention == "flash_attention_2":
+        if self.sampler.backend == "hf" and self.model.attention == "flash_attention_2":
             raise ValueError(
                 "model.attention is flash_attention_2, whose kernels take no mask, and the sampler in this process "
-                "needs one: use sdpa, or sample with sampler.kind=vllm"
+                "needs one: use sdpa, or sample with sampler.backend=vllm"
             )
         if self.sampler.weights == "lora" and self.model.lora is None:
             raise ValueError("sampler.weights is lora but model.lora is not set: nothing but an adapter can be sent so")
@@ -70,10 +70,10 @@ class RunConfig(Block):
             raise ValueError(
                 f"sampler.weights is {self.sampler.weights} but model.lora is set: an adapter travels as lora (or auto)"
             )
-        if self.rollout.ahead and self.algorithm.loss.sampler_cap is None:
+        if self.rollout.async_steps and self.algorithm.loss.tis_cap is None:
             raise ValueError(
-                "rollout.ahead samples from weights one iteration old, which needs the truncated importance "
-                "correction: --set algorithm.loss.sampler_cap=2"
+                "rollout.async_steps samples from weights one iteration old, which needs the truncated importance "
+                "correction: --set algorithm.loss.tis_cap=2"
             )
         if self.sampler.score_teacher and (told := _unservable(self)):
             raise ValueError(f"sampler.score_teacher asks the servers for the hindsight view, {told}")
@@ -82,13 +82,13 @@ class RunConfig(Block):
 
 def _unservable(config: RunConfig) -> str | None:
     """Why servers cannot score the teacher of this run."""
-    if config.sampler.kind != "vllm":
-        return f"but sampler.kind is {config.sampler.kind}: in this process the learner scores it as cheaply"
+    if config.sampler.backend != "vllm":
+        return f"but sampler.backend is {config.sampler.backend}: in this process the learner scores it as cheaply"
     teacher = config.algorithm.teacher.weights
     if teacher != "live":
         return f"but they hold the learner's weights and algorithm.teacher.weights is {teacher}: only live will do"
-    if config.rollout.ahead:
-        return "but with rollout.ahead actions are of an older policy version than the one they hold by then"
+    if config.rollout.async_steps:
+        return "but with rollout.async_steps actions are of an older policy version than the one they hold by then"
     if config.sampler.temperature != 1:
         return f"which they score at temperature 1, but sampler.temperature is {config.sampler.temperature:g}"
     if config.algorithm.loss.distill.full_vocabulary:

@@ -234,7 +234,7 @@ def _served(place: str, request: EvalRequest, env: TextEnv) -> Agent:
         temperature=request.temperature or 0.0,
         seed=derive(request.seed, "sampler"),
         context=context,
-        patience_s=60.0,
+        reconnect_s=60.0,
     )
     sampler.connect()
     return make_agent(settings, chat_format(policy, settings), sampler)

@@ -99,6 +99,8 @@ class Context:
     scope: Scope
     reads: str
     """One line for `rlsd methods`: what it shows."""
+    title: str = ""
+    """Heading of its section, which a budget must hold at least; empty: the name."""
     build: Callable[[Glimpse], Section | None]
     """None when this hindsight does not exist here; the turn then keeps m = 1."""
 
@@ -166,12 +168,18 @@ CONTEXTS: dict[str, Context] = {
             build=_sibling,
         ),
         Context(name="feedback", scope="turn", reads="what the action changed", build=_feedback),
-        Context(name="changed", scope="turn", reads="each fact the action changed", build=_changed),
+        Context(
+            name="state_changes", title="changed", scope="turn", reads="each fact the action changed", build=_changed
+        ),
         Context(name="next_observation", scope="turn", reads="what the world said next", build=_next_observation),
         Context(name="plan", scope="turn", reads="an expert's actions from here", build=_plan),
-        Context(name="missing", scope="turn", reads="goal facts that do not hold yet", build=_missing),
+        Context(
+            name="unmet_goals", title="missing", scope="turn", reads="goal facts that do not hold yet", build=_missing
+        ),
         Context(name="distance", scope="turn", reads="expert steps to the goal", build=_distance),
-        Context(name="whereabouts", scope="turn", reads="where the goal's objects are", build=_whereabouts),
+        Context(
+            name="locations", title="where", scope="turn", reads="where the goal's objects are", build=_whereabouts
+        ),
     )
 }
 

@@ -65,7 +65,7 @@ class Hinter:
         self.contexts: tuple[Context, ...] = tuple(find_context(n) for n in settings.contexts if n != "none")
         if not self.contexts:
             return
-        least = sum(self._tokens(Section(title=c.name, items=(CUT,))) for c in self.contexts)
+        least = sum(self._tokens(Section(title=c.title or c.name, items=(CUT,))) for c in self.contexts)
         if settings.max_tokens < least:
             raise BudgetError(
                 f"hindsight.max_tokens is {settings.max_tokens}, but the titles alone take {least} tokens; "
@@ -121,7 +121,7 @@ class Hinter:
             stop=StopReason.MAX_TURNS,
             success=False,
             score=0.0,
-            returns=0.0,
+            episode_return=0.0,
         )
         group = Group(task=task, trajectories=(trajectory,))
         made = self._turn(trajectory, 1, group, trajectory, Counter(), used=used)

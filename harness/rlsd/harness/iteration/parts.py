@@ -58,7 +58,7 @@ class Parts:
 
     def tasks_of(self, step: int) -> list[Task]:
         """Tasks of iteration `step`: every epoch is a seeded permutation of the training split."""
-        return epochs(self.tasks, self.config.rollout.tasks, step, seed=self.config.seed, name="tasks")
+        return epochs(self.tasks, self.config.rollout.tasks_per_iteration, step, seed=self.config.seed, name="tasks")
 
 
 def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | None = None) -> Parts:
@@ -83,7 +83,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         raise ConfigError(f"{config.env.id} lists no tasks in the split {config.env.train_split!r}")
     settings = config.learner if ranks else config.learner.alone()
     # shards go to the devices; the whole weights are only written from then on, if servers sample
-    aside = settings.wrapper == "fsdp2" and config.sampler.kind == "vllm"
+    aside = settings.parallel == "fsdp2" and config.sampler.backend == "vllm"
     on_cpu = aside and config.model.attention != "flash_attention_2"  # a model is tried out when it loads
     policy = load_or_make(config, model_path, device="cpu" if on_cpu else settings.device)
     policy = _with_lora(policy, config.model.lora, seed=config.seed)

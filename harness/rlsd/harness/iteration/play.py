@@ -49,7 +49,7 @@ class Player:
             on_episode=self._watch,
         )
         self._ahead = Ahead(self._play)
-        self._versions = Versions(int(config.rollout.ahead))
+        self._versions = Versions(int(config.rollout.async_steps))
         self._advance = lambda: None
 
     def take(self, step: int) -> Played:
@@ -63,7 +63,7 @@ class Player:
         if parts.sampler.version != parts.learner.updates:  # the first iteration, or the first after a resume
             parts.sampler.refresh(parts.learner.updates)
         self._versions.give(parts.sampler.version)
-        count = len(parts.learner.ranks.share(config.rollout.tasks)) * config.rollout.siblings
+        count = len(parts.learner.ranks.share(config.rollout.tasks_per_iteration)) * config.rollout.group_size
         with self.progress.bar(f"step {step + 1}: episodes", count) as advance:
             self._advance = advance
             try:
@@ -82,7 +82,7 @@ class Player:
 
     def prefetch(self, step: int) -> None:
         """Begin to play iteration `step` beside what follows, where the config says so."""
-        if self.parts.config.rollout.ahead and step < self.parts.config.iterations:
+        if self.parts.config.rollout.async_steps and step < self.parts.config.iterations:
             self._ahead.start(step)
 
     def wait(self) -> None:
@@ -100,7 +100,7 @@ class Player:
         decoded, busy = sampler.decoded_tokens, sampler.busy_s
         groups = self.rollout.groups(
             [tasks[i] for i in numbers],
-            self.parts.config.rollout.siblings,
+            self.parts.config.rollout.group_size,
             stream="train",
             iteration=step,
             numbers=numbers,

@@ -40,7 +40,7 @@ def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed:
     if window is not None and window < context:
         raise ConfigError(
             f"the model's attention slides over {window} tokens, which the sampler in this process cannot do for a "
-            f"context of {context}: set agent.context={window} or sampler.kind=vllm"
+            f"context of {context}: set agent.context={window} or sampler.backend=vllm"
         )
     return HFSampler(
         policy.model,
@@ -80,9 +80,9 @@ class ShardedWeights:
 def make_training_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> TrainingSampler:
     """The sampler that a run's `sampler` block names; of several processes the main one sends weights."""
     policy = learner.policy
-    if config.sampler.kind == "vllm":
+    if config.sampler.backend == "vllm":
         return _vllm_sampler(config, learner, scorer)
-    if not config.rollout.ahead and config.sampler.dtype == "model":
+    if not config.rollout.async_steps and config.sampler.dtype == "model":
         return make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
     shadow = replace(policy, model=copy.deepcopy(policy.model).requires_grad_(False))
     if config.sampler.dtype != "model":
@@ -98,19 +98,19 @@ def _vllm_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> Traini
         from rlsd.agents.vllm.source import PolicyWeights
         from rlsd.agents.vllm.weight_sync import WeightSync
     except ImportError as error:
-        raise ConfigError("sampler.kind=vllm needs the package httpx: pip install 'rlsd[vllm]'") from error
+        raise ConfigError("sampler.backend=vllm needs the package httpx: pip install 'rlsd[vllm]'") from error
     c, policy = config.sampler, learner.policy
     key = None if c.api_key_env is None else os.environ.get(c.api_key_env)
     if c.api_key_env is not None and not key:
         raise ConfigError(f"sampler.api_key_env names {c.api_key_env!r}, which is not set")
-    source = ShardedWeights(learner, scorer) if learner.wrapper == "fsdp2" else PolicyWeights(policy)
+    source = ShardedWeights(learner, scorer) if learner.parallel == "fsdp2" else PolicyWeights(policy)
     sync = WeightSync(
         [VLLMServer(url, api_key=key, timeout_s=c.timeout_s) for url in c.urls],
         source,
         policy.tokenizer,
         carrier=_carrier(config, source, learner.ranks),
         context=context_of(config.agent, policy),
-        gap_stop=c.gap_stop,
+        logprob_gap_stop=c.logprob_gap_stop,
         peers=learner.ranks,
     )
     return VLLMSampler(
@@ -120,7 +120,7 @@ def _vllm_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> Traini
         seed=derive(config.seed, "sampler"),
         context=context_of(config.agent, policy),
         retries=c.retries,
-        patience_s=c.patience_s,
+        reconnect_s=c.reconnect_s,
     )
 
 
@@ -131,7 +131,7 @@ def _carrier(config: RunConfig, source: WeightSource, ranks: Ranks) -> Carrier:
 
     c = config.sampler
     if c.weights == "nccl" or c.weights == "gloo":
-        keep = config.rollout.ahead or ranks.world > 1
+        keep = config.rollout.async_steps > 0 or ranks.world > 1
         return Groups(
             source,
             kind=c.weights,
@@ -147,7 +147,7 @@ def _carrier(config: RunConfig, source: WeightSource, ranks: Ranks) -> Carrier:
 def eval_sampler(parts: Parts) -> Sampler:
     """A sampler for evaluation, holding the learner's present weights."""
     config = parts.config
-    if config.sampler.kind == "hf":
+    if config.sampler.backend == "hf":
         return make_sampler(config, parts.policy, temperature=config.eval.temperature, seed=config.eval.seed)
     from rlsd.agents.vllm.sampler import VLLMSampler
 

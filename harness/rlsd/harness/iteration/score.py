@@ -73,7 +73,7 @@ class Scoring:
         self.parts = parts
         self.step = step
         self.algorithm = parts.config.algorithm
-        self.merge = parts.config.learner.merge_rows
+        self.merge = parts.config.learner.merge_turns
         self.ranks = parts.learner.ranks
         self.trajectories = flatten(groups)
         self.batch = token_batch(groups)
@@ -164,7 +164,9 @@ class Scoring:
 
     def _views(self, insertions: Mapping, skip: Set[int]) -> tuple[Tensor, Tensor, Tensor | None]:
         """(M,) student's and (M,) teacher's log-probs by the learner, and (M, D) teacher's hidden states if wanted."""
-        shared = self.parts.teacher.kind == "live" and not self.wants_hidden and self.parts.config.learner.share
+        shared = (
+            self.parts.teacher.kind == "live" and not self.wants_hidden and self.parts.config.learner.prefix_sharing
+        )
         if shared and _turn_only(self.ranks, insertions):
             return *self._joint(insertions, skip), None
         student = self.parts.scorer.logprobs(student_rows(self.trajectories, merge=self.merge, skip=skip), self.total)
@@ -184,7 +186,7 @@ class Scoring:
 
     def _apart(self, insertions: Mapping) -> tuple[Tensor, Tensor | None]:
         """(M,) teacher's log-probs, and (M, D) hidden states if wanted, from rows of its own."""
-        share, copies = self.parts.config.learner.share, []
+        share, copies = self.parts.config.learner.prefix_sharing, []
         if share and not self.wants_hidden:
             insertions, copies = distinct(self.trajectories, insertions)
         rows = teacher_rows(self.trajectories, insertions, merge=self.merge)

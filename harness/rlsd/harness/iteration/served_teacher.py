@@ -41,7 +41,7 @@ def served_logps(parts: Parts, trajectories: Sequence[Trajectory], hints: Hints,
     """
     assert isinstance(parts.sampler, SequenceScorer)  # the config allows no other
     kept, copies = distinct(trajectories, hints.insertions)
-    rows = plain(teacher_rows(trajectories, kept, merge=parts.config.learner.merge_rows))
+    rows = plain(teacher_rows(trajectories, kept, merge=parts.config.learner.merge_turns))
     out = torch.full((total,), float("nan"))
     parts.scorer.forwarded[KIND] += sum(len(row.ids) for row in rows)
     found = parts.sampler.score([row.ids for row in rows], version=parts.learner.updates)

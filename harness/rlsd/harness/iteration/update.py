@@ -42,7 +42,7 @@ def update(parts: Parts, scored: Scored, credit: Credit, step: int) -> Updated:
     config, learner = parts.config, parts.learner
     loss = _Loss(parts, scored, credit, step)
     settings, stats = config.learner, list[UpdateStats]()
-    useful = student_rows(scored.trajectories, merge=settings.merge_rows, skip=scored.idle)
+    useful = student_rows(scored.trajectories, merge=settings.merge_turns, skip=scored.idle)
     owner = scored.batch.token_trajectory
     foreign = {i for i, row in enumerate(useful) if int(owner[row.places[0].flat]) in scored.foreign}
     for epoch in range(settings.epochs if useful else 0):

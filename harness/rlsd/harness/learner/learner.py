@@ -51,18 +51,18 @@ class Learner:
         if settings.device == "cuda" and self.ranks.device.type != "cuda":
             raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; set learner.device=cpu")
         self.policy = policy
-        self.wrapper = parallel.wrapper_of(settings, self.ranks)
+        self.parallel = parallel.wrapper_of(settings, self.ranks)
         if settings.liger:
             parallel.with_liger(policy.model)
-        self.model = copy.deepcopy(policy.model) if self.wrapper == "fsdp2" else policy.model
+        self.model = copy.deepcopy(policy.model) if self.parallel == "fsdp2" else policy.model
         """Whose parameters are trained."""
         self._recomputed = parallel.recompute(self.model) if settings.gradient_checkpointing else []
         self.tokens = self._token_model(self.model)
         """The same as forward passes call it."""
-        self.wrapped = parallel.wrap(self.tokens, self.wrapper, settings, self.ranks)
+        self.wrapped = parallel.wrap(self.tokens, self.parallel, settings, self.ranks)
         weights = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            weights, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, eps=1e-8
+            weights, lr=settings.lr.peak, betas=settings.betas, weight_decay=settings.weight_decay, eps=1e-8
         )
         self.updates = 0
         """Optimizer steps taken."""
@@ -76,13 +76,13 @@ class Learner:
     def replica(self) -> TokenModel:
         """A frozen copy of the policy for a teacher or reference, spread over processes as the policy is."""
         tokens = self._token_model(copy.deepcopy(self.policy.model).eval().requires_grad_(False))
-        if self.wrapper == "fsdp2":
+        if self.parallel == "fsdp2":
             parallel.shard(tokens, self.settings, self.ranks)
         return tokens
 
     def _token_model(self, model: Any) -> TokenModel:
         """The model as forward passes call it."""
-        low = LOW if self.settings.precision == "bfloat16" and self.wrapper != "fsdp2" else None
+        low = LOW if self.settings.precision == "bfloat16" and self.parallel != "fsdp2" else None
         masks = parallel.takes_masks(model)
         return TokenModel(model, temperature=self.temperature, autocast=low, masks=masks)
 
@@ -99,14 +99,14 @@ class Learner:
         """
         rows = rows if self.tokens.masks else plain(rows)
         if self.settings.packing:
-            rows = [*joined([r for r in rows if not r.branches], self.settings.micro_tokens), *_branched(rows)]
-        batches, splits = micro_batches(rows, self.settings.micro_tokens, masks=self.tokens.masks), 0
+            rows = [*joined([r for r in rows if not r.branches], self.settings.micro_batch_tokens), *_branched(rows)]
+        batches, splits = micro_batches(rows, self.settings.micro_batch_tokens, masks=self.tokens.masks), 0
         while True:
             try:
                 total = self._gradient(batches, loss_fn)
                 break
             except OutOfMemory as failed:
-                batches, splits = halved(batches, failed, splits, self.settings, self.wrapper), splits + 1
+                batches, splits = halved(batches, failed, splits, self.settings, self.parallel), splits + 1
             self.optimizer.zero_grad(set_to_none=True)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -122,7 +122,7 @@ class Learner:
                 f"update {self.updates + 1}: loss {loss}, gradient norm {norm}; no step was taken and the last "
                 "checkpoint is sound. Lower learner.lr or learner.grad_clip, or look at the rewards"
             )
-        lr = self.settings.lr_at(self.updates)
+        lr = self.settings.lr.at(self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
@@ -183,7 +183,7 @@ class Learner:
     @torch.no_grad()
     def publish(self) -> None:
         """Bring the plain policy (which samplers and exports read) up to date; every process must call."""
-        if self.wrapper != "fsdp2":
+        if self.parallel != "fsdp2":
             return
         plain_weights = dict(self.policy.model.named_parameters())
         for name, p in self.model.named_parameters():
@@ -195,7 +195,7 @@ class Learner:
     def release(self) -> None:
         """Give up this process's plain policy, which nothing may read from now on: only with FSDP2, and not before all
         replicas are made."""
-        assert self.wrapper == "fsdp2", "the plain policy is what is trained"
+        assert self.parallel == "fsdp2", "the plain policy is what is trained"
         self.policy.model.to("meta")
 
     def weights(self) -> dict[str, Tensor]:

@@ -24,15 +24,15 @@ def wrapper_of(settings: LearnerConfig, ranks: Ranks) -> str:
     Raises:
         ConfigError: none with several processes would train several models; DDP needs several.
     """
-    if settings.wrapper == "auto":
+    if settings.parallel == "auto":
         return "ddp" if ranks.world > 1 else "none"
-    if settings.wrapper == "none" and ranks.world > 1:
-        raise ConfigError(f"learner.wrapper is none, but {ranks.world} processes run: use ddp or fsdp2")
-    if settings.wrapper != "none" and ranks.world == 1:
+    if settings.parallel == "none" and ranks.world > 1:
+        raise ConfigError(f"learner.parallel is none, but {ranks.world} processes run: use ddp or fsdp2")
+    if settings.parallel != "none" and ranks.world == 1:
         raise ConfigError(
-            f"learner.wrapper is {settings.wrapper}, but this process is alone; start with torchrun, or use auto"
+            f"learner.parallel is {settings.parallel}, but this process is alone; start with torchrun, or use auto"
         )
-    return settings.wrapper
+    return settings.parallel
 
 
 def wrap(tokens: TokenModel, kind: str, settings: LearnerConfig, ranks: Ranks) -> nn.Module:
@@ -52,7 +52,7 @@ def wrap(tokens: TokenModel, kind: str, settings: LearnerConfig, ranks: Ranks) -
     expected = {"none": TokenModel, "ddp": DistributedDataParallel, "fsdp2": FSDPModule}[kind]
     sharded = any(isinstance(p, DTensor) for p in tokens.parameters())
     if not isinstance(wrapped, expected) or sharded != (kind == "fsdp2"):
-        raise RanksError(f"learner.wrapper {kind} gave a {type(wrapped).__name__}, expected {expected.__name__}")
+        raise RanksError(f"learner.parallel {kind} gave a {type(wrapped).__name__}, expected {expected.__name__}")
     return wrapped
 
 
@@ -65,7 +65,7 @@ def shard(tokens: TokenModel, settings: LearnerConfig, ranks: Ranks) -> None:
     offload = CPUOffloadPolicy(pin_memory=ranks.device.type == "cuda") if settings.cpu_offload else OffloadPolicy()
     layers = [m for m in tokens.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not layers:
-        raise ConfigError("learner.wrapper fsdp2 found no decoder layers in this architecture; use ddp")
+        raise ConfigError("learner.parallel fsdp2 found no decoder layers in this architecture; use ddp")
     for layer in layers:
         fully_shard(layer, mesh=mesh, mp_policy=mixed, offload_policy=offload)
     fully_shard(tokens, mesh=mesh, mp_policy=mixed, offload_policy=offload)

@@ -13,7 +13,7 @@ from rlsd.harness.rollout.rollout import RolloutSettings
 
 def rollout_settings(block: RolloutConfig, *, hindsight: bool, seed: int) -> RolloutSettings:
     return RolloutSettings(
-        slots=block.slots,
+        slots=block.max_concurrent,
         max_turns=block.max_turns,
         step_timeout_s=block.step_timeout_s,
         retries=block.retries,

@@ -63,5 +63,5 @@ def _episode(data: dict, number: int, env_id: str) -> Trajectory:  # type: ignor
         stop=StopReason.TERMINATED,
         success=success,
         score=float(data.get("score", success)),
-        returns=float(data.get("returns", success)),
+        episode_return=float(data.get("episode_return", data.get("returns", success))),
     )

@@ -166,7 +166,7 @@ class Rollout:
         finally:
             self.agent.end(key)
         if self.reward is not None and trajectory.error is None:
-            trajectory = replace(trajectory, returns=_judged(self.reward, trajectory))
+            trajectory = replace(trajectory, episode_return=_judged(self.reward, trajectory))
         return trajectory
 
     async def _turns(self, box: BoxedEnv, key: EpisodeKey, task: Task) -> Trajectory:
@@ -234,7 +234,7 @@ class Rollout:
             stop=stop,
             success=error is None and bool(info.get("success", False)),
             score=0.0 if error else float(info.get("score", 0.0)),
-            returns=sum(t.reward for t in turns),
+            episode_return=sum(t.reward for t in turns),
             error=error,
         )
 

@@ -56,9 +56,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """One episode. `returns` is what the algorithm optimises; `success` and `score` are what is reported.
+    """One episode. `episode_return` is what the algorithm optimises; `success` and `score` are what is reported.
 
-    Example: two turns, `go to desk` (reward 0) and `take pen` (reward 1): returns 1.0, success True, stop TERMINATED.
+    Example: two turns, `go to desk` (reward 0) and `take pen` (reward 1): episode_return 1.0, success True,
+    stop TERMINATED.
     """
 
     key: EpisodeKey
@@ -68,7 +69,7 @@ class Trajectory:
     stop: StopReason
     success: bool
     score: float
-    returns: float
+    episode_return: float
     error: Failure | None = None
 
     def history(self, turn: int) -> History:
@@ -88,7 +89,7 @@ class Trajectory:
             "stop": self.stop.value,
             "success": self.success,
             "score": self.score,
-            "returns": self.returns,
+            "episode_return": self.episode_return,
             "error": None if self.error is None else {"boundary": self.error.boundary, "message": self.error.message},
             "turns": [_turn_json(t) for t in self.turns],
         }
@@ -104,7 +105,7 @@ class Trajectory:
             stop=StopReason(data["stop"]),
             success=data["success"],
             score=data["score"],
-            returns=data["returns"],
+            episode_return=data["episode_return"] if "episode_return" in data else data["returns"],
             error=None if error is None else Failure(**error),
         )
 

@@ -32,7 +32,7 @@ MAY_CHANGE = (
     "tensorboard",
     "eval.every",
     "learner.processes",
-    "learner.wrapper",
+    "learner.parallel",
     "learner.cpu_offload",
     "learner.gradient_checkpointing",
     "learner.timeout_s",

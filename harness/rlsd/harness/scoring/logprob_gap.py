@@ -34,24 +34,28 @@ class Gap:
         return cls(largest=float(apart.max()), mean=float(apart.mean()), tokens=len(apart))
 
     def warning(self, settings: SamplerConfig, *, view: str = "") -> str | None:
-        """What to tell when the gap is above `gap_warn`.
+        """What to tell when the gap is above `logprob_gap_warn`.
 
         Args:
             view: what was compared, where it is not the acting view.
 
         Raises:
-            SamplerDrift: it is above `gap_stop`.
+            SamplerDrift: it is above `logprob_gap_stop`.
         """
         told = (
             f"sampler and learner differ by {self.mean:.3g} nats a token on average{view and f' in the {view}'} "
             f"(largest {self.largest:.3g}, {self.tokens} tokens)"
         )
-        if not self.mean <= settings.gap_stop:
+        if not self.mean <= settings.logprob_gap_stop:
             raise SamplerDrift(
-                f"{told}; sampler.gap_stop is {settings.gap_stop:g}. Other weights, another temperature, or a sampler "
-                "that truncates its distribution"
+                f"{told}; sampler.logprob_gap_stop is {settings.logprob_gap_stop:g}. Other weights, another "
+                "temperature, or a sampler that truncates its distribution"
             )
-        return f"{told}; sampler.gap_warn is {settings.gap_warn:g}" if self.mean > settings.gap_warn else None
+        return (
+            f"{told}; sampler.logprob_gap_warn is {settings.logprob_gap_warn:g}"
+            if self.mean > settings.logprob_gap_warn
+            else None
+        )
 
 
 def chosen(trajectories: Sequence[Trajectory], count: int, *, step: int, seed: int) -> list[int]:

@@ -81,11 +81,11 @@ class Scorer:
         model.eval()
         logp, kept = torch.full((2, total), float("nan")), list[tuple[Tensor, Tensor]]()
         rows = rows if model.masks else plain(rows)
-        share = self.settings.share and model.masks
+        share = self.settings.prefix_sharing and model.masks
         prefixes = self._prefixes(model, rows) if share else None
         for kind, count in zip(kinds, _fed(rows, prefixes, share=share)):
             self.forwarded[kind] += count
-        batches = in_step(model, micro_batches(rows, self.settings.micro_tokens, masks=model.masks), self.ranks)
+        batches = in_step(model, micro_batches(rows, self.settings.micro_batch_tokens, masks=model.masks), self.ranks)
         todo = list(zip(batches, self._passes(model, batches, share)))[::-1]
         while todo:
             batch, least = todo.pop()

@@ -46,7 +46,7 @@ def token_batch(groups: Sequence[Group]) -> TokenBatch:
         anchor=torch.tensor(anchor, dtype=torch.long),
         valid=torch.tensor([t.valid for _, _, t in turns], dtype=torch.bool),
         group=torch.tensor(group_of, dtype=torch.long),
-        returns=torch.tensor([t.returns for t in trajectories]),
+        returns=torch.tensor([t.episode_return for t in trajectories]),
         success=torch.tensor([t.success for t in trajectories], dtype=torch.bool),
         policy_version=torch.tensor([t.action.policy_version for _, _, t in turns], dtype=torch.long),
     )
@@ -76,7 +76,7 @@ def episode_metrics(groups: Sequence[Group]) -> dict[str, Any]:
         "episodes": len(trajectories),
         "failed_episodes": sum(len(g.failed) for g in groups),
         "success": sum(t.success for t in trajectories) / n,
-        "returns": sum(t.returns for t in trajectories) / n,
+        "returns": sum(t.episode_return for t in trajectories) / n,
         "turns": len(turns) / n,
         "invalid_rate": sum(not t.valid for t in turns) / max(1, len(turns)),
         "mixed_groups": sum(0 < w < len(g.trajectories) for w, g in zip(wins, groups)) / max(1, len(groups)),

@@ -135,7 +135,7 @@ def too_large(batch: Sequence[Row], reason: str, settings: LearnerConfig) -> str
     widest = max(len(r.ids) for r in batch)
     return (
         f"a micro-batch of {len(batch)} rows, the longest of {widest} tokens, does not fit into memory "
-        f"({' '.join(reason.split())[:120]}); lower learner.micro_tokens (now {settings.micro_tokens}) or "
+        f"({' '.join(reason.split())[:120]}); lower learner.micro_batch_tokens (now {settings.micro_batch_tokens}) or "
         "agent.context, or set learner.gradient_checkpointing"
     )
 

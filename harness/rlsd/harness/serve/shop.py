@@ -101,7 +101,7 @@ class Visit:
             stop=self.stop or StopReason.MAX_TURNS,
             success=bool(self.info["success"]),
             score=float(self.info["score"]),
-            returns=sum(turn.reward for turn in self.turns),
+            episode_return=sum(turn.reward for turn in self.turns),
         )
 
 

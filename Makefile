@@ -23,7 +23,7 @@ FAST := -m "not slow and not vllm and not gpu"
 LONG := benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
 BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: help quickstart test check bench test-slow test-vllm test-oldest test-newest versions constraints parity clean
+.PHONY: help quickstart test check bench test-slow test-vllm test-oldest test-newest versions constraints parity docs-generate clean
 
 help:
 	@echo "make quickstart   train the tiny model with RLSD on generated games (FROM_SCRATCH=1: warm start too)"
@@ -36,6 +36,7 @@ help:
 	@echo "make constraints  take the newest versions as the tested ones (constraints.txt)"
 	@echo "make test-vllm    tests against a live vLLM server (installs vLLM's CPU build into .venv-vllm)"
 	@echo "make parity       the native ALFWorld engine against the original, live (installs it: minutes, a compiler)"
+	@echo "make docs-generate  write docs/configs.md and docs/cli.md from the code"
 	@echo "make clean        remove .venv and .venv-*"
 
 $(BIN)/python:
@@ -122,6 +123,9 @@ $(ORIGINAL): $(BASE)
 
 parity: $(ORIGINAL)
 	@$(BIN)/python -W ignore benchmarks/alfworld_parity.py live $(PARITY_ARGS)
+
+docs-generate: $(BASE)
+	@$(BIN)/python docs/generate.py
 
 check: $(DEV)
 	@$(BIN)/ruff check .

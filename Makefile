@@ -36,7 +36,7 @@ help:
 	@echo "make constraints  take the newest versions as the tested ones (constraints.txt)"
 	@echo "make test-vllm    tests against a live vLLM server (installs vLLM's CPU build into .venv-vllm)"
 	@echo "make parity       the native ALFWorld engine against the original, live (installs it: minutes, a compiler)"
-	@echo "make docs-generate  write docs/configs.md and docs/cli.md from the code"
+	@echo "make docs-generate  write docs/configs.md, docs/cli.md and tables of docs/algorithms.md"
 	@echo "make clean        remove .venv and .venv-*"
 
 $(BIN)/python:

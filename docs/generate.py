@@ -1,4 +1,5 @@
-"""Writes docs/configs.md and docs/cli.md from the code: `make docs-generate`. A test compares both with what it says.
+"""Writes docs/configs.md, docs/cli.md and the tables of docs/algorithms.md from the code: `make docs-generate`. A test
+compares them with what it says.
 
 Nothing here knows a setting or a command by name: keys, defaults and meanings come from the config models, commands and
 options from the command line itself.
@@ -7,6 +8,7 @@ options from the command line itself.
 from __future__ import annotations
 
 import inspect
+import re
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +20,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from rlsd.algorithms import METHODS
 from rlsd.harness.cli.app import app
 from rlsd.harness.config import RunConfig
+from rlsd.harness.hindsight.contexts import CONTEXTS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Written by `make docs-generate` from the code. Change the code, not this page. -->"
@@ -251,7 +255,26 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-PAGES = {"configs.md": configs_page, "cli.md": cli_page}
+def algorithms_page() -> str:
+    """docs/algorithms.md as it is, its marked tables written anew."""
+    tables = {
+        "methods": table(
+            ["method", "what it does", "source", "differs"],
+            [[f"`{n}`", *map(one_line, (m.summary, m.source, m.differs))] for n, m in METHODS.items()],
+        ),
+        "contexts": table(
+            ["context", "scope", "the teacher reads"],
+            [[f"`{c.name}`", c.scope, one_line(c.reads)] for c in CONTEXTS.values()],
+        ),
+    }
+    text = (ROOT / "docs" / "algorithms.md").read_text()
+    for name, rows in tables.items():
+        mark = f"<!-- generated: {name} -->\n"
+        text = re.sub(f"{mark}.*?<!-- end -->", lambda _, m=mark, r=rows: f"{m}{r}<!-- end -->", text, flags=re.DOTALL)
+    return text
+
+
+PAGES = {"configs.md": configs_page, "cli.md": cli_page, "algorithms.md": algorithms_page}
 
 if __name__ == "__main__":
     for page, text in PAGES.items():

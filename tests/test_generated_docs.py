@@ -1,4 +1,5 @@
-"""docs/configs.md and docs/cli.md are what the code says; every key and every option says what it means."""
+"""docs/configs.md, docs/cli.md and the tables of docs/algorithms.md are what the code says; every key and option
+says what it means."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def generate() -> Any:
     return module
 
 
-@pytest.mark.parametrize("page", ["configs.md", "cli.md"])
+@pytest.mark.parametrize("page", ["configs.md", "cli.md", "algorithms.md"])
 def test_the_page_is_what_the_code_says(generate: Any, page: str) -> None:
     assert (DOCS / page).read_text() == generate.PAGES[page](), "run `make docs-generate`"
 

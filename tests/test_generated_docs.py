@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from rlsd.harness.cli.listing import method_text
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
@@ -48,6 +50,11 @@ def test_an_option_shows_type_default_and_meaning(generate: Any) -> None:
     assert "| `--port` | whole number | `8017` | 0 takes a free one and prints it. |" in page
     assert "| `--hashes`, `--no-hashes` | switch | `--hashes` |" in page
     assert "| `--set` | text |  | Change one setting: --set learner.lr=1e-5. May be given several times. |" in page
+
+
+def test_the_shown_method_is_what_the_command_prints() -> None:
+    page = (DOCS / "algorithms.md").read_text()
+    assert f"$ rlsd methods rlsd\n{method_text('rlsd')}\n```" in page
 
 
 def test_a_comment_ends_before_its_commands(generate: Any) -> None:

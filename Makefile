@@ -23,7 +23,7 @@ FAST := -m "not slow and not vllm and not gpu"
 LONG := benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
 BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: help quickstart test check bench test-slow test-vllm test-oldest test-newest versions constraints parity mutants clean
+.PHONY: help quickstart test check bench test-slow test-vllm test-oldest test-newest versions constraints parity mutants docs-generate clean
 
 help:
 	@echo "make quickstart   train the tiny model with RLSD on generated games (FROM_SCRATCH=1: warm start too)"
@@ -37,6 +37,7 @@ help:
 	@echo "make test-vllm    tests against a live vLLM server (installs vLLM's CPU build into .venv-vllm)"
 	@echo "make parity       the native ALFWorld engine against the original, live (installs it: minutes, a compiler)"
 	@echo "make mutants      change one line at a time and print the changes that no test notices (20 minutes)"
+	@echo "make docs-generate  write docs/configs.md, docs/cli.md and tables of docs/algorithms.md"
 	@echo "make clean        remove .venv and .venv-*"
 
 $(BIN)/python:
@@ -129,6 +130,9 @@ MUTANTS_ARGS ?=
 
 mutants: $(DEV)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.mutants $(MUTANTS_ARGS)
+
+docs-generate: $(BASE)
+	@$(BIN)/python docs/generate.py
 
 check: $(DEV)
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What `examples/` shows works: the README's environment, and the loop without the trainer."""
+"""What `examples/` shows works: the environment of the docs, and the loop without the trainer."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def test_coin_env_keeps_the_contract() -> None:
     assert [f for f in check_env(make(COIN)) if not f.ok] == []
 
 
-def test_coin_env_fits_in_forty_lines_and_stands_in_the_readme() -> None:
+def test_coin_env_fits_in_forty_lines_and_stands_in_the_docs() -> None:
     text = (ROOT / "examples" / "coin_env.py").read_text()
     assert len(text.splitlines()) <= 40
-    assert text.strip() in (ROOT / "README.md").read_text()
+    assert text.strip() in (ROOT / "docs" / "environments.md").read_text()
 
 
 def test_coin_env_hindsight_solves_every_task() -> None:

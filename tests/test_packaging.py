@@ -1,4 +1,4 @@
-"""The wheel, built by way of the sdist: four packages under one namespace, nothing else."""
+"""The sdist, and the wheel built from it: four packages under one namespace, nothing else."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
@@ -18,13 +20,18 @@ LAYERS = ("envs", "agents", "algorithms", "harness")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked sdist."""
     folder = tmp_path_factory.mktemp("dist")
     (sdist,) = SdistBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
-    source = folder / Path(sdist).name.removesuffix(".tar.gz")
-    (built,) = WheelBuilder(str(source)).build(directory=str(folder), versions=["standard"])
+    return folder / Path(sdist).name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path) -> zipfile.ZipFile:
+    (built,) = WheelBuilder(str(source)).build(directory=str(source.parent), versions=["standard"])
     return zipfile.ZipFile(built)
 
 
@@ -46,10 +53,29 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: zipfile.ZipFi
     assert {n for n in names if n.endswith("py.typed")} == {f"rlsd/{layer}/py.typed" for layer in LAYERS}
 
 
+def test_the_sdist_holds_what_a_reader_and_the_tests_need(source: Path) -> None:
+    for name in (
+        *("README.md", "LICENSE", "NOTICE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md"),
+        *("Makefile", "constraints.txt", "pyproject.toml", "docs/generate.py", "results/README.md"),
+        *("configs/quickstart.yaml", "examples/coin_env.py", "checkpoints/warm_tiny/model.safetensors"),
+        *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+    ):
+        assert (source / name).is_file(), name
+        assert (source / name).read_bytes() == (ROOT / name).read_bytes(), name
+
+
+def test_the_citation_names_this_version(source: Path) -> None:
+    project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((source / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+
+
 def test_the_wheel_brings_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:
     info = {n.split(".dist-info/")[1]: n for n in wheel.namelist() if ".dist-info/" in n}
     assert "rlsd = rlsd.harness.cli.app:main" in wheel.read(info["entry_points.txt"]).decode()
     assert "licenses/LICENSE" in info
+    assert "WebShop is NOT under the MIT License" in wheel.read(info["licenses/NOTICE"]).decode()
     assert "License-Expression: Apache-2.0" in wheel.read(info["METADATA"]).decode()
 
 

@@ -140,7 +140,7 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, valid or test; with --env any split it has.")] = "test",
     episodes: Annotated[int | None, typer.Option(help="The panel's first tasks only.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Of sampling, scripted agents and environments.")] = 0,
     temperature: Annotated[float | None, typer.Option(help="Default: the config's (0 = greedy).")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda, for hf:FOLDER; default: a GPU if there.")] = None,
     arg: Annotated[list[str] | None, typer.Option(help="Environment argument: --arg games=gen-tiny")] = None,
@@ -222,8 +222,8 @@ def report(
 @app.command()
 def diagnose(
     config: Annotated[Path, typer.Argument(help="A YAML file or a run directory.")],
-    split: Annotated[str, typer.Option()] = "valid",
-    episodes: Annotated[int | None, typer.Option()] = None,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "valid",
+    episodes: Annotated[int | None, typer.Option(help="The split's first tasks only.")] = None,
     views: Annotated[bool, typer.Option(help="Also measure success under each view.")] = True,
     set_: SetOption = None,
     json_: JsonOption = False,

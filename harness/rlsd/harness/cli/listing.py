@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
 from rlsd.algorithms import METHODS
 from rlsd.envs.alfworld.games import PRESETS, PUBLISHED, REAL_SPLITS
 from rlsd.envs.core import Panel
-from rlsd.envs.errors import RlsdError
+from rlsd.envs.errors import RlsdError, closest
 from rlsd.envs.registry import known, make
 from rlsd.envs.searchqa.questions.sets import SETS
 from rlsd.envs.searchqa.world.presets import PRESETS as ENCYCLOPEDIAS
 from rlsd.envs.webshop.shops import SPLITS as WEBSHOP_SPLITS
-from rlsd.harness.hindsight.contexts import CONTEXTS
+from rlsd.harness.config import ConfigError
+from rlsd.harness.hindsight.contexts import CONTEXTS, find_context
 
 VARIANTS: dict[str, list[dict[str, str]]] = {
     "rlsd/ALFWorld-v0": [
@@ -70,6 +76,39 @@ def method_rows() -> list[list[str]]:
     for name, method in METHODS.items():
         rows.append([name, method.summary, method.source, method.test])
     return rows
+
+
+def method_text(name: str) -> str:
+    """One method in full: what it is, its five parts as YAML (what is not there has its default), what it reads.
+
+    Raises:
+        ConfigError: no such method; names the closest.
+    """
+    method = METHODS.get(name)
+    if method is None:
+        raise ConfigError(f"unknown method {name!r}{closest(name, METHODS)}")
+    config = method.config
+    lines = [name, f"  {method.summary}", ""]
+    lines += [f"source   {method.source}", f"differs  {method.differs or '-'}", f"test     {method.test}", ""]
+    lines += ["algorithm:", f"  name: {name}"]
+    for part in ("advantage", "contexts", "teacher", "credit", "loss"):
+        value = getattr(config, part)
+        lines.append(f"  {part}:" if isinstance(value, BaseModel) else f"  {part}: {_flow(list(value))}")
+        if isinstance(value, BaseModel):
+            lines += [f"    {key}: {_flow(v)}" for key, v in _chosen(value).items()]
+    reads = [f"  {c.name} ({c.scope}): {c.reads}" for c in map(find_context, config.contexts)]
+    return "\n".join([*lines, "", "the teacher reads (scope)", *(reads or ["  nothing"])])
+
+
+def _chosen(part: BaseModel) -> dict[str, Any]:
+    """The rule of a part (its first field), and every setting that is not the part's default."""
+    first = next(iter(type(part).model_fields))
+    return {first: getattr(part, first), **part.model_dump(mode="json", exclude_defaults=True)}
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
+    return text.removesuffix("...\n").strip()
 
 
 def context_rows() -> list[list[str]]:

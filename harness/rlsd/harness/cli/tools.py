@@ -24,17 +24,23 @@ def envs(hashes: Annotated[bool, typer.Option(help="Hash the valid and test pane
 
 
 @around.command()
-def methods() -> None:
-    """Every method: its parts, source and test."""
-    from rlsd.harness.cli.listing import context_rows, method_rows
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Print this method in full: parts, settings, contexts.")] = None,
+) -> None:
+    """Every method with its source and test, or one in full."""
+    from rlsd.harness.cli.listing import context_rows, method_rows, method_text
 
+    if name is not None:
+        out.print(method_text(name), markup=False, highlight=False, soft_wrap=True)
+        return
     print_table("methods", method_rows())
     print_table("hindsight contexts", context_rows())
 
 
 @around.command("check-env")
 def check_env(
-    spec: Annotated[str, typer.Argument(help="An id or module:Class.")], arg: list[str] | None = None
+    spec: Annotated[str, typer.Argument(help="An id, module:Class or path/to/file.py:Class.")],
+    arg: Annotated[list[str] | None, typer.Option(help="Environment argument: --arg games=gen-tiny")] = None,
 ) -> None:
     """Run the environment contract's checks."""
     from rlsd.envs.checker import check_env as run_checks
@@ -59,7 +65,7 @@ def check_env(
 def play(
     spec: Annotated[str, typer.Argument(help="An id or module:Class.")],
     task: Annotated[str | None, typer.Option(help="Task id; default: a random one.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Draws the task, and what is random in the environment.")] = 0,
     arg: Annotated[list[str] | None, typer.Option(help="Environment argument: --arg games=gen-tiny")] = None,
 ) -> None:
     """Play an environment yourself. TAB completes, `?` lists commands, `hint` shows the hindsight, `undo`, `quit`."""

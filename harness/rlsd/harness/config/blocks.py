@@ -25,9 +25,11 @@ class EnvConfig(Block):
     kwargs: dict[str, Any] = {}
     """Keyword arguments of the environment, the split apart."""
     train_split: str = "train"
+    """Whose tasks are trained on."""
     valid_split: str = "valid"
     """Where the best checkpoint is chosen; never the reported split."""
     test_split: str = "test"
+    """Reported by `rlsd eval RUN --split test`; never looked at while training."""
     workers: int = Field(default=0, ge=0)
     """Processes that the environments run in; 0: this one. What is played does not depend on it."""
     eval_kwargs: dict[str, Any] | None = None
@@ -38,9 +40,13 @@ class TinyConfig(Block):
     """A Llama made from scratch, with a tokenizer trained on the environment's own text."""
 
     layers: int = Field(default=3, ge=1)
+    """Decoder layers."""
     dim: int = Field(default=128, ge=16)
+    """Width of the hidden states; a multiple of `heads`."""
     heads: int = Field(default=4, ge=1)
+    """Attention heads."""
     vocab: int = Field(default=1024, ge=300)
+    """Tokens of the tokenizer."""
     context: int = Field(default=1024, ge=64)
     """Longest sequence in tokens."""
     text_episodes: int = Field(default=200, ge=1)
@@ -49,16 +55,22 @@ class TinyConfig(Block):
 
 class LoraConfig(Block):
     rank: int = Field(default=16, ge=1)
+    """Rank of the update matrices."""
     alpha: int = Field(default=32, ge=1)
+    """Scale: the update is multiplied by alpha / rank."""
     targets: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the layers that get an adapter."""
 
 
 class ModelConfig(Block):
     path: str | None = None
     """A transformers folder, a hub name, or a run directory (its best checkpoint's export)."""
     tiny: TinyConfig | None = None
+    """A model made from scratch, instead of `path`."""
     lora: LoraConfig | None = None
+    """Train a LoRA adapter instead of all weights (extra `lora`)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision the weights are loaded in."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     """`flash_attention_2` takes no mask: hindsight branches become rows of their own, `learner.packing` is free, and
     `sampler.backend` must be vllm, because the sampler in this process needs masks."""
@@ -77,7 +89,9 @@ class AgentConfig(Block):
     memory: Literal["full", "last"] = "last"
     """`full`: the whole conversation, rows merge; `last`: the last `history_turns` turns in one message."""
     history_turns: int = Field(default=2, ge=0)
+    """Earlier turns that memory `last` shows."""
     max_new_tokens: int = Field(default=512, ge=1)
+    """Longest response in tokens."""
     context: int | None = Field(default=None, ge=32)
     """Longest prompt + response in tokens; default: the model's."""
     system: str | None = None
@@ -100,6 +114,7 @@ class SamplerConfig(Block):
     backend: Literal["hf", "vllm"] = "hf"
     """`hf`: transformers in this process; `vllm`: vLLM servers over HTTP."""
     temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature in training; evaluation has its own (`eval.temperature`)."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Below 1 the sampled distribution is truncated: refused for training."""
     dtype: Literal["model", "bfloat16", "float16"] = "model"
@@ -150,13 +165,17 @@ class SamplerConfig(Block):
 
 class RolloutConfig(Block):
     tasks_per_iteration: int = Field(default=16, ge=1)
+    """Tasks an iteration."""
     group_size: int = Field(default=8, ge=1)
     """Episodes a task: G."""
     max_concurrent: int = Field(default=128, ge=1)
     """Episodes in flight."""
     max_turns: int | None = Field(default=None, ge=1)
+    """Turns after which an episode is cut off; default: the environment's own limit."""
     step_timeout_s: float = Field(default=60.0, gt=0)
+    """Seconds one call of an environment may take before its episode counts as failed."""
     retries: int = Field(default=1, ge=0)
+    """How often a failed episode is played again."""
     async_steps: int = Field(default=0, ge=0, le=1)
     """1: roll the next iteration out during the update, with weights one iteration old. Needs
     algorithm.loss.tis_cap; an in-process sampler keeps a copy of the weights. A resumed run starts without."""
@@ -166,7 +185,9 @@ class HindsightConfig(Block):
     """How hindsight is written down; which contexts are read is the algorithm's choice."""
 
     max_tokens: int = Field(default=256, ge=1)
+    """Tokens hindsight may take in one turn's view; it is shortened by whole items."""
     max_items: int | None = Field(default=None, ge=1)
+    """Items shown of each section, as the first command of a plan; default: all that fit."""
     source: Literal["own", "other_task"] = "own"
     """`other_task`: the control experiment."""
 
@@ -175,6 +196,7 @@ class SftConfig(Block):
     """Where supervised episodes come from (`algorithm: sft`)."""
 
     expert: Literal["explorer", "oracle"] = "explorer"
+    """Who plays: `explorer` acts on observations alone, `oracle` sees the whole state."""
     noise: float = Field(default=0.0, ge=0, lt=1)
     """Share of turns played at random or misplayed (never imitated), so that odd states and refusals are seen too."""
     trajectories: str | None = None
@@ -228,11 +250,15 @@ class LrConfig(Block):
 
 class LearnerConfig(Block):
     device: Literal["cpu", "cuda"] = "cpu"
+    """Where weights, optimizer and the in-process sampler live."""
     lr: LrConfig = LrConfig()
     """Learning rate; a number alone is a constant one."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's averages of gradient and squared gradient."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's."""
     grad_clip: float = Field(default=1.0, gt=0)
+    """Largest norm of a gradient; a larger one is scaled down."""
     epochs: int = Field(default=1, ge=1)
     """Passes over an iteration's episodes."""
     minibatches: int = Field(default=1, ge=1)
@@ -278,7 +304,10 @@ class EvalConfig(Block):
     every: int = Field(default=10, ge=0)
     """Iterations between evaluations on the validation panel; 0: never."""
     at_start: bool = True
+    """Evaluate once before the first iteration."""
     episodes: int | None = Field(default=None, ge=1)
     """The panel's first tasks only (quick looks); default: the whole panel."""
     temperature: float = Field(default=0.0, ge=0)
+    """Sampling temperature; 0: greedy."""
     seed: int = 0
+    """Seed of sampling in evaluations."""

@@ -25,26 +25,41 @@ class RunConfig(Block):
     """Everything a run depends on. `rlsd train FILE --set learner.lr=1e-5` changes one value."""
 
     seed: int = 0
+    """Everything random derives from it, by name."""
     iterations: int = Field(default=100, ge=1)
+    """Iterations of a run; a finished run goes on when it is raised."""
     algorithm: Annotated[AlgorithmConfig, BeforeValidator(lambda value: resolve(value))] = Field(
         default_factory=lambda: resolve("rlsd")
     )
+    """A method's name (`rlsd methods`), or a mapping with `name` and what differs."""
     env: EnvConfig = EnvConfig()
+    """What is played."""
     model: ModelConfig
+    """Which weights are trained."""
     agent: AgentConfig = AgentConfig()
+    """How the model is prompted and read."""
     sampler: SamplerConfig = SamplerConfig()
+    """Where tokens are drawn."""
     rollout: RolloutConfig = RolloutConfig()
+    """How many episodes are played, and how."""
     hindsight: HindsightConfig = HindsightConfig()
+    """How hindsight is written down."""
     sft: SftConfig = SftConfig()
+    """Supervised episodes (`algorithm: sft`)."""
     learner: LearnerConfig = LearnerConfig()
+    """Optimizer, memory and processes."""
     eval: EvalConfig = EvalConfig()
+    """Evaluation during training."""
     reward: str | None = None
     """`module:function` that gives an episode's return from its trajectory."""
     checkpoint_every: int = Field(default=10, ge=1)
+    """Iterations between checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)
+    """Newest checkpoints that are kept."""
     save_rollouts_every: int = Field(default=10, ge=0)
     """Iterations between saved trajectories (JSON lines, gzip); 0: never."""
     tensorboard: bool = True
+    """Write TensorBoard event files beside `metrics.jsonl`."""
     threads: int | None = Field(default=None, ge=1)
     """Torch's CPU threads; results are repeatable for one number of threads."""
 

@@ -66,7 +66,7 @@ def planner(world: World, path: Path) -> Chooser:
 def facts(world: World) -> list[SimpleNamespace]:
     """The facts that the handcoded expert asks for, in the form that the original gives them."""
     game = world.game
-    found = [("holds", "agent1", game.objects[world.held])] if world.held >= 0 else []
+    found = [("holds", "agent1", game.objects[world.in_hand])] if world.in_hand >= 0 else []
     found += [
         ("inreceptacle", game.objects[o], game.receptacles[r]) for o, inside in enumerate(world.inside) for r in inside
     ]

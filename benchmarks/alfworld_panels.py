@@ -53,8 +53,8 @@ class Score:
         end = "never" if steps is None else f"{steps} steps"
         if plan(world) is None:
             end = "out of reach"
-            if world.held >= 0 and not any(game.places[r] >= 0 for r in game.fits[world.held]):
-                end += f", with a {game.object_types[world.held]} in hand that fits nowhere"
+            if world.in_hand >= 0 and not any(game.places[r] >= 0 for r in game.fits[world.in_hand]):
+                end += f", with a {game.object_types[world.in_hand]} in hand that fits nowhere"
         self.losses.append(f"{name}: {end}, {len(game.receptacles)} receptacles, {len(game.openable)} that open")
 
     def to_json(self) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _start(game: Game, world: World, first: str) -> Iterator[str]:
     yield "start: at a receptacle" if "You are facing" in first else "start: in the middle of the room"
     places = [place for place in game.places if place >= 0]
     found = {
-        "something in the hand": game.held >= 0,
+        "something in the hand": game.in_hand >= 0,
         "the goal holds already": world.won,
         "a thing on the floor": any(a and not b for a, b in zip(game.lies_at, game.inside, strict=True)),
         "a thing in two receptacles": any(len(inside) > 1 for inside in game.inside),
@@ -124,7 +124,7 @@ def _start(game: Game, world: World, first: str) -> Iterator[str]:
         "an open receptacle": bool(game.opened & game.openable),
         "a receptacle nowhere": len(places) < len(game.places),
         "a thing nowhere": any(
-            not (a or b) and o != game.held for o, (a, b) in enumerate(zip(game.lies_at, game.inside, strict=True))
+            not (a or b) and o != game.in_hand for o, (a, b) in enumerate(zip(game.lies_at, game.inside, strict=True))
         ),
     }
     yield from (f"start: {name}" for name, holds in found.items() if holds)
@@ -160,7 +160,7 @@ def _step(world: World, command: str, observation: str) -> Iterator[str]:
         if len(world.inside[world.game.object_index[rest.split(" from ")[0]]]) > 1:
             yield "take: one of two receptacles that hold it"
     elif verb == "move":
-        if any(world.game.places[r] == world.place for o, r in world._left if o == world.held):
+        if any(world.game.places[r] == world.place for o, r in world._left if o == world.in_hand):
             yield "move: to another receptacle of the same location"
     elif verb == "use":
         o = world.game.object_index[rest]
@@ -169,7 +169,7 @@ def _step(world: World, command: str, observation: str) -> Iterator[str]:
         if not any(world.reachable(r) for r in world.inside[o]):
             yield "use: lamp in a closed receptacle"
     elif verb == "inventory":
-        yield "inventory: carrying" if world.held >= 0 else "inventory: empty"
+        yield "inventory: carrying" if world.in_hand >= 0 else "inventory: empty"
     elif verb == "examine" and rest not in world.game.receptacle_index:
         yield from _described(observation)
 
@@ -242,7 +242,7 @@ def _why(world: World, verb: str, plain: str, o: int, r: int) -> Iterator[str]:
     game = world.game
     here = r >= 0 and game.places[r] == world.place
     shut = r in game.openable and r not in world.opened
-    held = o >= 0 and o == world.held
+    held = o >= 0 and o == world.in_hand
     if verb == "slice" and o >= 0:
         tool = game.object_index.get(plain.partition(" with ")[2], -1)
         if tool >= 0 and o in game.sliceable and world.place in world.lies_at[o]:
@@ -261,7 +261,7 @@ def _why(world: World, verb: str, plain: str, o: int, r: int) -> Iterator[str]:
         "open: refused, has no door": verb == "open" and r not in game.openable,
         "close: refused, closed already": verb == "close" and shut,
         "take: refused, closed receptacle": verb == "take" and inside and shut,
-        "take: refused, hand is full": verb == "take" and inside and not shut and world.held >= 0,
+        "take: refused, hand is full": verb == "take" and inside and not shut and world.in_hand >= 0,
         "take: refused, cannot be picked up": verb == "take" and inside and o not in game.pickupable,
         "move: refused, closed receptacle": verb == "move" and held and shut,
         "move: refused, does not belong there": verb == "move" and held and not shut and r not in game.fits[o],

@@ -203,9 +203,10 @@ def where(key: tuple[str, int, str]) -> str:
 
 def forget() -> None:
     """Empty the caches of read and generated games, so that the next reset is a game's first."""
+    from rlsd.envs.alfworld import games
     from rlsd.envs.alfworld.generate import presets
 
-    for module in (library, presets):
+    for module in (games, presets):
         for value in vars(module).values():
             if hasattr(value, "cache_clear") and value.__name__ in ("_read_cached", "preset_game", "preset_generated"):
                 value.cache_clear()

@@ -18,8 +18,7 @@ from rlsd.algorithms.errors import Settings
 
 
 class Schedule(Settings):
-    """Warm up to `start`, hold it, then go in a straight line to `end`. `lam: 0.3` is short for `start:
-    0.3`."""
+    """Warm up to `start`, hold it, then decay linearly to `end`. `lam: 0.3` is short for `start: 0.3`."""
 
     start: float = Field(default=0.0, ge=0.0)
     """Value at step 0, or after the warm-up."""
@@ -30,13 +29,13 @@ class Schedule(Settings):
     hold: int = Field(default=0, ge=0)
     """Update steps at `start` between warm-up and decay."""
     decay: int = Field(default=0, ge=0)
-    """Update steps from `start` to `end`; 0 keeps `start` for ever."""
+    """Update steps from `start` to `end`; 0 keeps `start` forever."""
 
     @model_validator(mode="before")
     @classmethod
-    def _from_number(cls, given: Any) -> Any:
-        is_number = isinstance(given, int | float) and not isinstance(given, bool)
-        return {"start": given} if is_number else given
+    def _from_number(cls, data: Any) -> Any:
+        is_number = isinstance(data, int | float) and not isinstance(data, bool)
+        return {"start": data} if is_number else data
 
     def value(self, step: int) -> float:
         """Return the value at update `step`, counted from 0."""
@@ -49,10 +48,10 @@ class Schedule(Settings):
 
 
 def constant(value: float) -> Schedule:
-    """Return the schedule that is `value` at every step."""
+    """Return a schedule that is `value` at every step."""
     return Schedule(start=value)
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
-    """Return the straight line from `start` at step 0 to `end` at `steps`, `end` afterwards."""
+    """Return a linear schedule from `start` at step 0 to `end` at `steps`, then `end`."""
     return Schedule(start=start, end=end, decay=steps)

@@ -127,7 +127,7 @@ class AnyText(Space[str]):
         if max_chars < 1:
             raise ValueError(f"max_chars must be at least 1, got {max_chars}")
         self.max_chars = max_chars
-        super().__init__(dtype=str, seed=seed)  # type: ignore[arg-type]
+        super().__init__(dtype=str, seed=seed)
 
     @property
     def is_np_flattenable(self) -> bool:

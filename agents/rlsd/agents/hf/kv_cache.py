@@ -60,7 +60,7 @@ class SlotCache(Cache):
         for held in (*self._keys, *self._values):
             held[target] = held[source]
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object):  # type: ignore[override]
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object):
         """Write (B, H, Q, D) keys and values of one layer; return (B, H, width, D) of the aimed rows."""
         if layer_idx == len(self._keys):
             shape = (self.slots, key_states.shape[1], 0, key_states.shape[3])

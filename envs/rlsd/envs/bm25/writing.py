@@ -95,7 +95,7 @@ class _Build:
         by_term = np.argsort(terms, kind="stable")
         run = (terms[by_term], docs[by_term], counts[by_term])
         if self._scratch is not None:
-            run = tuple(self._park(f"{len(self._runs)}-{i}", part) for i, part in enumerate(run))  # type: ignore[assignment]
+            run = tuple(self._park(f"{len(self._runs)}-{i}", part) for i, part in enumerate(run))
         self._runs.append(run)  # type: ignore[arg-type]
         self._run_start += len(self._widths)
         self._terms, self._counts, self._widths = [], [], []

@@ -1,4 +1,4 @@
-"""Faults of the original that `protocol="rlsd"` mends, each with its effect; `protocol="original"` keeps them all."""
+"""Faults of the original that `protocol="rlsd"` fixes, each with its effect; `protocol="original"` keeps them all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Quirk(NamedTuple):
     name: str
     original: str
     """What the original does."""
-    mended: str
+    fixed: str
     """What `protocol="rlsd"` does instead."""
 
 
@@ -44,7 +44,7 @@ QUIRKS = (
         "the chosen value of each option is marked",
     ),
     Quirk(
-        "pages told by their address",
+        "pages identified by their address",
         "a search for 'item_page' or 'search_results' makes '< prev' lead elsewhere",
         "the page that is open decides",
     ),
@@ -66,6 +66,6 @@ QUIRKS = (
     Quirk(
         "which goal comes next",
         "drawn by weight; the last goal is never drawn",
-        "drawn uniformly from the split; evaluation walks the whole panel",
+        "drawn uniformly from the split; evaluation runs the whole evaluation set",
     ),
 )

@@ -111,7 +111,10 @@ def test_overrides_are_merged_at_any_depth() -> None:
         ({"name": "rlsd", "credit": {"clip": 3}}, r"algorithm\.credit\.clip: .*less than or equal to 1, given 3\."),
         ({"name": "rlsd", "contexts": ["plam"]}, r"unknown context 'plam'\. Did you mean 'plan'\?"),
         ({"name": "rlsd", "contexts": []}, r"hindsight needs a text: .*\['none'\] is the control"),
-        ({"name": "rlsd", "contexts": ["none", "plan"]}, r"'none' cannot be combined with other contexts, given none, plan"),
+        (
+            {"name": "rlsd", "contexts": ["none", "plan"]},
+            r"'none' cannot be combined with other contexts, given none, plan",
+        ),
         ({"name": "rlsd", "contexts": ["plan", "plan"]}, r"each context once, given plan, plan"),
         (
             {"name": "rlsd", "credit": {"mean_one": "turn"}},

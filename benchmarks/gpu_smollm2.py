@@ -1,12 +1,12 @@
-"""SmolLM2-135M on one GPU: tokens a second of rollout and update, share of the GPU's peak, RLSD over GRPO.
+"""SmolLM2-135M on one GPU: tokens per second of rollout and update, share of the GPU's peak, RLSD over GRPO.
 
-The config is the one for CPU but for its learner and sampler blocks (configs/launch/one_gpu.yaml). Needs CUDA,
-`rlsd fetch smollm2`, and the published games where they are present (generated ones otherwise). Siblings get unequal
-returns, whatever they did: the model as it was published wins nothing, and without an advantage nothing is trained. The
-last line is one JSON object.
+The config is the CPU one except for its learner and sampler blocks (configs/launch/one_gpu.yaml). Needs CUDA, `rlsd
+fetch smollm2`, and the published games where they are present (generated ones otherwise). The episodes of a group get
+unequal returns, independent of success: the published model wins nothing, and without advantages nothing is trained.
+The last line is one JSON object.
 
     python benchmarks/gpu_smollm2.py [--model models/smollm2] [--steps 5] [--peak-tflops 989]
-    python benchmarks/gpu_smollm2.py --dry-run      the same code on a CPU with a tiny model: does it work at all
+    python benchmarks/gpu_smollm2.py --dry-run      the same code on a CPU with a tiny model, as a smoke test
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ GENERATED = ["env.kwargs.games=gen-easy", "env.valid_split=valid", "env.test_spl
 
 
 def flops_a_token(model: Any) -> float:
-    """Forward and backward of one token without attention: 6 × weights, the embedding table once (it is the head)."""
+    """Forward and backward of one token without attention: 6 × weights, counting the embedding table once (it is the
+    head)."""
     return 6.0 * sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())
 
 
 def throughput(side: Side, peak: float | None) -> dict[str, float]:
-    """Medians over iterations. `update` counts the columns trained on, `score` apart."""
+    """Medians over iterations. `update` counts the columns trained on, without `score`."""
     decoded = [t["decode"] / s for t, s in zip(side.tokens, side.rollout)]
     prefilled = [t["prefill"] / s for t, s in zip(side.tokens, side.rollout)]
     trained = [t.get("update", 0) / m["timing"]["update_s"] for t, m in zip(side.tokens, side.metrics)]
@@ -86,8 +87,8 @@ def main() -> None:
     peak = arguments.peak_tflops or (known[0] if known else None)
     rates = {side: throughput(sides[side], peak) for side in ("grpo", "rlsd")}
     memory = 0 if arguments.dry_run else torch.cuda.max_memory_allocated() / 2**30
-    told = {"device": name, "peak_tflops": peak, "peak_memory_gib": round(memory, 2), "rates": rates}
-    print(json.dumps({**report(sides), **told, "torch": torch.__version__, "steps": arguments.steps}))
+    setup = {"device": name, "peak_tflops": peak, "peak_memory_gib": round(memory, 2), "rates": rates}
+    print(json.dumps({**report(sides), **setup, "torch": torch.__version__, "steps": arguments.steps}))
 
 
 if __name__ == "__main__":

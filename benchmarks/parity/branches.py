@@ -1,4 +1,4 @@
-"""Which rules and which branches of the texts a transcript goes through: the measure of how wide parity was proven."""
+"""Rules and text branches covered by a transcript: the coverage of the parity tests."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ _ENDED = re.compile(r"you see (.*)\.$", re.S)
 
 
 def branches(transcript: Transcript, game: Game) -> Counter[str]:
-    """How often one transcript goes through each branch; the native world only tells the states."""
+    """How often one transcript takes each branch; the native world only provides the states."""
     world = World(game)
     first = world.reset()
     counts = Counter(_start(game, world, first))
@@ -115,7 +115,7 @@ def branches(transcript: Transcript, game: Game) -> Counter[str]:
 def _start(game: Game, world: World, first: str) -> Iterator[str]:
     yield "start: at a receptacle" if "You are facing" in first else "start: in the middle of the room"
     places = [place for place in game.places if place >= 0]
-    found = {
+    features = {
         "something in the hand": game.in_hand >= 0,
         "the goal holds already": world.won,
         "a thing on the floor": any(a and not b for a, b in zip(game.lies_at, game.inside, strict=True)),
@@ -127,7 +127,7 @@ def _start(game: Game, world: World, first: str) -> Iterator[str]:
             not (a or b) and o != game.in_hand for o, (a, b) in enumerate(zip(game.lies_at, game.inside, strict=True))
         ),
     }
-    yield from (f"start: {name}" for name, holds in found.items() if holds)
+    yield from (f"start: {name}" for name, holds in features.items() if holds)
     goal = game.goal
     yield "goal: look" if goal.kind == "look" else "goal: place two" if goal.count > 1 else "goal: place"
     yield from (f"goal: {state}" for state in goal.states)
@@ -136,7 +136,7 @@ def _start(game: Game, world: World, first: str) -> Iterator[str]:
 
 
 def _step(world: World, command: str, observation: str) -> Iterator[str]:
-    """The branches of one command given in the state before it."""
+    """The branches of one command, in the state before it."""
     plain = command.strip()
     verb = plain.split(" ")[0]
     if observation == NOTHING_HAPPENS:
@@ -238,11 +238,11 @@ def _refused(world: World, plain: str, verb: str) -> Iterator[str]:
 
 
 def _why(world: World, verb: str, plain: str, o: int, r: int) -> Iterator[str]:
-    """The reason of a refusal, where exactly one thing stands in the way."""
+    """The reason of a refusal, if exactly one condition fails."""
     game = world.game
     here = r >= 0 and game.places[r] == world.place
     shut = r in game.openable and r not in world.opened
-    held = o >= 0 and o == world.in_hand
+    in_hand = o >= 0 and o == world.in_hand
     if verb == "slice" and o >= 0:
         tool = game.object_index.get(plain.partition(" with ")[2], -1)
         if tool >= 0 and o in game.sliceable and world.place in world.lies_at[o]:
@@ -263,11 +263,11 @@ def _why(world: World, verb: str, plain: str, o: int, r: int) -> Iterator[str]:
         "take: refused, closed receptacle": verb == "take" and inside and shut,
         "take: refused, hand is full": verb == "take" and inside and not shut and world.in_hand >= 0,
         "take: refused, cannot be picked up": verb == "take" and inside and o not in game.pickupable,
-        "move: refused, closed receptacle": verb == "move" and held and shut,
-        "move: refused, does not belong there": verb == "move" and held and not shut and r not in game.fits[o],
-        "move: refused, not in the hand": verb == "move" and o >= 0 and not held and not shut,
+        "move: refused, closed receptacle": verb == "move" and in_hand and shut,
+        "move: refused, does not belong there": verb == "move" and in_hand and not shut and r not in game.fits[o],
+        "move: refused, not in the hand": verb == "move" and o >= 0 and not in_hand and not shut,
     }
     yield from (name for name, holds in reasons.items() if holds)
     appliances = {"heat": game.microwaves, "cool": game.fridges, "clean": game.sinks}
-    if verb in appliances and held:
+    if verb in appliances and in_hand:
         yield f"{verb}: refused, " + ("thing is not able" if r in appliances[verb] else "wrong appliance")

@@ -235,7 +235,7 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def keep_metrics(arguments: argparse.Namespace, runs: Path) -> None:
-    """Copy each run's metrics and config beside the summary."""
+    """Copy each run's metrics and config to the summary's folder."""
     folder = arguments.out / "metrics"
     folder.mkdir(exist_ok=True)
     for method in arguments.methods:

@@ -2,9 +2,9 @@
 
     python benchmarks/webshop_reward.py PRODUCTS [--nouns FILE]
 
-PRODUCTS is items_shuffle*.json, its attributes file beside it; the titles' nouns come from spaCy, or from the
-output of `webshop_parity.py --nouns` (default: tests/data/webshop_nouns_394.json.xz, for the 394 real products). Three
-scores of each: the original's rule with spaCy's nouns, ours with the built-in ones, and ours with spaCy's, which
+PRODUCTS is items_shuffle*.json, with its attributes file in the same folder; the titles' nouns come from spaCy, or from
+the output of `webshop_parity.py --nouns` (default: tests/data/webshop_nouns_394.json.xz, for the 394 real products).
+Three scores of each: the original's rule with spaCy's nouns, ours with the built-in ones, and ours with spaCy's, which
 isolates the effect of the tagger. The last line printed is one JSON object.
 """
 

@@ -146,12 +146,12 @@ def record(games: Iterator[Played], out: Path) -> None:
 
 
 def lighten() -> None:
-    """Spare the original work whose result is known; what it shows is the same, at a tenth of the time.
+    """Cache repeated work of the original; its output is unchanged, in a tenth of the time.
 
     Three pure functions are memoised (text → parse tree, query → rule, problem → planner task): the engine parses the
-    same few dozen grammar texts anew at every step and translates every problem four times. And the names in a
-    sentence's context are shared instead of copied deeply; nothing writes to them. `--plain` records without all this,
-    the two records are equal game by game.
+    same few dozen grammar texts again at every step and translates every problem four times. The names in a sentence's
+    context are shared instead of deep-copied; nothing writes to them. `--plain` records without these shortcuts; the
+    two records are equal game by game.
     """
     import fast_downward
     import textworld.logic

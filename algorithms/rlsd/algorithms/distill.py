@@ -1,4 +1,4 @@
-"""Distillation terms beside the policy loss, per token.
+"""Distillation terms added to the policy loss, per token.
 
     forward_kl, reverse_kl, jsd   the full-vocabulary terms of `divergence`       OPSD, arXiv 2601.18734
     sampled    −sg(τ_t − s_t) · log π_new(y_t)                      OPSD's sampled-token form
@@ -34,7 +34,7 @@ class DistillConfig(Settings):
     beta: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Teacher's share of the mixture (`jsd`)."""
     element_clip: float | None = Field(default=None, gt=0.0)
-    """Upper limit of one vocabulary element's contribution; .05 in OPSD (full-vocabulary kinds)."""
+    """Upper limit of one vocabulary element's contribution; 0.05 in OPSD (full-vocabulary kinds)."""
     gate_slope: float = Field(default=5.0, ge=0.0)
     """β inside the sigmoid (`gate`); 0 gives every token weight ½."""
 

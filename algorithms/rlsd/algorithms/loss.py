@@ -57,7 +57,7 @@ class LossConfig(Settings):
     constant_tokens: int = Field(default=DEFAULT_CONSTANT_TOKENS, gt=0)
     """Divisor of aggregation `constant`."""
     distill: DistillConfig = DistillConfig()
-    """Separate distillation term beside the policy loss."""
+    """Distillation term added to the policy loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

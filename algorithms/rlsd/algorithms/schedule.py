@@ -5,7 +5,7 @@
              = start + (end − start) · min(1, (u − warmup − hold) / decay)    afterwards
              = start for ever                                                 if decay = 0
 
-RLSD (arXiv 2604.03128): start .5, end 0, decay 50. A plain number in a config is a constant.
+RLSD (arXiv 2604.03128): start 0.5, end 0, decay 50. A plain number in a config is a constant.
 """
 
 from __future__ import annotations

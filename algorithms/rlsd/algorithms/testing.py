@@ -32,7 +32,7 @@ def toy_batch(
     Defaults: returns 0, one group, success where the return is positive, every token an action token and hinted,
     step reward 0 except the return at the last turn, all anchors different, all turns valid.
 
-    Example: `toy_batch([[[.1, .3], [-.2, -.1, 0]]], returns=[1])` is one trajectory, two turns, five tokens.
+    Example: `toy_batch([[[0.1, 0.3], [-0.2, -0.1, 0]]], returns=[1])` is one trajectory, two turns, five tokens.
     """
     turns = [turn for trajectory in gaps for turn in trajectory]
     tokens, trajectories = sum(len(turn) for turn in turns), len(gaps)

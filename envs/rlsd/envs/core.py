@@ -21,7 +21,7 @@ from rlsd.envs.errors import TaskError, closest
 
 
 class Info(TypedDict, total=False):
-    """What `reset` and `step` return beside the observation. Everybody may read it, the student too.
+    """Public data that `reset` and `step` return with the observation; the student may read it.
 
     Example:
         {"task_id": "gen-easy/test/17", "task_type": "pick_and_place_simple", "goal": "put some mug in shelf.",

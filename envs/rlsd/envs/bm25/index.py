@@ -104,7 +104,7 @@ class Bm25Index:
 
         Args:
             folder: the argument of `save`.
-            analyzer: needed when the index was built with an analyser of your own.
+            analyzer: required if the index was built with a custom analyser.
             verify: compare every file with its checksum; None does so for indices under 256 MiB and compares
                 sizes alone above.
 

@@ -36,7 +36,7 @@ class Arrays:
     docs: NDArray[np.uint32]
     """(P,) document of a posting, ascending inside a term."""
     counts: NDArray[np.uint16]
-    """(P,) how often the term stands in the document."""
+    """(P,) how often the term occurs in the document."""
     lengths: NDArray[np.uint8]
     """(D,) Lucene's one-byte code of the document's length in terms."""
     order: NDArray[np.uint32] | None

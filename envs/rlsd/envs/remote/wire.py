@@ -86,7 +86,7 @@ _OPS: dict[str, Callable[[TextEnv, dict[str, Any]], Any]] = {
 
 
 class RemoteEnv(TextEnv):
-    """A remote environment. Every method is one call; hindsight has a call of its own."""
+    """A remote environment. Every method is one call; hindsight has a separate call."""
 
     blocking = True
 

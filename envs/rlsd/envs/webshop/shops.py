@@ -236,7 +236,9 @@ def read_products(path: Path, goals: str = "auto", limit: int | None = None) -> 
     """
     items, attributes, human = find_files(path)
     if goals == "human" and human is None:
-        raise DataError(f"goals='human' needs items_human_ins.json beside {items}; goals='synthetic' does not")
+        raise DataError(
+            f"goals='human' needs items_human_ins.json in the folder of {items}; goals='synthetic' does not"
+        )
     entries = read_entries(attributes) if attributes is not None else {}
     asked = read_entries(human) if human is not None and goals != "synthetic" else None
     return products_of(read_array(items), entries, asked, source=str(items), limit=limit)

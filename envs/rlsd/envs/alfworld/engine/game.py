@@ -15,7 +15,7 @@ from rlsd.envs.errors import GameFileError
 
 _TASK_RULE = re.compile(r"Your task is to: ((?:[^\"\\]|\\.)*)\"")
 _PREFIX = "Your task is to: "
-FIX = "fetch the file anew (alfworld-download) or remove it from the folder"
+FIX = "download the file again (alfworld-download) or remove it from the folder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -191,7 +191,7 @@ def _compile(facts: Facts, goal: Goal, source: str) -> dict[str, Any]:
     place_of: dict[str, str] = {}
     for r, where in facts.get("receptacleatlocation", ()):
         if place_of.setdefault(r, where) != where:
-            raise GameFileError(f"{source}: receptacle {r} stands at two locations; give it one")
+            raise GameFileError(f"{source}: receptacle {r} has two locations; expected one")
     agent = facts.get("atlocation", ())
     if len(agent) != 1 or not place_of or not object_type:
         counts = f"{len(agent)} agent locations, {len(place_of)} receptacles, {len(object_type)} objects"

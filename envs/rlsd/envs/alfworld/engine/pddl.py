@@ -41,7 +41,7 @@ class Goal:
     properties: tuple[str, ...] = ()
     """Which of cleanable, heatable, coolable, sliceable the goal asks of the object."""
     count: int = 1
-    """How many different objects must stand in the same receptacle."""
+    """Number of different objects that must be in the same receptacle."""
 
     @property
     def task_type(self) -> str:

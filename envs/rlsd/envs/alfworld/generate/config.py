@@ -42,7 +42,7 @@ class WorldConfig:
     closed_share: float = 0.83
     """Share of cabinets, drawers and safes that are closed and can be opened; fridge and microwave always are."""
     shared_share: float = 0.15
-    """Share of receptacles that stand at the location of another of their type."""
+    """Share of receptacles at the same location as another of their type."""
     prior_strength: float = 1.0
     """Objects lie in a receptacle type in proportion to its published share to this power: 0 = uniform over the
     observed types, 1 = as published, above 1 = more concentrated in the usual place."""

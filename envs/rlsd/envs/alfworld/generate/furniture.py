@@ -236,7 +236,7 @@ _FIXED = frozenset(("DeskLamp", "FloorLamp", "HousePlant", "Television"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fixture:
-    """How often a receptacle type stands in a room.
+    """Frequency of a receptacle type in a room.
 
     Example: Fixture(kind="Drawer", presence=0.97, mean=6.0, most=27)
     """
@@ -251,7 +251,7 @@ class Fixture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thing:
-    """How often an object type lies in a room, and where.
+    """Frequency of an object type in a room, and its places.
 
     Example: Thing(kind="Apple", presence=0.99, mean=2.0, most=4, homes={"Fridge": 25, "CounterTop": 24})
     """
@@ -266,7 +266,7 @@ class Thing:
 
 @lru_cache(maxsize=1)
 def fixtures() -> dict[str, dict[str, Fixture]]:
-    """Room → receptacle type → how often it stands there. Do not change the result."""
+    """Room → receptacle type → its frequency. Do not modify the result."""
     table: dict[str, dict[str, Fixture]] = {}
     for room, text in _FIXTURES.items():
         rows = (entry.split() for entry in text.split(",") if entry.strip())
@@ -279,7 +279,7 @@ def fixtures() -> dict[str, dict[str, Fixture]]:
 
 @lru_cache(maxsize=1)
 def things() -> dict[str, dict[str, Thing]]:
-    """Room → object type → how often it lies there and where. Do not change the result."""
+    """Room → object type → its frequency and places. Do not modify the result."""
     table: dict[str, dict[str, Thing]] = {}
     for room, text in _THINGS.items():
         table[room] = {}
@@ -296,7 +296,7 @@ def things() -> dict[str, dict[str, Thing]]:
 
 @lru_cache(maxsize=1)
 def can_contain() -> dict[str, frozenset[str]]:
-    """Receptacle type → the object types that may be put in or on it. Do not change the result."""
+    """Receptacle type → the object types that may be put in or on it. Do not modify the result."""
     rows = (line.split(":") for line in _entries(_CAN_CONTAIN))
     return {kind: frozenset(objects.split()) for kind, objects in rows}
 

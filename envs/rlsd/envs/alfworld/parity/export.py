@@ -93,7 +93,7 @@ def original_rules() -> tuple[str, str]:
         grammar = (folder / "alfred.twl2").read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(
-            f"alfworld is installed but {error.filename or folder} cannot be read; install alfworld>=0.4.2 anew"
+            f"alfworld is installed but {error.filename or folder} cannot be read; reinstall alfworld>=0.4.2"
         ) from None
     if _PLACEHOLDER not in grammar:
         raise DataError(f"alfred.twl2 in {folder} has no {_PLACEHOLDER!r} to put the task; install alfworld>=0.4.2")

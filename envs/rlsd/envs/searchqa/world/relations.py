@@ -25,7 +25,7 @@ class Relation:
     asks: tuple[str, ...]
     """Whole questions."""
     called: tuple[str, ...] = ()
-    """Noun phrases for the value; empty where no question goes on from here."""
+    """Noun phrases for the value; empty if no question continues from here."""
     query: str = ""
     """A word or two that a searcher adds to the subject's name."""
 

@@ -39,7 +39,7 @@ QUIRKS = (
     ),
     Quirk(
         "chosen options in text_rich",
-        "an option is marked if its value stands in quotes anywhere in the address: under another name, as a name, in "
+        "an option is marked if its value is in quotes anywhere in the address: under another name, as a name, in "
         "the search words; a value with letters beyond ASCII is never marked",
         "the chosen value of each option is marked",
     ),
@@ -56,11 +56,11 @@ QUIRKS = (
     Quirk(
         "texts that look like the page",
         "a title with ' [SEP] Buy Now', a line break or '[button]' reads like a part of the page",
-        "product texts are one line each, and markers in them stand in round brackets",
+        "product texts are one line each, and markers in them are in round brackets",
     ),
     Quirk(
         "prices and limits",
-        "drawn anew at every start, from the global generator",
+        "redrawn at every start, from the global random generator",
         "drawn once, seeded by product and instruction",
     ),
     Quirk(

@@ -23,16 +23,16 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "results" / "golden_runs"
-QUICK = ("configs/quickstart.yaml", "iterations=2", "eval.every=2", "eval.episodes=24", "rollout.tasks=8")
+QUICK = ("configs/quickstart.yaml", "iterations=2", "eval.every=2", "eval.episodes=24", "rollout.tasks_per_iteration=8")
 WARM = ("configs/alfworld/warm_tiny.yaml", "iterations=3", "eval.every=3", "eval.episodes=8", "sft.workers=0")
 RUNS: dict[str, Sequence[str]] = {
     "quickstart": QUICK,
-    "served": (*QUICK, "rollout.siblings=4", "sampler.kind=vllm", "sampler.urls=[{url}]"),
+    "served": (*QUICK, "rollout.group_size=4", "sampler.backend=vllm", "sampler.urls=[{url}]"),
     "sft": WARM,
-    "opsd": (*QUICK, "algorithm={{name: opsd, contexts: [plan]}}", "rollout.siblings=2"),
+    "opsd": (*QUICK, "algorithm={{name: opsd, contexts: [plan]}}", "rollout.group_size=2"),
     "kl_ema": (
         *QUICK,
-        "rollout.siblings=4",
+        "rollout.group_size=4",
         "algorithm.loss.kl_coef=0.01",
         "algorithm.teacher.weights=ema",
         "algorithm.credit.level=token",

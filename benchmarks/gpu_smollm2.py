@@ -59,10 +59,10 @@ def throughput(side: Side, peak: float | None) -> dict[str, float]:
 def settings(arguments: argparse.Namespace) -> tuple[Path, list[str]]:
     """The config and its overrides: the GPU's blocks, and a batch that fills it."""
     if arguments.dry_run:
-        small = ["rollout.tasks=2", "rollout.siblings=3", "rollout.max_turns=3", "agent.max_new_tokens=8"]
+        small = ["rollout.tasks_per_iteration=2", "rollout.group_size=3", "rollout.max_turns=3", "agent.max_new_tokens=8"]
         tiny = f"model.path={ROOT / 'checkpoints' / 'warm_tiny'}"
         return CONFIG, [tiny, *GENERATED, *small, "agent.keep=0", "hindsight.max_tokens=64", "threads=1"]
-    batch = ["rollout.tasks=16", "rollout.siblings=8", "rollout.slots=128", "rollout.max_turns=15"]
+    batch = ["rollout.tasks_per_iteration=16", "rollout.group_size=8", "rollout.max_concurrent=128", "rollout.max_turns=15"]
     world = REAL if games(CONFIG) else GENERATED
     blocks = yaml.safe_load(LAUNCH.read_text())
     machine = [f"{name}.{key}={value}" for name, block in blocks.items() for key, value in block.items()]

@@ -14,7 +14,7 @@ totals over all iterations. On a CPU they use CPU time of one thread; wall-clock
 share caches and memory, which changes even CPU time by up to a third: each iteration is run `--repeats` times,
 alternating between the sides, and the minimum time of each stage (rollout, scoring, update, the rest) counts.
 
-    python benchmarks/iteration.py [--sides grpo rlsd] [--steps 6] [--repeats 5] [--set rollout.tasks=4] …
+    python benchmarks/iteration.py [--sides grpo rlsd] [--steps 6] [--repeats 5] [--set rollout.tasks_per_iteration=4] …
 
 If a model is too weak to get different outcomes (all advantages 0, nothing to train or measure), `--all-count` gives
 the episodes of a group unequal returns: no trajectory is idle, the most expensive case for RLSD.
@@ -48,7 +48,7 @@ REAL = ["env.kwargs.games=real", "env.kwargs.max_steps=15"]
 SIDES: dict[str, list[str]] = {
     "grpo": ["algorithm.name=grpo"],
     "rlsd": ["algorithm.name=rlsd"],
-    "naive": ["algorithm.name=rlsd", "learner.share=false"],
+    "naive": ["algorithm.name=rlsd", "learner.prefix_sharing=false"],
     "separate": ["algorithm.name=rlsd", "algorithm.teacher.weights=ema"],
 }
 UPDATE = ("score_s", "update_s")
@@ -241,7 +241,7 @@ def main() -> None:
         "model": Path(config.model.path).name if config.model.path else "tiny",
         "steps": arguments.steps,
         "repeats": arguments.repeats,
-        "episodes": config.rollout.tasks * config.rollout.siblings,
+        "episodes": config.rollout.tasks_per_iteration * config.rollout.group_size,
         "torch": torch.__version__,
     }
     print(json.dumps({**report(sides), **setup}))

@@ -35,7 +35,7 @@ def test_the_vetted_setting_of_rlsd() -> None:
     assert (config.advantage.method, config.advantage.std) == ("grpo", True)
     assert (config.credit.method, config.credit.level, config.credit.clip) == ("rlsd", "turn_token", 0.2)
     assert config.credit.lam == linear(0.5, 0.0, 50)
-    assert (config.credit.side, config.credit.reduce, config.credit.mean_one) == ("both", "mean", "none")
+    assert (config.credit.applies_to, config.credit.reduce, config.credit.normalize) == ("both", "mean", "none")
     assert (config.loss.policy, config.loss.clip_low, config.loss.clip_high) == ("ppo", 0.2, 0.2)
     assert (config.loss.aggregation, config.loss.kl_coef) == ("trajectory", 0.0)
     assert config.loss.distill.kind == "none"
@@ -117,7 +117,7 @@ def test_overrides_are_merged_at_any_depth() -> None:
         ),
         ({"name": "rlsd", "contexts": ["plan", "plan"]}, r"each context once, given plan, plan"),
         (
-            {"name": "rlsd", "credit": {"mean_one": "turn"}},
+            {"name": "rlsd", "credit": {"normalize": "turn"}},
             r"mean_one 'turn' cancels the weights of level 'turn_token' in each turn; use level 'token'",
         ),
         (

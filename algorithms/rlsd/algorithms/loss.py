@@ -47,7 +47,7 @@ class LossConfig(Settings):
     """Ratio clip above 1; 0.28 in DAPO and RLSD, 4e-4 for GSPO."""
     dual_clip: float | None = Field(default=None, gt=1.0)
     """Bound on the ratio's effect where Â < 0 (3 is usual); None for no bound."""
-    sampler_cap: float | None = Field(default=None, gt=0.0)
+    tis_cap: float | None = Field(default=None, gt=0.0)
     """Multiply by min(π_old / π_sampler, cap), truncated importance sampling if the sampler is another
     engine."""
     kl_coef: float = Field(default=0.0, ge=0.0)
@@ -73,7 +73,7 @@ class LossInputs:
     turn: Tensor
     """(m,) int64 number of each token's turn; read by GSPO only."""
     sampler_logp: Tensor | None = None
-    """(m,) needed with `sampler_cap`."""
+    """(m,) needed with `tis_cap`."""
     reference_logp: Tensor | None = None
     """(m,) needed with `kl_coef` > 0."""
     teacher_logp: Tensor | None = None
@@ -101,9 +101,9 @@ def token_loss(inputs: LossInputs, config: LossConfig, *, step: int) -> LossTerm
     policy, kl, distill = zero, zero, zero
     if config.policy_coef > 0.0:
         weight = None
-        if config.sampler_cap is not None:
-            sampled = _needed(inputs.sampler_logp, "sampler_logp", "sampler_cap is set")
-            weight = sampler_weight(inputs.old_logp, sampled, config.sampler_cap)
+        if config.tis_cap is not None:
+            sampled = _needed(inputs.sampler_logp, "sampler_logp", "tis_cap is set")
+            weight = sampler_weight(inputs.old_logp, sampled, config.tis_cap)
         policy = policy_loss(
             inputs.new_logp, inputs.old_logp, inputs.advantage, config, segment=inputs.turn, weight=weight
         )

@@ -16,7 +16,7 @@ Three token sets decide everything, all inside `hinted`:
     the rest   keeps m = 1: un-hinted tokens, and turns or trajectories without one evidence token, such
                as a turn whose action could not be parsed (level `token` needs no evidence)
 
-Bounds of the weight (m at λ = 1): [1 − ε, 1 + ε]; divided by a mean of such numbers, as under `mean_one`,
+Bounds of the weight (m at λ = 1): [1 − ε, 1 + ε]; divided by a mean of such numbers, as under `normalize`,
 [(1 − ε) / (1 + ε), (1 + ε) / (1 − ε)]; for `turn_token`, which is that times c(e_k),
 [(1 − ε)² / (1 + ε), (1 + ε)² / (1 − ε)].
 
@@ -51,11 +51,11 @@ class CreditConfig(Settings):
     level: Literal["token", "span", "turn", "turn_token", "trajectory"] = "turn_token"
     """Unit that shares one piece of evidence (`rlsd`)."""
     lam: Schedule = linear(0.5, 0.0, 50)
-    """λ: share of the hindsight weight in m, by update step; a number is a constant. At 0 there is no teacher
+    """λ: share of the hindsight weight in m, by iteration; a number is a constant. At 0 there is no teacher
     pass."""
     clip: float = Field(default=0.2, gt=0.0, le=1.0)
     """ε: the weight stays in [1 − ε, 1 + ε]; h of AgentOPSD."""
-    side: Literal["both", "positive", "negative", "success"] = "both"
+    applies_to: Literal["both", "positive", "negative", "success"] = "both"
     """Where m may leave 1: any token, those with A > 0, those with A < 0, or those of successful trajectories
     (RLRT)."""
     tokens: Literal["all", "action"] = "all"
@@ -64,10 +64,10 @@ class CreditConfig(Settings):
     """Tokens whose Δ is the evidence for a turn or trajectory: the action span, or every sampled token."""
     reduce: Literal["mean", "sum"] = "mean"
     """How a unit's Δ are pooled; a sum grows with the length of the action."""
-    mean_one: Literal["none", "turn", "trajectory"] = "none"
+    normalize: Literal["none", "turn", "trajectory"] = "none"
     """Divide the weights by their mean over the turn or trajectory, so that they only redistribute credit (FACTOR,
     arXiv 2608.07118)."""
-    reverse: bool = False
+    invert: bool = False
     """Invert the ratio (RLRT, arXiv 2605.10781)."""
     pessimistic: bool = False
     """min(w A, clip(w) A), Eq. 16 as printed; no upper bound where A < 0."""
@@ -77,17 +77,17 @@ class CreditConfig(Settings):
     @model_validator(mode="after")
     def _mean_one_leaves_something(self) -> CreditConfig:
         useless = {"turn": {"span", "turn", "turn_token", "trajectory"}, "trajectory": {"trajectory"}}
-        if self.method == "rlsd" and self.level in useless.get(self.mean_one, set()):
+        if self.method == "rlsd" and self.level in useless.get(self.normalize, set()):
             raise ValueError(
-                f"mean_one {self.mean_one!r} cancels the weights of level {self.level!r} in each {self.mean_one}; "
-                "use level 'token', or 'mean_one: none'."
+                f"normalize {self.normalize!r} cancels the weights of level {self.level!r} in each {self.normalize}; "
+                "use level 'token', or 'normalize: none'."
             )
         if self.lam.start > 1.0 or self.lam.end > 1.0:
             raise ValueError(f"lam is a share: expected at most 1, given {max(self.lam.start, self.lam.end)}.")
         return self
 
     def active(self, step: int) -> bool:
-        """Return whether m can differ from 1 at update `step`; if not, no teacher log-probs are needed."""
+        """Return whether m can differ from 1 in iteration `step`; if not, no teacher log-probs are needed."""
         return self.method != "none" and self.lam.value(step) > 0.0
 
 
@@ -105,7 +105,7 @@ class Squashed:
 
 def squash(x: Tensor, sign: Tensor, config: CreditConfig) -> tuple[Tensor, Tensor]:
     """Return c(x) and whether the clip changed it, both shaped like `x`; `sign` of A in {−1, 0, 1}."""
-    direction = -sign if config.reverse else sign
+    direction = -sign if config.invert else sign
     ratio = (direction * x).clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).exp()
     bounded = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
     if config.pessimistic:
@@ -144,8 +144,8 @@ def _units(batch: TokenBatch, level: str) -> tuple[Tensor, int]:
 def _mean_one(weight: Tensor, batch: TokenBatch, applies: Tensor, config: CreditConfig) -> Tensor:
     """Divide by the mean over the turn or trajectory, so that hindsight only redistributes credit (FACTOR,
     2608.07118)."""
-    if config.mean_one == "none":
+    if config.normalize == "none":
         return weight
-    unit, units = _units(batch, config.mean_one)
+    unit, units = _units(batch, config.normalize)
     mean = segment_mean(weight, unit, units, applies)[unit].to(weight.dtype)
     return weight / torch.where(mean > 0, mean, torch.ones_like(mean))

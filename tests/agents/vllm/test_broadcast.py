@@ -56,7 +56,7 @@ def test_several_servers_have_a_group_each(fake: Fake) -> None:
 
 def test_a_transfer_that_breaks_off_is_made_again(fake: Fake) -> None:
     policy, server = small(), fake()
-    sampler = sampler_of(policy, server.url, kind="gloo", patience_s=0.2)
+    sampler = sampler_of(policy, server.url, kind="gloo", reconnect_s=0.2)
     sampler.refresh(0)
     stir(policy)
     server.wrong.broken_transfers = 1

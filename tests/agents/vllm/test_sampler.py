@@ -141,7 +141,7 @@ def test_unreachable_server_is_named_at_the_start(fake: Fake) -> None:
 
 def test_a_server_that_stays_away_ends_the_run_with_its_name(fake: Fake) -> None:
     server = fake()
-    sampler = sampler_of(small(), server.url, patience_s=0.3)
+    sampler = sampler_of(small(), server.url, reconnect_s=0.3)
     sampler.refresh(0)
     server.stop()
     with pytest.raises(ServerUnreachable, match=rf"{server.url}.*waited 0\.3 s"):

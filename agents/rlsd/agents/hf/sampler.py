@@ -174,7 +174,7 @@ class HFSampler:
             longest = max(len(request.prompt_ids) + request.max_new_tokens for request, _ in jobs)
             raise MemoryFull(
                 f"sampling: {self._slots} slots with {len(jobs)} requests of at most {longest} tokens do not fit into "
-                f"memory ({' '.join(str(error).split())[:120]}); lower rollout.slots or agent.context"
+                f"memory ({' '.join(str(error).split())[:120]}); lower rollout.max_concurrent or agent.context"
             ) from error
 
     def _deliver(self, batch: list[_Waiting], results: Any) -> None:

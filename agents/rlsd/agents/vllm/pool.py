@@ -51,13 +51,13 @@ class ServerPool:
     Args:
         weights: the servers and their policy versions.
         retries: maximum retries per request.
-        patience_s: maximum wait for a failed server, in seconds.
+        reconnect_s: maximum wait for a failed server, in seconds.
     """
 
-    def __init__(self, weights: Weights, *, retries: int, patience_s: float) -> None:
+    def __init__(self, weights: Weights, *, retries: int, reconnect_s: float) -> None:
         self.weights = weights
         self.retries = retries
-        self.patience_s = patience_s
+        self.reconnect_s = reconnect_s
         self.repeated = 0
         """Number of retries since construction."""
         self.busy_s = 0.0
@@ -155,7 +155,7 @@ class ServerPool:
 
     async def _make_ready(self, session: _Session, server: VLLMServer) -> None:
         """Return when `server` answers with the current weights; a restarted one is sent them again."""
-        deadline = time.monotonic() + self.patience_s
+        deadline = time.monotonic() + self.reconnect_s
         pause = BACK_OFF_S
         while True:
             try:
@@ -175,7 +175,7 @@ class ServerPool:
     def gone(self, error: SamplerError) -> ServerUnreachable:
         """The error for a server that did not recover in time."""
         return ServerUnreachable(
-            f"{error} (waited {self.patience_s:g} s). Restart the server or remove it from sampler.urls"
+            f"{error} (waited {self.reconnect_s:g} s). Restart the server or remove it from sampler.urls"
         )
 
 

@@ -33,7 +33,7 @@ class ServerState:
 
 
 def check(
-    url: str, version: int, before: ServerState, *, theirs: Sequence[float], ours: Sequence[float], gap_stop: float
+    url: str, version: int, before: ServerState, *, theirs: Sequence[float], ours: Sequence[float], logprob_gap_stop: float
 ) -> None:
     """Verify that the server at `url` uses the weights of `version`, which it was just sent.
 
@@ -41,7 +41,7 @@ def check(
         before: its state before the push.
         theirs: its current log-probs of the probe.
         ours: the learner's.
-        gap_stop: mean difference in nats above which the server has another model.
+        logprob_gap_stop: mean difference in nats above which the server has another model.
 
     Raises:
         StalePolicy: it kept its old weights, or loaded the new ones partially.
@@ -67,10 +67,10 @@ def check(
                 f"{url} loaded version {version} partially: its log-probs are {gap:.2g} nats from the learner's, with "
                 f"the previous version {usual:.2g}; restart the server"
             )
-    if not gap <= gap_stop:
+    if not gap <= logprob_gap_stop:
         raise ServerMismatch(
             f"{url} differs from the learner by {gap:.2g} nats per token on the probe after it was sent version "
-            f"{version} (allowed: {gap_stop:g}): it has another model, or the weights did not load"
+            f"{version} (allowed: {logprob_gap_stop:g}): it has another model, or the weights did not load"
         )
 
 

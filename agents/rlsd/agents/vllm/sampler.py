@@ -28,7 +28,7 @@ class VLLMSampler:
         seed: base of the per-turn seeds.
         context: longest prompt + response in tokens.
         retries: maximum retries per request.
-        patience_s: maximum wait for a failed server, in seconds.
+        reconnect_s: maximum wait for a failed server, in seconds.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class VLLMSampler:
         seed: int = 0,
         context: int = 2048,
         retries: int = 4,
-        patience_s: float = 600.0,
+        reconnect_s: float = 600.0,
     ) -> None:
         self.live = False
         self.weights = weights
@@ -49,10 +49,10 @@ class VLLMSampler:
         self.seed = seed
         self.context = context
         self.retries = retries
-        self.patience_s = patience_s
+        self.reconnect_s = reconnect_s
         self.decoded_tokens = 0
         """Tokens received since construction."""
-        self._pool = ServerPool(weights, retries=retries, patience_s=patience_s)
+        self._pool = ServerPool(weights, retries=retries, reconnect_s=reconnect_s)
 
     @property
     def repeated(self) -> int:
@@ -78,7 +78,7 @@ class VLLMSampler:
             seed=seed,
             context=self.context,
             retries=self.retries,
-            patience_s=self.patience_s,
+            reconnect_s=self.reconnect_s,
         )
 
     def connect(self) -> None:
@@ -102,7 +102,7 @@ class VLLMSampler:
         Raises:
             SamplerError: a server that cannot load the new weights.
         """
-        deadline = time.monotonic() + self.patience_s
+        deadline = time.monotonic() + self.reconnect_s
         while True:
             try:
                 return self.weights.push(version)

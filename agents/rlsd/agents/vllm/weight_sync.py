@@ -39,7 +39,7 @@ class WeightSync:
         tokenizer: the policy's; the servers' must agree.
         carrier: transports the weights.
         context: maximum tokens of prompt plus response; the servers must allow as many.
-        gap_stop: mean difference in nats of probe log-probs above which a server counts as having another model.
+        logprob_gap_stop: mean difference in nats of probe log-probs above which a server counts as having another model.
         peers: the learner's processes; all of them push together.
     """
 
@@ -51,14 +51,14 @@ class WeightSync:
         *,
         carrier: Carrier,
         context: int = 2048,
-        gap_stop: float = 0.2,
+        logprob_gap_stop: float = 0.2,
         peers: Peers | None = None,
     ) -> None:
         self.peers: Peers = peers or Alone()
         self.servers = tuple(servers)
         self.source = source
         self.carrier = carrier
-        self.gap_stop = gap_stop
+        self.logprob_gap_stop = logprob_gap_stop
         self.context = context
         self.version = -1
         """The last pushed version."""
@@ -189,7 +189,7 @@ class WeightSync:
             server.call("POST", "/update_weight_version", {"new_version": self._tag()})
         theirs = server.prompt_logps(self.model(server), self._probe)
         assert self._ours is not None, "weights are loaded after a push"
-        check(server.url, self.version, state, theirs=theirs, ours=self._ours, gap_stop=self.gap_stop)
+        check(server.url, self.version, state, theirs=theirs, ours=self._ours, logprob_gap_stop=self.logprob_gap_stop)
         again = server.prompt_logps(self.model(server), self._probe)
         state.noise = max(NOISE, 4 * largest(theirs, again))
         state.version, state.theirs, state.ours = self.version, theirs, self._ours

@@ -1,12 +1,12 @@
-"""ALFWorld's speed and memory through `gymnasium.make`, the native engine beside the original in the same run.
+"""ALFWorld's speed and memory through `gymnasium.make`, the native engine and the original in the same run.
 
     python benchmarks/alfworld.py --games FOLDER --original-python /path/to/python    both engines, published games
-    python benchmarks/alfworld.py                                                     native alone, generated games
+    python benchmarks/alfworld.py                                                     native only, generated games
 
 A reset is the first one of a game: load, parse, reset, on both sides. The original needs `pip install "rlsd[alfworld]"`
-in this Python or in the one named; without it only the native figures are measured, and the output says so. Both
-sides play the same commands in the same games, episode by episode in turn, and must show the same. Beside the wall
-clock the processor time is given, which other programs on the machine disturb less. The last line is one JSON object.
+in this Python or in the one named; without it only the native engine is measured, and the output says so. Both sides
+play the same commands in the same games, alternating by episode, and must show the same output. CPU time is reported in
+addition to wall-clock time, because other programs affect it less. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Side:
         self.counts = {"reset": 0, "step": 0}
 
     def episode(self, task: str, commands: list[str], *, first: bool = True) -> list[Any]:
-        """Reset into a task, then do the commands; returns everything shown. Resets count where they are a `first`."""
+        """Reset into a task, then do the commands; returns everything shown. Only `first` resets count."""
         clock = (time.perf_counter(), time.process_time())
         shown: list[Any] = [self.env.reset(seed=0, options={"task": task})]
         middle = (time.perf_counter(), time.process_time())
@@ -72,7 +72,7 @@ class Side:
 
 
 def commands_of(side: Side, task: str, steps: int) -> list[str]:
-    """Random admissible commands: some a walk, some a handling of things."""
+    """Random admissible commands, balanced over verbs."""
     rng = random.Random(task)
     _, info = side.env.reset(seed=0, options={"task": task})
     commands: list[str] = []
@@ -85,7 +85,7 @@ def commands_of(side: Side, task: str, steps: int) -> list[str]:
 
 
 class Other:
-    """The original engine in a process of its own, spoken to by JSON lines."""
+    """The original engine in a separate process, driven by JSON lines."""
 
     def __init__(self, python: str, games: str, split: str) -> None:
         roots = [str(Path(p)) for p in rlsd.__path__]
@@ -104,7 +104,7 @@ class Other:
         print(json.dumps(question), file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
-            raise SystemExit("the process of the original engine ended; its message stands above")
+            raise SystemExit("the process of the original engine ended; see its message above")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Other:
 
 
 def serve(games: str, split: str) -> int:
-    """The other end of `Other`."""
+    """The process behind `Other`."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the original prints must not mix with the answers
     side = Side(games, split, "textworld")
@@ -126,7 +126,7 @@ def serve(games: str, split: str) -> int:
 
 
 def memory_of(options: argparse.Namespace, python: str, backend: str, count: int) -> Figures:
-    """Memory of `count` open games after a few steps, in a process of its own: in all, and above the imports'."""
+    """Memory of `count` open games after a few steps, in a separate process: total, and above the imports."""
     command = [python, "-W", "ignore", __file__, "--open", str(count), "--backend", backend]
     command += ["--games", str(options.games), "--split", options.split]
     roots = os.pathsep.join([*(str(Path(p).parent) for p in rlsd.__path__), os.environ.get("PYTHONPATH", "")])
@@ -137,7 +137,7 @@ def memory_of(options: argparse.Namespace, python: str, backend: str, count: int
 
 
 def memory_mib() -> float:
-    """Resident memory of this process now; where that is not told, its peak so far."""
+    """Current resident memory of this process, or its peak if unavailable."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
     except OSError:
@@ -146,7 +146,7 @@ def memory_mib() -> float:
 
 
 def open_many(games: str, split: str, backend: str, count: int) -> int:
-    if backend == "textworld":  # its packages are not what an open game costs
+    if backend == "textworld":  # exclude the packages from the memory of a game
         import textworld.envs  # noqa: F401  # pyright: ignore[reportMissingImports]
         from alfworld.agents.environment import alfred_tw_env  # noqa: F401  # pyright: ignore[reportMissingImports]
     before, start = memory_mib(), time.perf_counter()
@@ -171,11 +171,11 @@ def open_many(games: str, split: str, backend: str, count: int) -> int:
 
 
 def profile(games: str, split: str, plans: dict[str, list[str]], repeat: int) -> tuple[list[Figures], list[Figures]]:
-    """Where the native engine's time goes: (in steps, in first resets), functions with the largest own time."""
+    """Profile of the native engine, (steps, first resets): functions with the largest own time."""
     side = Side(games, split, "native")
     results = []
     for what in ("step", "reset"):
-        profiler = cProfile.Profile(time.process_time)  # the wall clock counts other programs' turns, too
+        profiler = cProfile.Profile(time.process_time)  # wall-clock time includes other programs
         for task, commands in plans.items():
             if what == "reset":
                 forget()
@@ -202,19 +202,20 @@ def where(key: tuple[str, int, str]) -> str:
 
 
 def forget() -> None:
-    """Empty the caches of read and generated games, so that the next reset is a game's first."""
+    """Clear the caches of loaded and generated games, so that the next reset is a first one."""
+    from rlsd.envs.alfworld import games
     from rlsd.envs.alfworld.generate import presets
 
-    for module in (library, presets):
+    for module in (games, presets):
         for value in vars(module).values():
             if hasattr(value, "cache_clear") and value.__name__ in ("_read_cached", "preset_game", "preset_generated"):
                 value.cache_clear()
 
 
-def original_python(given: str | None) -> str | None:
+def original_python(path: str | None) -> str | None:
     """The Python that has the original engine, or None."""
-    if given:
-        return given
+    if path:
+        return path
     return sys.executable if find_spec("textworld") and find_spec("alfworld") else None
 
 
@@ -280,13 +281,13 @@ def main() -> int:
         return open_many(options.games, options.split, options.backend, options.open)
     python = original_python(options.original_python)
     if not python:
-        print("the original engine is not installed here and --original-python names no other: native figures alone")
+        print("the original engine is not installed here and --original-python names no other: native engine only")
     try:
         report, plans = compare(options, python)
     except EnvError as error:
         parser.error(str(error))
     if not folder:
-        print("generated games: a first reset also draws and plans the world")
+        print("generated games: a first reset also generates and plans the game")
     steps, resets = profile(options.games, options.split, plans, options.repeat)
     report_profile("steps", steps)
     report_profile("first resets", resets)

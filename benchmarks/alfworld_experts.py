@@ -1,12 +1,12 @@
-"""Our experts beside the original's handcoded one on published games: share won within 50 steps, and steps needed.
+"""Our experts and the original's handcoded one on published games: share won within 50 steps, and steps needed.
 
     python benchmarks/alfworld_experts.py --games FOLDER --count 100
 
 Needs the published games and, for the handcoded expert, `pip install "rlsd[alfworld]"`; without the package it is left
-out and the output says so. All play the native engine, which shows what the original shows; the facts that the
-handcoded expert reads from the original's state (what is held, what is in what, clean, hot, cool) are read from ours.
-`--check N` plays its first N games on the original engine behind its own wrappers, too, and compares the commands. The
-handcoded expert draws with Python's global generator, hence several seeds. The last line is one JSON object.
+out and the output says so. All play the native engine, which equals the original; the facts that the handcoded expert
+reads from the original's state (object in hand, contents, clean, hot, cool) are read from ours. `--check N` also plays
+its first N games on the original engine with its own wrappers, and compares the commands. The handcoded expert uses
+Python's global random generator, hence several seeds. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Chooser = Callable[[str], str]
 
 
 def chosen(folder: Path, splits: list[str], count: int, seed: int) -> list[Path]:
-    """`count` games, equally many of each split and task type as far as they go."""
+    """`count` games, balanced over splits and task types as far as possible."""
     rng = random.Random(seed)
     queues: dict[tuple[str, str], list[Path]] = {}
     for split in splits:
@@ -44,10 +44,10 @@ def chosen(folder: Path, splits: list[str], count: int, seed: int) -> list[Path]
             queues.setdefault((split, path.parts[-3].split("-")[0]), []).append(path)
     for paths in queues.values():
         rng.shuffle(paths)
-    found: list[Path] = []
-    while len(found) < count and any(queues.values()):
-        found += [paths.pop() for paths in queues.values() if paths]
-    return found[:count]
+    picked: list[Path] = []
+    while len(picked) < count and any(queues.values()):
+        picked += [paths.pop() for paths in queues.values() if paths]
+    return picked[:count]
 
 
 def explorer(order: Order, seed: int | None) -> Callable[[World, Path], Chooser]:
@@ -64,19 +64,19 @@ def planner(world: World, path: Path) -> Chooser:
 
 
 def facts(world: World) -> list[SimpleNamespace]:
-    """The facts that the handcoded expert asks for, in the form that the original gives them."""
+    """The facts for the handcoded expert, in the original's format."""
     game = world.game
-    found = [("holds", "agent1", game.objects[world.held])] if world.held >= 0 else []
-    found += [
+    rows = [("holds", "agent1", game.objects[world.in_hand])] if world.in_hand >= 0 else []
+    rows += [
         ("inreceptacle", game.objects[o], game.receptacles[r]) for o, inside in enumerate(world.inside) for r in inside
     ]
     for name, objects in (("isclean", world.clean), ("ishot", world.hot), ("iscool", world.cool)):
-        found += [(name, game.objects[o]) for o in sorted(objects)]
-    return [SimpleNamespace(name=name, names=list(names)) for name, *names in found]
+        rows += [(name, game.objects[o]) for o in sorted(objects)]
+    return [SimpleNamespace(name=name, names=list(names)) for name, *names in rows]
 
 
 def task_of(path: Path) -> dict[str, Any]:
-    """The task as the original's `traj_data.json` has it, read off the name of the game's folder."""
+    """The task in the format of the original's `traj_data.json`, from the name of the game's folder."""
     kind, thing, _, target, _ = path.parts[-3].split("-")
     look = kind == "look_at_obj_in_light"
     targets = {"parent_target": "" if look else target, "toggle_target": target if look else ""}
@@ -85,7 +85,7 @@ def task_of(path: Path) -> dict[str, Any]:
 
 
 def handcoded(seed: int) -> Callable[[World, Path], Chooser]:
-    """The original's expert, driven as its own wrapper drives it."""
+    """The original's expert, called as by its own wrapper."""
 
     def start(world: World, path: Path) -> Chooser:
         from alfworld.agents.expert import (  # pyright: ignore[reportMissingImports]
@@ -95,7 +95,7 @@ def handcoded(seed: int) -> Callable[[World, Path], Chooser]:
 
         random.seed(seed)
         agent = HandCodedTWAgent(max_steps=200)
-        with tempfile.TemporaryDirectory() as place:  # it reads its task from a file beside the game
+        with tempfile.TemporaryDirectory() as place:  # it reads its task from a file in the game's folder
             (Path(place) / "traj_data.json").write_text(json.dumps(task_of(path)))
             agent.reset(str(Path(place) / "game.tw-pddl"))
         last: list[str] = []
@@ -120,7 +120,7 @@ def handcoded(seed: int) -> Callable[[World, Path], Chooser]:
 
 
 class _State(dict[str, Any]):
-    """The original's states give their entries as attributes, too."""
+    """The original's states also provide their entries as attributes."""
 
     def __getattr__(self, name: str) -> Any:
         return self[name]
@@ -138,7 +138,7 @@ def play(game: Game, path: Path, start: Callable[[World, Path], Chooser], limit:
 
 
 def on_the_original(path: Path, seed: int, limit: int) -> list[str]:
-    """The commands of the handcoded expert on the original engine, both behind the original's own wrappers."""
+    """The commands of the handcoded expert on the original engine, both with the original's own wrappers."""
     import textworld  # pyright: ignore[reportMissingImports]
     from alfworld.agents.environment.alfred_tw_env import (  # pyright: ignore[reportMissingImports]
         AlfredDemangler,
@@ -168,7 +168,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--limit", type=int, default=50, help="steps an episode")
     parser.add_argument("--seeds", type=int, default=5, help="for the experts that draw")
-    parser.add_argument("--check", type=int, default=0, help="so many handcoded games on the original engine, too")
+    parser.add_argument(
+        "--check", type=int, default=0, help="number of handcoded games to repeat on the original engine"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     paths = chosen(options.games, options.splits, options.count, options.seed)

@@ -1,11 +1,11 @@
-"""How well the two scripted experts play: every game of a panel, wins within 50 steps, mean steps, losses explained.
+"""Results of the two scripted experts on evaluation sets: wins within 50 steps, mean steps, explained losses.
 
-The explorer plays alone in its three orders; the oracle plays from the start, and takes over after a walk of random
-commands (what a student's mistakes leave behind). A loss says why: "out of reach" (no plan exists from there), with the
-thing in the hand if no receptacle of the game may hold it, or the number of steps the game took in the end. It also
-says how many receptacles there were and could be opened.
+The explorer plays in its three orders; the oracle plays from the start, and takes over after random commands (like a
+student's mistakes). The cause of a loss is "out of reach" (no plan exists), with the object in hand if no receptacle of
+the game accepts it, or the number of steps the game finally took. The number of receptacles, total and openable, is
+listed too.
 
-    python benchmarks/alfworld_panels.py                                         # generated panels, no data needed
+    python benchmarks/alfworld_panels.py                                         # generated games, no data needed
     python benchmarks/alfworld_panels.py --panels real/valid_seen real/train     # the published games
     python benchmarks/alfworld_panels.py --panels gen-hard/test --every 4        # every fourth game
 
@@ -33,7 +33,7 @@ LIMIT, PATIENCE, WANDERED = 50, 400, 20
 
 @dataclass(slots=True, kw_only=True)
 class Score:
-    """What one expert did over a panel."""
+    """The results of one expert on an evaluation set."""
 
     games: int = 0
     won: int = 0
@@ -53,8 +53,8 @@ class Score:
         end = "never" if steps is None else f"{steps} steps"
         if plan(world) is None:
             end = "out of reach"
-            if world.held >= 0 and not any(game.places[r] >= 0 for r in game.fits[world.held]):
-                end += f", with a {game.object_types[world.held]} in hand that fits nowhere"
+            if world.in_hand >= 0 and not any(game.places[r] >= 0 for r in game.fits[world.in_hand]):
+                end += f", with a {game.object_types[world.in_hand]} in hand that fits nowhere"
         self.losses.append(f"{name}: {end}, {len(game.receptacles)} receptacles, {len(game.openable)} that open")
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def explore(world: World, order: Any, seed: int) -> int | None:
 
 
 def follow(world: World) -> int | None:
-    """Commands to the win by the oracle's advice, asked anew at every step."""
+    """Commands to the win when following the oracle, which replans at every step."""
     for step in range(PATIENCE):
         route = plan(world)
         if not route:

@@ -1,13 +1,13 @@
-"""Prove the native ALFWorld engine equal to the original one: play live side by side, record, pack, count branches.
+"""Compare the native ALFWorld engine with the original: play live side by side, record, pack, count branches.
 
     python benchmarks/alfworld_parity.py live --games FOLDER --count 20       both engines, now (make parity)
-    python benchmarks/alfworld_parity.py record --games FOLDER --out RECORD   stopped at any time, goes on where it was
+    python benchmarks/alfworld_parity.py record --games FOLDER --out RECORD   can be stopped at any time, then resumes
     python benchmarks/alfworld_parity.py pack --out RECORD --into tests/data  the compressed set that the tests replay
     python benchmarks/alfworld_parity.py replay --games FOLDER                the packed set against the native engine
 
 `live` and `record` need `pip install "rlsd[alfworld]"` (the original: textworld with its PDDL planner, and alfworld).
-Compared after every command: observation, admissible commands in their order, reward, done, won, and whether the world
-understood the command. The last line printed is one JSON object; the exit code is 0 only without differences.
+Compared after every command: observation, admissible commands in their order, reward, done, won, and whether the
+command was understood. The last line printed is one JSON object; the exit code is 0 only without differences.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PACKED = {"published": "alfworld_published.jsonl.xz", "corners": "alfworld_corne
 
 
 class Tally:
-    """What was compared and where the engines parted."""
+    """Counts of compared games and steps, and all differences."""
 
     def __init__(self) -> None:
         self.games, self.steps = Counter[str](), Counter[str]()
@@ -58,9 +58,9 @@ class Tally:
         self.games[kind] += 1
         self.steps[kind] += len(transcript.steps)
         self.types[game.task_type] += 1
-        for found in differences(transcript, World(game)):
-            self.differences.append(found)
-            print(f"DIFFERENCE {json.dumps(found)}", file=sys.stderr, flush=True)
+        for difference in differences(transcript, World(game)):
+            self.differences.append(difference)
+            print(f"DIFFERENCE {json.dumps(difference)}", file=sys.stderr, flush=True)
         self.branches += branches(transcript, game)
 
     def report(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Tally:
 
 
 def game_of(transcript: Transcript, folder: Path | None) -> Game | None:
-    """The native game of a transcript; None when its file is not here."""
+    """The native game of a transcript; None if its file is missing."""
     if transcript.problem is not None:
         return transcript.made_game()
     if folder is None or not (folder / transcript.game).is_file():
@@ -108,7 +108,7 @@ def live(options: argparse.Namespace, folder: Path | None) -> dict[str, Any]:
 
 
 def recorded(folder: Path, name: str) -> Iterator[Transcript]:
-    """Every game once, of all files of that kind in a record."""
+    """Every game once, from all files of that kind in a record."""
     done: set[str] = set()
     for path in sorted(folder.glob(f"{name}*.jsonl")):
         for transcript in read_transcripts(path):
@@ -146,13 +146,13 @@ def main() -> int:
     parser.add_argument("what", nargs="?", default="live", choices=("live", "record", "pack", "replay"))
     parser.add_argument("--games", type=Path, default=None, help="folder that holds train/, valid_seen/, …")
     parser.add_argument("--count", type=int, default=None, help="published games (20 live, 340 recorded)")
-    parser.add_argument("--corners", type=int, default=None, help="odd worlds (8 live, 90 recorded)")
+    parser.add_argument("--corners", type=int, default=None, help="edge cases (8 live, 90 recorded)")
     parser.add_argument("--generated", type=int, default=6, help="generated games, live")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/alfworld_parity"), help="folder of the raw record")
     parser.add_argument("--into", type=Path, default=Path(__file__).parent.parent / "tests/data")
     parser.add_argument("--part", default="0/1", help="record every N-th game from K on, K/N: for several processes")
-    parser.add_argument("--plain", action="store_true", help="record without sparing the original repeated work")
+    parser.add_argument("--plain", action="store_true", help="record without caching the original's repeated work")
     options = parser.parse_args()
     if options.count is None:
         options.count = 20 if options.what == "live" else 340
@@ -173,13 +173,16 @@ def main() -> int:
     return 0 if not report["differences"] and report["games"] else 1
 
 
-def data_folder(given: Path | None) -> Path | None:
-    """Where the published games lie unpacked: as given, else by ALFWORLD_DATA or RLSD_DATA; None: nowhere."""
-    bases = [given] if given else [Path(os.environ[n]) for n in ("ALFWORLD_DATA", "RLSD_DATA") if os.environ.get(n)]
-    found = [f for b in bases for f in (b, b / "json_2.1.1", b / "alfworld/json_2.1.1") if (f / "valid_seen").is_dir()]
-    if given and not found:
-        raise SystemExit(f"--games {given}: no valid_seen/ in it; name the folder that holds train/, valid_seen/, …")
-    return found[0] if found else None
+def data_folder(path: Path | None) -> Path | None:
+    """The folder of the unpacked published games: `path`, else from ALFWORLD_DATA or RLSD_DATA; None: not on this
+    machine."""
+    bases = [path] if path else [Path(os.environ[n]) for n in ("ALFWORLD_DATA", "RLSD_DATA") if os.environ.get(n)]
+    folders = [
+        f for b in bases for f in (b, b / "json_2.1.1", b / "alfworld/json_2.1.1") if (f / "valid_seen").is_dir()
+    ]
+    if path and not folders:
+        raise SystemExit(f"--games {path}: no valid_seen/ in it; name the folder that holds train/, valid_seen/, …")
+    return folders[0] if folders else None
 
 
 def run_record(options: argparse.Namespace, folder: Path | None) -> dict[str, Any]:

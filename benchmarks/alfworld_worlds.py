@@ -1,7 +1,7 @@
-"""How close the generated worlds are to the published games, and how the families differ: one table, side by side.
+"""Statistics of generated and published games side by side, in one table.
 
 Mean, and in brackets the 5th, 50th and 95th percentile, over the games of each column. "In a receptacle": published
-games also have scenery that nobody can reach, which the generator leaves out.
+games also have unreachable scenery, which the generator leaves out.
 
     python benchmarks/alfworld_worlds.py                                # generated families; published where present
     python benchmarks/alfworld_worlds.py --columns real/train gen-default/test gen-level-8/test --most 240
@@ -58,10 +58,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def column(name: str, most: int) -> dict[str, dict[str, float]]:
-    """Every measure over at most `most` games of a panel, the same ones in every run."""
+    """Every measure over at most `most` games of an evaluation set, the same ones in every run."""
     games, _, split = name.partition("/")
     library = open_library(games, split)
-    numbers = range(len(library.tasks))  # drawn, not every n-th: task types take turns in generated panels
+    numbers = range(len(library.tasks))  # sampled, not every n-th: task types alternate in generated sets
     picked = sorted(random.Random(0).sample(numbers, most)) if most < len(numbers) else numbers
     chosen = [library.game(library.tasks[i].task_id) for i in picked]
     rows = {measure: spread([f(game) for game in chosen]) for measure, f in MEASURES.items()}
@@ -85,8 +85,8 @@ def main() -> int:
         "gen-easy/test",
         "gen-hard/test",
     ]
-    parser.add_argument("--columns", nargs="+", default=default, help="panels, as games/split")
-    parser.add_argument("--most", type=int, default=240, help="games a column, drawn from the panel")
+    parser.add_argument("--columns", nargs="+", default=default, help="evaluation sets, as games/split")
+    parser.add_argument("--most", type=int, default=240, help="games per column, sampled from the set")
     options = parser.parse_args()
     table = {name: column(name, options.most) for name in options.columns}
     print("| | " + " | ".join(options.columns) + " |")

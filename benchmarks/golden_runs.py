@@ -1,11 +1,11 @@
-"""Are the metrics of short runs still those that were recorded, bit for bit? For changes that may change nothing.
+"""Compares the metrics of short runs with recorded ones, bit for bit; for changes that must not change results.
 
     python benchmarks/golden_runs.py --record       run everything, write results/golden_runs/
     python benchmarks/golden_runs.py                run everything, compare; exit code 1 where a number differs
 
 The quickstart's first two iterations, the same against a sampling server, a warm start from scratch, a full-vocabulary
-divergence, and KL to the initial weights with an EMA teacher. All on one thread. Seconds are left out. The record holds
-for one set of versions and one kind of processor, written beside it: elsewhere, record first, change, compare.
+divergence, and KL to the initial weights with an EMA teacher. All on one thread. Timings are left out. The record is
+valid for one set of versions and one processor type, stored with it: elsewhere, record first, change, compare.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ RUNS: dict[str, Sequence[str]] = {
         "learner.epochs=2",
     ),
 }
-"""A config and what is set in it; `{url}` is the stand-in server's."""
+"""A config and its overrides; `{url}` is the fake server's."""
 
 
 def run(name: str, folder: Path, url: str) -> list[dict[str, Any]]:
-    """The records of one run, seconds left out."""
+    """The records of one run, without timings."""
     config, *settings = (s.format(url=url) for s in RUNS[name])
     command = [sys.executable, "-m", "rlsd", "train", config, "--run", str(folder), "--quiet"]
     for setting in [*settings, "threads=1", "tensorboard=false", "seed=1"]:
@@ -53,13 +53,15 @@ def run(name: str, folder: Path, url: str) -> list[dict[str, Any]]:
     return [{k: v for k, v in json.loads(line).items() if k != "timing"} for line in lines]
 
 
-def differences(held: Any, found: Any, path: str = "") -> list[str]:
-    """Where `found` is not what is held; numbers that came new are none."""
-    if isinstance(held, dict) and isinstance(found, dict):
-        return [line for key in held for line in differences(held[key], found.get(key), f"{path}.{key}")]
-    if isinstance(held, list) and isinstance(found, list) and len(held) == len(found):
-        return [line for i, pair in enumerate(zip(held, found)) for line in differences(*pair, f"{path}[{i}]")]
-    return [] if held == found and type(held) is type(found) else [f"{path}: {held!r} is now {found!r}"]
+def differences(recorded: Any, current: Any, path: str = "") -> list[str]:
+    """Where `current` differs from the record; new keys are not differences."""
+    if isinstance(recorded, dict) and isinstance(current, dict):
+        return [line for key in recorded for line in differences(recorded[key], current.get(key), f"{path}.{key}")]
+    if isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
+        return [line for i, pair in enumerate(zip(recorded, current)) for line in differences(*pair, f"{path}[{i}]")]
+    return (
+        [] if recorded == current and type(recorded) is type(current) else [f"{path}: {recorded!r} is now {current!r}"]
+    )
 
 
 def environment() -> dict[str, str]:
@@ -73,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     server = subprocess.Popen(
         [sys.executable, "-m", "rlsd.agents.vllm.fake.server", "checkpoints/warm_tiny", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -86,24 +88,26 @@ def main() -> None:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         with tempfile.TemporaryDirectory() as folder:
-            for name in given.only:
+            for name in arguments.only:
                 records = run(name, Path(folder) / name, url)
                 place = RECORD / f"{name}.jsonl"
-                if given.record:
+                if arguments.record:
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_text("".join(json.dumps(r) + "\n" for r in records))
                     continue
-                held = [json.loads(line) for line in place.read_text().splitlines()]
-                wrong[name] = differences(held, records)
+                recorded = [json.loads(line) for line in place.read_text().splitlines()]
+                wrong[name] = differences(recorded, records)
                 for line in wrong[name][:20]:
                     print(f"{name}{line}")
     finally:
         server.kill()
-    if given.record:
+    if arguments.record:
         (RECORD / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
     print(
         json.dumps(
-            {"recorded": given.only} if given.record else {n: "differs" if w else "same" for n, w in wrong.items()}
+            {"recorded": arguments.only}
+            if arguments.record
+            else {n: "differs" if w else "same" for n, w in wrong.items()}
         )
     )
     sys.exit(any(wrong.values()))

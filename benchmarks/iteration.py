@@ -1,24 +1,23 @@
-"""What an RLSD iteration costs beside a GRPO iteration on the same episodes: generation, scoring, update.
+"""The cost of an RLSD iteration relative to a GRPO iteration on the same episodes: generation, scoring, update.
 
-All sides start every iteration from the same weights and random numbers, so they play the very same episodes (on a GPU
-nearly so: `sampled_tokens` is their ratio), and take turns in going first. GRPO skips trajectories without an advantage
-as RLSD does, and has no reference pass.
+All sides start every iteration from the same weights and random numbers, so they play the same episodes (on a GPU
+nearly: `sampled_tokens` is their ratio), and alternate in going first. Like RLSD, GRPO skips trajectories without an
+advantage, and has no reference pass.
 
     grpo       outcomes alone
-    rlsd       live teacher, hindsight on the keys and values of the acting view
-    naive      the same, every hinted turn a row of its own in a second pass
-    separate   moving-average teacher: its own weights must read everything
+    rlsd       live teacher, hindsight on the keys and values of the student view
+    naive      the same, every hinted turn as a separate row in a second pass
+    separate   moving-average teacher: its separate weights must read everything
 
-Sizes are the config's: 16 tasks × 8 episodes, minutes of one core. The last line is one JSON object. Ratios are of
-totals over all iterations. On a CPU they count processor time of one thread; wall-clock ratios stand beside them.
-Other jobs on a machine share its caches and memory, so even processor time is disturbed, by up to a third: each
-iteration is run `--repeats` times, the sides in turn, and of each stage (rollout, scoring, update, the rest) the
-least time counts.
+Sizes are from the config: 16 tasks × 8 episodes, minutes of one core. The last line is one JSON object. Ratios are of
+totals over all iterations. On a CPU they use CPU time of one thread; wall-clock ratios are reported too. Other jobs
+share caches and memory, which changes even CPU time by up to a third: each iteration is run `--repeats` times,
+alternating between the sides, and the minimum time of each stage (rollout, scoring, update, the rest) counts.
 
     python benchmarks/iteration.py [--sides grpo rlsd] [--steps 6] [--repeats 5] [--set rollout.tasks_per_iteration=4] …
 
-Where a model is too weak to be told apart by outcomes (all advantages 0, nothing to learn, nothing to measure),
-`--all-count` gives siblings unequal returns: no trajectory is idle, the dearest case for RLSD.
+If a model is too weak to get different outcomes (all advantages 0, nothing to train or measure), `--all-count` gives
+the episodes of a group unequal returns: no trajectory is idle, the most expensive case for RLSD.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class Run:
 
 @dataclass
 class Side:
-    """One method with what it measured, an entry an iteration."""
+    """One method and its measurements, one entry per iteration."""
 
     config: RunConfig
     reward: RewardFn | None = None
@@ -89,12 +88,12 @@ class Side:
         self.teacher = {k: v.clone() for k, v in self.parts.teacher.state().items()}
 
     def share(self, other: Side) -> None:
-        """Use the very tensors of another side: where weights happen to lie makes passes quicker or slower."""
+        """Share the weight tensors of another side: their memory location affects speed."""
         for mine, theirs in zip(self.parts.policy.model.parameters(), other.parts.policy.model.parameters()):
             mine.data = theirs.data
 
     def run(self, step: int) -> Run:
-        """Iteration `step` from the first weights, with nothing known of the games' states."""
+        """Iteration `step` from the initial weights, with an empty cache of game states."""
         learner, sampler = self.parts.learner, self.parts.sampler
         learner.load(self.start, {}, {})
         learner.optimizer.state.clear()
@@ -116,7 +115,7 @@ class Side:
         )
 
     def add(self, runs: Sequence[Run]) -> None:
-        """One iteration, run several times: the least time of each stage."""
+        """One iteration, run several times: the minimum time of each stage."""
         least = {name: min(r.stages[name] for r in runs) for name in runs[0].stages}
         self.seconds.append(sum(least.values()))
         self.update.append(sum(least[name] for name in UPDATE))
@@ -127,12 +126,12 @@ class Side:
 
 
 def prefilled_tokens(sampler: Any) -> int:
-    """Prompt tokens fed so far; 0 for a server, which does not tell."""
+    """Prompt tokens fed so far; 0 for a server, which does not report it."""
     return getattr(sampler, "prefilled_tokens", 0)
 
 
 def by_number(trajectory: Trajectory) -> float:
-    """A return that no two siblings share."""
+    """A return that differs between all episodes of a group."""
     return float(trajectory.key.sibling)
 
 
@@ -146,12 +145,12 @@ def measure(
     warm_up: int = 1,
     reward: RewardFn | None = None,
 ) -> dict[str, Side]:
-    """`steps` iterations of every side, each run `repeats` times, after `warm_up` that do not count."""
+    """`steps` iterations of every side, each run `repeats` times, after `warm_up` uncounted ones."""
     sides = {name: Side(load_config(base, [*overrides, *SIDES[name]]), reward) for name in names}
     for side in sides.values():
         side.share(sides[names[0]])
     gc.collect()
-    gc.freeze()  # or now one side's iteration and now the other's pays for looking through what all sides hold
+    gc.freeze()  # otherwise collecting the objects of all sides is charged to some iteration at random
     for step in range(steps + warm_up):
         runs: dict[str, list[Run]] = {name: [] for name in names}
         for i in range(repeats if step >= warm_up else 1):
@@ -159,11 +158,11 @@ def measure(
                 runs[name].append(sides[name].run(step))
         for name, side in sides.items():
             side.add(runs[name])
-        told = "  ".join(f"{n} {s.seconds[-1]:.2f} s (update {s.update[-1]:.2f})" for n, s in sides.items())
-        print(f"iteration {step}{' (warm-up)' if step < warm_up else ''}: {told}", flush=True)
+        line = "  ".join(f"{n} {s.seconds[-1]:.2f} s (update {s.update[-1]:.2f})" for n, s in sides.items())
+        print(f"iteration {step}{' (warm-up)' if step < warm_up else ''}: {line}", flush=True)
     for side in sides.values():
-        for found in (side.seconds, side.wall, side.update, side.rollout, side.tokens, side.metrics):
-            del found[:warm_up]
+        for series in (side.seconds, side.wall, side.update, side.rollout, side.tokens, side.metrics):
+            del series[:warm_up]
     return sides
 
 
@@ -175,8 +174,8 @@ def report(sides: dict[str, Side]) -> dict[str, Any]:
             continue
         pairs = [(m["tokens"], n["tokens"]) for m, n in zip(side.metrics, grpo.metrics)]
         if side.config.learner.device == "cpu":
-            assert all(a == b for a, b in pairs), "other episodes were played"
-        else:  # batches differ in their last bits on a GPU, and one draw in many thousands with them
+            assert all(a == b for a, b in pairs), "the sides played different episodes"
+        else:  # on a GPU results differ in their last bits, and so does one sample in many thousands
             out[f"{name}_over_grpo_sampled_tokens"] = ratio(*map(list, zip(*pairs)))
         out[f"{name}_over_grpo_time"] = ratio(side.seconds, grpo.seconds)
         out[f"{name}_over_grpo_wall"] = ratio(side.wall, grpo.wall)
@@ -213,8 +212,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=2, help="runs of every iteration; the least times count")
-    parser.add_argument("--warm-up", type=int, default=1, help="iterations that do not count")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of every iteration; the minimum times count")
+    parser.add_argument("--warm-up", type=int, default=1, help="uncounted iterations")
     parser.add_argument(
         "--all-count", action="store_true", help="unequal returns, so that every trajectory is trained on"
     )
@@ -237,7 +236,7 @@ def main() -> None:
         reward=reward,
     )
     config = sides["grpo"].config
-    told = {
+    setup = {
         "games": "published" if world else "generated",
         "clock": "processor seconds, one thread" if config.learner.device == "cpu" else "wall seconds",
         "model": Path(config.model.path).name if config.model.path else "tiny",
@@ -246,7 +245,7 @@ def main() -> None:
         "episodes": config.rollout.tasks_per_iteration * config.rollout.group_size,
         "torch": torch.__version__,
     }
-    print(json.dumps({**report(sides), **told}))
+    print(json.dumps({**report(sides), **setup}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Peak memory of the loss: log-probs with gradient in chunks against one log-softmax over everything.
 
-Each side runs in a process of its own and tells by how much its peak grew: forward and backward, with the gradient of
-the output embedding, which both need. T = 2,048 tokens, V = 49,152 words, D = 576 (SmolLM2-135M). The last line is one
-JSON object.
+Each side runs in a separate process and reports the growth of its peak memory: forward and backward, with the gradient
+of the output embedding, which both need. T = 2,048 tokens, V = 49,152 words, D = 576 (SmolLM2-135M). The last line is
+one JSON object.
 
     python benchmarks/memory.py [--tokens 2048] [--vocabulary 49152] [--device cuda]
 """
@@ -39,13 +39,13 @@ def peak(device: str) -> float:
 
 
 def one(way: str, arguments: argparse.Namespace) -> None:
-    """Print by how many MiB the peak grew, and the loss."""
+    """Print the growth of the peak in MiB, and the loss."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     head = torch.nn.Linear(arguments.width, arguments.vocabulary, bias=False, device=arguments.device)
     hidden = torch.randn(arguments.tokens, arguments.width, device=arguments.device, requires_grad=True)
     targets = torch.randint(arguments.vocabulary, (arguments.tokens,), device=arguments.device)
-    warm = WAYS[way](hidden[:2], head, targets[:2]).sum()  # what is loaded on first use is not the loss's
+    warm = WAYS[way](hidden[:2], head, targets[:2]).sum()  # exclude what is loaded on first use
     warm.backward()
     head.zero_grad()
     before = peak(arguments.device)
@@ -67,13 +67,13 @@ def main() -> None:
     if arguments.way:
         one(arguments.way, arguments)
         return
-    found = {}
+    results = {}
     for way in WAYS:
         done = subprocess.run([sys.executable, *sys.argv, "--way", way], check=True, capture_output=True, text=True)
-        found[way] = json.loads(done.stdout.splitlines()[-1])
-        print(f"{way}: {found[way]['mib']:.0f} MiB", flush=True)
-    naive_, chunked_ = found["naive"], found["chunked"]
-    told = {
+        results[way] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{way}: {results[way]['mib']:.0f} MiB", flush=True)
+    naive_, chunked_ = results["naive"], results["chunked"]
+    report = {
         "chunked_over_naive": round(chunked_["mib"] / naive_["mib"], 4),
         "naive_mib": round(naive_["mib"]),
         "chunked_mib": round(chunked_["mib"]),
@@ -83,7 +83,7 @@ def main() -> None:
         "vocabulary": arguments.vocabulary,
         "device": arguments.device,
     }
-    print(json.dumps(told))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

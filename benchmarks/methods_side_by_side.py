@@ -1,10 +1,10 @@
-"""Several methods from one start, same seeds and budget, on one held-out panel.
+"""Several methods from one start, same seeds and budget, on one held-out evaluation set.
 
     python benchmarks/methods_side_by_side.py configs/quickstart.yaml --out results/quickstart \
         --methods rlsd grpo opsd rlsd-other-task --seeds 1 2 3 --processes 2
 
-Trains every (method, seed) in a process of its own, evaluates the start and each run's best weights (chosen on the
-validation panel) on the whole test panel, and writes OUT/summary.json, OUT/table.md, OUT/curve.png and each run's
+Trains every (method, seed) in a separate process, evaluates the start and each run's best weights (chosen on the
+validation set) on the whole test set, and writes OUT/summary.json, OUT/table.md, OUT/curve.png and each run's
 metrics. Differences to the start carry 95 % intervals from a hierarchical bootstrap over seeds and tasks. Finished
 runs are not repeated, unfinished ones resume.
 """
@@ -55,7 +55,9 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--set", dest="overrides", action="append", default=[])
-    parser.add_argument("--also", action="append", default=[], help="LABEL=eval file of the same panel, for the table")
+    parser.add_argument(
+        "--also", action="append", default=[], help="LABEL=eval file of the same evaluation set, for the table"
+    )
     arguments = parser.parse_args()
     runs = arguments.runs or arguments.out / "runs"
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,7 @@ def main() -> None:
     curve(
         {m: [runs / f"{m}-{s}" for s in arguments.seeds] for m in arguments.methods},
         arguments.out / "curve.png",
-        title=f"{arguments.config.stem}: held-out validation panel, {len(arguments.seeds)} seeds",
+        title=f"{arguments.config.stem}: held-out validation set, {len(arguments.seeds)} seeds",
     )
     keep_metrics(arguments, runs)
     print(markdown(summary))
@@ -124,7 +126,7 @@ def summarise(arguments: argparse.Namespace, runs: Path) -> dict[str, Any]:
             "score": score_difference(start, evals, tasks),
             "by_type": pooled_by_type(evals),
             "credit": credit_means(metrics),
-            "seconds": [round(sum(sum_seconds(r["timing"]) for r in found), 1) for found in metrics],
+            "seconds": [round(sum(sum_seconds(r["timing"]) for r in records), 1) for records in metrics],
         }
     if "rlsd" in methods:
         ours = [json.loads((runs / f"rlsd-{s}" / "test.json").read_text())["wins"] for s in arguments.seeds]
@@ -150,7 +152,7 @@ def summarise(arguments: argparse.Namespace, runs: Path) -> dict[str, Any]:
 
 
 def score_difference(start: dict[str, Any], evals: list[dict[str, Any]], tasks: list[str]) -> dict[str, Any] | None:
-    """Mean score and its difference to the start's; None where a score says no more than success."""
+    """Mean score and its difference to the start's; None if scores equal success."""
     files = (start, *evals)
     if any("scores" not in e for e in files) or all(e["scores"] == e["wins"] for e in files):
         return None
@@ -175,10 +177,14 @@ def pooled_by_type(evals: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def credit_means(runs: list[list[dict[str, Any]]]) -> dict[str, float]:
-    """Diagnostics averaged over the iterations in which hindsight was read."""
-    found = [r["credit"] for run in runs for r in run if r["kind"] == "train" and r.get("credit", {}).get("lam")]
+    """Diagnostics averaged over the iterations with hindsight."""
+    diagnostics = [r["credit"] for run in runs for r in run if r["kind"] == "train" and r.get("credit", {}).get("lam")]
     names = ("weight_shift", "clipped", "gap_success", "gap_failure")
-    return {n: sum(c[n] for c in found if n in c) / max(1, sum(n in c for c in found)) for n in names if found}
+    return {
+        n: sum(c[n] for c in diagnostics if n in c) / max(1, sum(n in c for c in diagnostics))
+        for n in names
+        if diagnostics
+    }
 
 
 def percent(value: float, interval: list[float]) -> str:
@@ -189,13 +195,13 @@ def markdown(summary: dict[str, Any]) -> str:
     """A table of success and differences, one of success by task type, one of credit diagnostics."""
     panel, start = summary["panel"], summary["start"]
     lines = [
-        f"Test panel {panel['digest']} ({panel['tasks']} tasks), seeds {summary['seeds']}. Success in % [95 %].",
+        f"Test set {panel['digest']} ({panel['tasks']} tasks), seeds {summary['seeds']}. Success in % [95 %].",
         "",
         "| agent | success | by seed | minus start | rlsd minus it |",
         "|---|---|---|---|---|",
     ]
-    for name, found in summary["also"].items():
-        lines.append(f"| {name} | {percent(found['success'], found['interval'])} | | | |")
+    for name, other in summary["also"].items():
+        lines.append(f"| {name} | {percent(other['success'], other['interval'])} | | | |")
     lines.append(f"| start | {percent(start['success'], start['interval'])} | | | |")
     for name, m in summary["methods"].items():
         mean, low, high = m["difference"]
@@ -229,7 +235,7 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def keep_metrics(arguments: argparse.Namespace, runs: Path) -> None:
-    """Copy each run's metrics and config beside the summary."""
+    """Copy each run's metrics and config to the summary's folder."""
     folder = arguments.out / "metrics"
     folder.mkdir(exist_ok=True)
     for method in arguments.methods:

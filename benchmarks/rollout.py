@@ -1,17 +1,17 @@
-"""Streaming rollouts against lock-step on the same episodes: wall clock, tokens decoded in vain, one straggler.
+"""Streaming and lock-step rollouts on the same episodes: wall-clock time, wasted tokens, one straggler.
 
     python benchmarks/rollout.py [--episodes 48] [--slots 24] [--skip-real]
 
-Lock-step is what the field's agent trainers do: all episodes of a batch take a turn together, the next turn begins when
-the slowest has its observation, and finished episodes stay in the batch until the last one ends. Streaming is
-`rlsd.harness.rollout.rollout`. Both play the very same episodes: lengths are drawn once per success rate.
+Lock-step is the usual schedule of agent trainers: all episodes of a batch take a turn together, the next turn begins
+when the slowest has its observation, and finished episodes stay in the batch until the last one ends. Streaming is
+`rlsd.harness.rollout.rollout`. Both play the same episodes: lengths are drawn once per success rate.
 
-The simulated sampler decodes a batch at a price of so many milliseconds a token, growing slowly with the batch, as an
-accelerator does; requests join and leave between tokens. The real one is the shipped checkpoint on generated games (a
-vLLM server: `rollout_served.py`). Times are of this machine; only ratios of one run mean anything. For the real
-sampler, which computes in this process, the ratio is given in processor time too: on a machine that others use, wall
-clock says little. Forward passes and prompt tokens are counted beside decoded tokens: with a small model a pass costs
-much the same however many rows it has, and both schedules need about as many passes. The last line is one JSON object.
+The simulated sampler has a cost per decoding step that grows slowly with the batch, like an accelerator; requests join
+and leave between tokens. The real one is the shipped checkpoint on generated games (vLLM server: `rollout_served.py`).
+Only ratios within one run are meaningful. For the real sampler, which computes in this process, the ratio of CPU time
+is reported too, since wall-clock time is unreliable on a shared machine. Forward passes and prompt tokens are also
+counted: with a small model the cost of a pass hardly depends on its rows, and both schedules need about as many passes.
+The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from rlsd.envs.registry import make
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 
 TURNS = 20
-"""An episode that is lost takes all of them."""
+"""A lost episode takes all turns."""
 TOKENS = 8
-"""A response's length, on average."""
+"""Mean response length."""
 TOKEN_S = 0.01
 """Simulated time of one decoding step at batch 1."""
 STEP_S = 0.03
-"""Simulated time of an environment's step, on average."""
+"""Mean simulated time of an environment step."""
 NEW_TOKENS = 12
 """Longest response of the real samplers."""
 STRAGGLER_S = 60.0
-"""How long one environment takes for one step."""
+"""Duration of the straggler's step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One episode as both schedules play it."""
+    """One episode, the same for both schedules."""
 
     turns: int
     tokens: tuple[int, ...]
@@ -99,7 +99,7 @@ class SimulatedDecoder:
 
 
 class PlannedAgent:
-    """Takes as many tokens as the plan says."""
+    """Uses the planned number of tokens."""
 
     def __init__(self, planned: Sequence[Plan], decoder: SimulatedDecoder) -> None:
         self.planned, self.decoder = planned, decoder
@@ -117,7 +117,7 @@ class PlannedAgent:
 
 
 class PlannedEnv(TextEnv):
-    """Ends when the plan says; a step takes the plan's time, or the straggler's."""
+    """Ends after the planned turns; a step takes the planned time, or the straggler's."""
 
     blocking = True
 
@@ -142,7 +142,7 @@ class PlannedEnv(TextEnv):
 
 
 def stream(planned: Sequence[Plan], slots: int, straggler: int | None = None) -> dict[str, Any]:
-    """Seconds, tokens decoded, and when each episode ended."""
+    """Seconds, decoded tokens, and the end time of each episode."""
     decoder, ends = SimulatedDecoder(), {}
     started = time.perf_counter()
     rollout = Rollout(
@@ -165,7 +165,7 @@ def stream(planned: Sequence[Plan], slots: int, straggler: int | None = None) ->
 
 
 def lock_step(planned: Sequence[Plan], slots: int) -> dict[str, Any]:
-    """The same episodes, batch after batch, a turn at a time; the finished ones are decoded along."""
+    """The same episodes, batch by batch, turn by turn; finished ones keep decoding."""
     decoder = SimulatedDecoder()
     needed = sum(sum(p.tokens[: p.turns]) for p in planned)
 
@@ -182,7 +182,7 @@ def lock_step(planned: Sequence[Plan], slots: int) -> dict[str, Any]:
 
 
 def straggler_effect(slots: int) -> dict[str, float]:
-    """How much later the other episodes end when one environment takes 60 s for a step."""
+    """Delay of the other episodes when one environment takes 60 s for a step."""
     planned = plans(slots, 0.5, seed=5)
     calm, stuck = stream(planned, slots), stream(planned, slots, straggler=0)
     others = [i for i in range(slots) if i != 0]
@@ -206,8 +206,8 @@ class LockStepSampler:
         for request in requests:
             self.last[request.key] = request
         waiting = [asyncio.ensure_future(self.inner.sample(request)) for request in self.last.values()]
-        found = dict(zip(self.last, await asyncio.gather(*waiting), strict=True))
-        return [found[request.key] for request in requests]
+        results = dict(zip(self.last, await asyncio.gather(*waiting), strict=True))
+        return [results[request.key] for request in requests]
 
 
 def real(episodes: int, slots: int) -> dict[str, Any]:
@@ -301,28 +301,28 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=48)
     parser.add_argument("--slots", type=int, default=24)
     parser.add_argument("--skip-real", action="store_true")
-    given = parser.parse_args()
-    found: dict[str, Any] = {"episodes": given.episodes, "slots": given.slots, "simulated": {}}
+    arguments = parser.parse_args()
+    report: dict[str, Any] = {"episodes": arguments.episodes, "slots": arguments.slots, "simulated": {}}
     for percent in (50, 80, 90):
-        planned = plans(given.episodes, percent / 100, seed=percent)
-        a, b = stream(planned, given.slots), lock_step(planned, given.slots)
-        found["simulated"][f"success_{percent}"] = {
+        planned = plans(arguments.episodes, percent / 100, seed=percent)
+        a, b = stream(planned, arguments.slots), lock_step(planned, arguments.slots)
+        report["simulated"][f"success_{percent}"] = {
             "streaming_over_lockstep": a["seconds"] / b["seconds"],
             "wasted_tokens": a["wasted"],
             "lockstep_wasted_share": b["wasted"] / b["decoded"],
             "slot_idle_share": a["slot_idle_share"],
         }
-        print(f"success {percent} %:", json.dumps(found["simulated"][f"success_{percent}"]))
-    found["straggler"] = straggler_effect(given.slots)
-    print("straggler:", json.dumps(found["straggler"]))
-    runs = list(found["simulated"].values())
-    if not given.skip_real:
-        found["real"] = real(given.episodes, given.slots)
-        print("real:", json.dumps(found["real"]))
-        runs.append(found["real"])
-    found["wasted_tokens"] = sum(run["wasted_tokens"] for run in runs)
-    found["streaming_over_lockstep"] = found["simulated"]["success_80"]["streaming_over_lockstep"]
-    print(json.dumps(found))
+        print(f"success {percent} %:", json.dumps(report["simulated"][f"success_{percent}"]))
+    report["straggler"] = straggler_effect(arguments.slots)
+    print("straggler:", json.dumps(report["straggler"]))
+    runs = list(report["simulated"].values())
+    if not arguments.skip_real:
+        report["real"] = real(arguments.episodes, arguments.slots)
+        print("real:", json.dumps(report["real"]))
+        runs.append(report["real"])
+    report["wasted_tokens"] = sum(run["wasted_tokens"] for run in runs)
+    report["streaming_over_lockstep"] = report["simulated"]["success_80"]["streaming_over_lockstep"]
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

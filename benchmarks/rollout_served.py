@@ -3,9 +3,9 @@
     rlsd serve policy checkpoints/warm_tiny --port 8000
     python benchmarks/rollout_served.py http://127.0.0.1:8000 [--episodes 48] [--slots 24] [--repeats 2]
 
-The server's weights are left alone. Greedy, so that both schedules play the same episodes; a server whose sums depend
-on the batch may still part ways at a tie (`same_episodes`). The schedules take turns, and the ratio is of medians.
-Lock-step keeps every episode of a batch under way until the last one ends, as in `rollout.py`. The last line is JSON.
+The server's weights are not changed. Greedy, so that both schedules play the same episodes; a server whose sums depend
+on the batch may still diverge at a tie (`same_episodes`). The schedules alternate, and the ratio is of medians.
+Lock-step keeps every episode of a batch active until the last one ends, as in `rollout.py`. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -53,29 +53,29 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=48)
     parser.add_argument("--slots", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=2)
-    given = parser.parse_args()
-    policy = load_policy(given.model)
-    tasks = list(open_env().tasks())[: given.episodes]
+    arguments = parser.parse_args()
+    policy = load_policy(arguments.model)
+    tasks = list(open_env().tasks())[: arguments.episodes]
     seconds: dict[str, list[float]] = {"streaming": [], "lockstep": []}
-    found: dict[str, Any] = {"episodes": given.episodes, "slots": given.slots}
-    for repeat in range(given.repeats + 1):  # the first one warms the server up
-        agent, sampler = player(policy, given.url)
-        rollout = Rollout(open_env, agent, RolloutSettings(slots=given.slots, hindsight=False))
+    results: dict[str, Any] = {"episodes": arguments.episodes, "slots": arguments.slots}
+    for repeat in range(arguments.repeats + 1):  # the first one warms the server up
+        agent, sampler = player(policy, arguments.url)
+        rollout = Rollout(open_env, agent, RolloutSettings(slots=arguments.slots, hindsight=False))
         started = time.perf_counter()
         groups = rollout.groups(tasks, 1, stream="bench", iteration=0)
         streaming = time.perf_counter() - started
         rollout.close()
         played = [t for g in groups for t in g.trajectories]
         kept = sum(len(turn.action.token_ids) for t in played for turn in t.turns)
-        other, lock = player(policy, given.url)
+        other, lock = player(policy, arguments.url)
         started = time.perf_counter()
-        lengths = asyncio.run(lock_step_real(open_env, other, lock, tasks, given.slots))
+        lengths = asyncio.run(lock_step_real(open_env, other, lock, tasks, arguments.slots))
         lockstep = time.perf_counter() - started
         print(f"{repeat or 'warm-up'}: streaming {streaming:.1f} s, lock-step {lockstep:.1f} s", flush=True)
         if repeat:
             seconds["streaming"].append(streaming)
             seconds["lockstep"].append(lockstep)
-        found |= {
+        results |= {
             "success": sum(t.success for t in played) / len(played),
             "wasted_tokens": sampler.decoded_tokens - kept,
             "decoded_tokens_over_lockstep": sampler.decoded_tokens / lock.decoded_tokens,
@@ -84,7 +84,7 @@ def main() -> None:
         sampler.close()
         lock.close()
     ratio = statistics.median(seconds["streaming"]) / statistics.median(seconds["lockstep"])
-    print(json.dumps({**found, "seconds": seconds, "streaming_over_lockstep": ratio}))
+    print(json.dumps({**results, "seconds": seconds, "streaming_over_lockstep": ratio}))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
     python benchmarks/searchqa.py [--paragraphs 1000000] [--seconds 5] [--parts env,server,index] [--out FOLDER]
 
-env       steps/s of the oracle through gymnasium.make on generated encyclopedias (search included), and with 64
-          environments in one process the memory each adds.
-server    a server process over an index folder; a bounded async client with N connections asks as fast as it is
-          answered: requests/s, p50, p95, p99 in ms, the server's memory and processor time a request. Beside it, in the
-          same run, the same retriever asked in process, one query after the other, for the ratio.
-index     paragraphs are generated while the index is built: seconds (the making of the paragraphs taken off), the
-          builder's peak memory, the most disk in use beyond the finished index, ms a query from another process.
-          On a busy machine the seconds of the processor say more than those of the clock.
+env       steps/s of the oracle through gymnasium.make on generated encyclopedias (search included), and the memory per
+          environment with 64 in one process.
+server    a server process over an index folder; a closed-loop async client with N connections: requests/s, p50,
+          p95, p99 in ms, the server's memory and CPU time per request. In the same run, the same retriever in process,
+          one query after the other, for the ratio.
+index     paragraphs are generated while the index is built: seconds (without generation), the builder's peak
+          memory, the peak temporary disk use, ms per query from another process. On a busy machine CPU time is more
+          reliable than wall-clock time.
 
 Needs the extra `serve`. Ends with one JSON object.
 """
@@ -67,13 +67,13 @@ def rss_mib(pid: int | None = None) -> float:
 
 
 def bench_env(seconds: float) -> dict[str, Any]:
-    """Steps/s by preset, and MiB an environment."""
+    """Steps/s by preset, and MiB per environment."""
     out: dict[str, Any] = {}
     for name in ("gen-tiny", "gen-default"):
         env = gymnasium.make("rlsd/SearchQA-v0", questions=name, split="test", disable_env_checker=True)
         world: Any = env.unwrapped
         tasks = [task.task_id for task in world.tasks()]
-        for task in tasks:  # volumes and their indices are made once
+        for task in tasks:  # cache volumes and their indices
             env.reset(options={"task": task})
         steps, searches, began = 0, 0, time.perf_counter()
         while time.perf_counter() - began < seconds:
@@ -98,7 +98,7 @@ def bench_env(seconds: float) -> dict[str, Any]:
 
 
 def busy_s(pid: int) -> float:
-    """Seconds of the processor a process has had."""
+    """CPU time of a process, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -107,13 +107,13 @@ def busy_s(pid: int) -> float:
 
 
 def queries_of(passages: Sequence[Passage], count: int, seed: int) -> list[str]:
-    """A title and a few words of another sentence, as an agent would ask."""
+    """A title and a few words of another sentence, like an agent's query."""
     draw = random.Random(seed)
     return [f"{(p := draw.choice(passages)).title} {' '.join(p.text.split()[-4:])}" for _ in range(count)]
 
 
 async def load(url: str, queries: Sequence[str], agents: int, seconds: float) -> dict[str, Any]:
-    """Every agent asks one query at a time and the next when it has its answer."""
+    """Every agent sends its next query when it has the answer to the last."""
     import httpx
 
     taken: list[float] = []
@@ -180,7 +180,7 @@ def bench_server(folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def paragraphs(count: int) -> Iterator[Passage]:
-    """So many generated paragraphs, a volume at a time."""
+    """`count` generated paragraphs, one volume at a time."""
     made, volume = 0, 0
     while made < count:
         for passage in build(f"benchmark {volume}", _BOOK).articles:
@@ -192,7 +192,7 @@ def paragraphs(count: int) -> Iterator[Passage]:
 
 
 class Timed:
-    """Passes items on and counts the seconds their making took, by the clock and of the processor."""
+    """Passes items on and measures the wall-clock and CPU time to generate them."""
 
     def __init__(self, items: Iterator[Passage]) -> None:
         self.items, self.seconds, self.busy = items, 0.0, 0.0
@@ -210,7 +210,7 @@ class Timed:
 
 
 class DiskWatch:
-    """The most bytes a folder held while the block ran."""
+    """Peak size of a folder during the block, in bytes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.most, self._stop = folder, 0, threading.Event()
@@ -230,7 +230,7 @@ class DiskWatch:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes on disk; files that go while they are counted do not count."""
+    """Bytes on disk; ignores files that disappear meanwhile."""
     total = 0
     for path in folder.rglob("*"):
         try:
@@ -241,9 +241,9 @@ def size_of(folder: Path) -> int:
 
 
 def _build_alone(folder: str, count: int, results: Any) -> None:
-    """In a process of its own, so that its peak memory is the build's."""
+    """Runs in a separate process, so that its peak memory is the build's."""
     timed = Timed(paragraphs(count))
-    sum(1 for _ in paragraphs(len(_BOOK.counts)))  # what generating alone takes in memory
+    sum(1 for _ in paragraphs(len(_BOOK.counts)))  # the memory of generation alone
     peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, busy = time.perf_counter(), time.process_time()
     manifest = build_index(lambda: timed, folder, source="benchmark")
@@ -282,7 +282,7 @@ def _ask_alone(folder: str, queries: list[str], results: Any) -> None:
 
 
 def bench_index(folder: Path, count: int) -> dict[str, Any]:
-    """Build and search in processes of their own."""
+    """Build and search in separate processes."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     place = folder / "large"

@@ -1,16 +1,15 @@
-"""Retrieval on real corpora: how many of a question's supporting paragraphs stand among the first k.
+"""Retrieval on real corpora: how many of a question's supporting paragraphs are in the top k.
 
     python benchmarks/searchqa_retrieval.py FOLDER [--encoder FOLDER] [--sets hotpotqa,musique,2wiki] [--out FOLDER]
 
-FOLDER is RLSD_DATA/searchqa (the files are named in `SETS`). The question is
-the query, as it stands; each method sees title and text of every paragraph. bm25s and tantivy are compared where they
-are installed (`pip install bm25s PyStemmer tantivy`), dense and hybrid where an encoder is given. Times are of single
-queries, one after the other, in one thread; dense includes the encoding of the query. On a busy machine the
-processor's time is the one to compare.
+FOLDER is RLSD_DATA/searchqa (the files are named in `SETS`). The unmodified question is the query; each method sees
+title and text of every paragraph. bm25s and tantivy are compared if installed (`pip install bm25s PyStemmer tantivy`),
+dense and hybrid with `--encoder`. Times are of single queries, one after the other, in one thread; dense includes the
+encoding of the query. On a busy machine compare CPU times.
 
-Of 2Wiki there are questions and a corpus, but nothing says which paragraphs a question needs. Those questions are taken
-that name a title of the corpus and whose answer stands in a paragraph, but not in the question, and the figures are
-`answer@k`: the share of questions whose answer stands in one of the first k.
+2Wiki has questions and a corpus, without annotations of the needed paragraphs. Used are the questions that name a title
+of the corpus and whose answer is in a paragraph, but not in the question, and the metric is `answer@k`: the share of
+questions whose answer is in one of the first k.
 """
 
 from __future__ import annotations
@@ -43,17 +42,17 @@ Search = Callable[[str, int], list[int]]
 
 
 def measure(search: Search, questions: Sequence[Question], passages: Sequence[Passage]) -> dict[str, float]:
-    """Mean recall at each k, share of questions with all their paragraphs among the first 10, ms a query by the clock
-    (median) and of the processor (mean)."""
+    """Mean recall at each k, share of questions with all their paragraphs among the first 10, ms per query: wall-clock
+    (median) and CPU (mean)."""
     recall: dict[int, list[float]] = {k: [] for k in KS}
     complete, seconds, busy = [], [], 0.0
     for question in questions:
         began, used = time.perf_counter(), time.process_time()
-        found = search(question.text, max(KS))
+        ranking = search(question.text, max(KS))
         seconds.append(time.perf_counter() - began)
         busy += time.process_time() - used
         for k in KS:
-            recall[k].append(met(question, [passages[p] for p in found[:k]]))
+            recall[k].append(met(question, [passages[p] for p in ranking[:k]]))
         complete.append(float(recall[max(KS)][-1] == 1.0))
     name = "recall" if questions[0].support else "answer"
     figures = {f"{name}@{k}": round(statistics.mean(values), 4) for k, values in recall.items()}
@@ -65,15 +64,15 @@ def measure(search: Search, questions: Sequence[Question], passages: Sequence[Pa
     }
 
 
-def met(question: Question, found: Sequence[Passage]) -> float:
-    """Share of the needed paragraphs that were found; where none are named, whether an answer stands in one of them."""
+def met(question: Question, retrieved: Sequence[Passage]) -> float:
+    """Share of the needed paragraphs among `retrieved`; if none are named, whether one of them contains an answer."""
     if not question.support:
-        return float(any(contains_answer(p.contents, question.answers) for p in found))
-    return sum(any(support.matches(p) for p in found) for support in question.support) / len(question.support)
+        return float(any(contains_answer(p.contents, question.answers) for p in retrieved))
+    return sum(any(support.matches(p) for p in retrieved) for support in question.support) / len(question.support)
 
 
 def answerable(questions: Sequence[Question], passages: Sequence[Passage]) -> list[Question]:
-    """Questions without named paragraphs that this corpus can answer; others as they are."""
+    """All questions with named paragraphs, and those of the others that this corpus can answer."""
     titles = {f" {title} " for p in passages if len(title := normalize(p.title)) > 4}
     texts = "\n".join(f" {normalize(p.contents)} " for p in passages)
 
@@ -102,8 +101,8 @@ def bm25s_search(texts: Sequence[str]) -> Search | None:
 
     def search(query: str, k: int) -> list[int]:
         tokens = bm25s.tokenize([query], stopwords="en", stemmer=stemmer, show_progress=False)
-        found, _ = index.retrieve(tokens, k=k, show_progress=False, n_threads=1)
-        return [int(position) for position in found[0]]
+        ranking, _ = index.retrieve(tokens, k=k, show_progress=False, n_threads=1)
+        return [int(position) for position in ranking[0]]
 
     return search
 
@@ -126,15 +125,15 @@ def tantivy_search(texts: Sequence[str]) -> Search | None:
     searcher = index.searcher()
 
     def search(query: str, k: int) -> list[int]:
-        words = re.sub(r"[^\w\s]", " ", query).lower()  # its query language gives AND, OR and NOT a meaning in capitals
-        found = searcher.search(index.parse_query(words, ["body"]), k).hits
-        return [searcher.doc(address)["position"][0] for _, address in found]
+        words = re.sub(r"[^\w\s]", " ", query).lower()  # upper-case AND, OR and NOT are operators
+        ranking = searcher.search(index.parse_query(words, ["body"]), k).hits
+        return [searcher.doc(address)["position"][0] for _, address in ranking]
 
     return search
 
 
 def methods(passages: Sequence[Passage], encoder: Any) -> dict[str, tuple[float, Search]]:
-    """Name → (seconds to build, search), for what can be built here."""
+    """Name → (seconds to build, search), for the methods available here."""
     texts = [p.contents for p in passages]
     out: dict[str, tuple[float, Search]] = {}
 
@@ -184,7 +183,7 @@ def main() -> None:
         questions = answerable(read_questions(asked), passages)
         result[name] = {"questions": len(questions), "paragraphs": len(passages)}
         for method, (built, search) in methods(passages, encoder).items():
-            search(questions[0].text, max(KS))  # the first search of a process pays for what is made once
+            search(questions[0].text, max(KS))  # warm-up
             result[name][method] = {**measure(search, questions, passages), "build_s": built}
             print(name, method, result[name][method], file=sys.stderr, flush=True)
         ours = result[name]["bm25"]["cpu_ms"]

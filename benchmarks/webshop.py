@@ -4,8 +4,8 @@
     python benchmarks/webshop.py --stored 1000000 --folder FOLDER   also a stored catalogue, built in one pass
 
 The stored catalogue is built twice: from the generator, and from files in the published format with the same products,
-as the full catalogue is read. Every part runs in a process of its own, so that its memory is its own; `cpu` figures
-are of processor time, for a machine that has other work. The last line printed is one JSON object.
+as the full catalogue is read. Every part runs in a separate process, so that its memory can be measured; `cpu` figures
+are CPU time, for a shared machine. The last line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 
 
 def resident() -> float:
-    """MiB of memory that belongs to this process alone: mapped files are the page cache's."""
+    """Private memory of this process in MiB, without mapped files."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024
@@ -35,7 +35,7 @@ def resident() -> float:
 
 
 def walk(env: Any, steps: int, seed: int) -> int:
-    """Random clicks and searches, as a policy might send them; returns the episodes begun."""
+    """Random clicks and searches; returns the number of episodes begun."""
     draw = random.Random(seed)
     words = ["black", "large", "wireless", "shoes", "organic", "tea", "cotton", "women's", "gluten", "free", "clean"]
     _, info = env.reset(seed=seed)
@@ -129,7 +129,7 @@ def disk(folder: str) -> float:
         try:
             total += path.stat().st_size if path.is_file() else 0
         except OSError:
-            continue  # a temporary file that has gone
+            continue  # a deleted temporary file
     return total / MIB
 
 
@@ -152,7 +152,7 @@ def stored(folder: str, steps: int) -> dict[str, Any]:
         seconds.append(time.perf_counter() - began)
     query_cpu_ms = 1000 * (time.process_time() - cpu) / len(queries)
     began, cpu = time.perf_counter(), time.process_time()
-    for i, query in enumerate(queries[:100]):  # as an agent asks: some words of a sentence
+    for i, query in enumerate(queries[:100]):  # like an agent: a few words of a sentence
         catalogue.index.search(" ".join(query.split()[i % 3 : i % 3 + 4]), 50)
     short_cpu_ms = 1000 * (time.process_time() - cpu) / 100
     began, cpu = time.perf_counter(), time.process_time()
@@ -179,8 +179,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--stored", type=int, default=20_000, help="products of the stored catalogue")
-    parser.add_argument("--folder", help="keep it here; otherwise it is temporary")
-    parser.add_argument("--out", type=Path, help="the last line goes here too")
+    parser.add_argument("--folder", help="keep the catalogue here; default: temporary")
+    parser.add_argument("--out", type=Path, help="also write the last line here")
     arguments = parser.parse_args()
     result = alone(small, arguments.steps)
     print(f"1,000 products: {result}", flush=True)
@@ -194,7 +194,7 @@ def main() -> None:
         read = alone(publish_files, arguments.stored, str(files))
         read |= alone(build, arguments.stored, str(twin), str(files))
         ids = [(Path(place) / "ids.npy").read_bytes() for place in (folder, twin)]
-        assert ids[0] == ids[1], "the files hold other products"
+        assert ids[0] == ids[1], "the files contain other products"
     print(f"from the published format: {read}")
     figures = {f"stored_{name}": value for name, value in {**built, **opened}.items()}
     figures |= {f"published_{name}": value for name, value in read.items()}

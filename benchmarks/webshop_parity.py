@@ -2,19 +2,19 @@
 
 Needs a Python environment with the original's own requirements (Java, anserini's jar in `pyserini`, pyjnius, spaCy with
 its small English model, flask, beautifulsoup4, thefuzz, gym, cleantext, rank_bm25), a checkout of the original, and a
-products file. Nothing of the original is changed but this: images are left out (no torch), and Lucene is called
+products file. The only changes to the original: images are left out (no torch), and Lucene is called
 directly instead of through pyserini's Python layer. Compared after every action, under `protocol="original"` and
 spaCy's nouns: the texts in both modes, clickables, reward, done. The policy is scripted: searches (the instruction's
-words, a title, odd words), clicks, nonsense and purchases, drawn with a seed. Then each side plays the same again by
-itself, for the clock.
+words, a title, odd words), clicks, nonsense and purchases, drawn with a seed. Then each side replays the same
+episodes separately, for timing.
 
     python benchmarks/webshop_parity.py --original FOLDER --products FILE --attributes FILE --episodes 200
     python benchmarks/webshop_parity.py --original FOLDER --rankings 20000
 
-With `--record FILE` what the original showed is kept, one episode a line, and in the first line the nouns that spaCy
-found: `tests/envs/webshop/test_parity.py` replays such a record without either. Ours was made over the files of
-`python -m rlsd.envs.webshop publish gen-400 FOLDER`, with 40 episodes. `--nouns FILE` keeps, by the title's hash, the
-nouns that spaCy finds in the titles of `--products`.
+`--record FILE` stores the original's output, one episode per line, with spaCy's nouns in the first line:
+`tests/envs/webshop/test_parity.py` replays such a record without either. Ours was made from the files of `python -m
+rlsd.envs.webshop publish gen-400 FOLDER`, with 40 episodes. `--nouns FILE` stores spaCy's nouns of the titles of
+`--products`, by the title's hash.
 
 The last line printed is one JSON object; the exit code is 0 only without differences.
 """
@@ -44,7 +44,7 @@ SEED = 777
 
 
 class Lucene:
-    """Anserini's searcher, by way of pyjnius; looks to the original like pyserini's `LuceneSearcher`."""
+    """Anserini's searcher through pyjnius, with the interface of pyserini's `LuceneSearcher`."""
 
     def __init__(self, folder: str) -> None:
         from jnius import autoclass
@@ -67,8 +67,8 @@ def jar() -> str:
     spec = importlib.util.find_spec("pyserini")
     if spec is None or spec.submodule_search_locations is None:
         raise SystemExit("needs pyserini's jar: pip install --no-deps pyserini==0.22.1")
-    found = glob.glob(os.path.join(next(iter(spec.submodule_search_locations)), "resources", "jars", "*.jar"))
-    return found[0]
+    jars = glob.glob(os.path.join(next(iter(spec.submodule_search_locations)), "resources", "jars", "*.jar"))
+    return jars[0]
 
 
 def start_java() -> None:
@@ -119,7 +119,7 @@ def open_original(checkout: Path, products: Path, attributes: Path, index: Path)
 
 
 def draw_action(draw: random.Random, clickables: list[str], goal: Any, title: str) -> str:
-    """Mostly what a shopper does, now and then nonsense."""
+    """Mostly a shopper's actions, sometimes nonsense."""
     roll = draw.random()
     if roll < 0.06:
         odd = [
@@ -148,11 +148,11 @@ def draw_action(draw: random.Random, clickables: list[str], goal: Any, title: st
 
 
 Script = list[tuple[int, str, list[str]]]
-"""Of each episode: the goal's number, our task id, the actions."""
+"""Per episode: the goal's number, our task id, the actions."""
 
 
 def play(original: Any, ours: dict[str, Any], episodes: int, steps: int) -> tuple[dict[str, Any], Script, list[Any]]:
-    """Both sides in step; returns the counts, what was done, and what the original showed."""
+    """Both sides step by step; returns counts, actions, and the original's output."""
     draw = random.Random(SEED)
     goals = original.server.goals
     differing, done_steps, bought, shown = 0, 0, 0, 0
@@ -213,9 +213,9 @@ def begin(original: Any, session: str, number: int) -> str:
 
 
 def clock(original: Any, timed: Any, script: Script) -> dict[str, float]:
-    """The same episodes again, each side by itself, in processor time of this thread: the machine may have other work,
-    and Java's compiler and collector run in threads of their own, which count for neither side. Both sides also list
-    what can be clicked, ours because every step does. No query was asked of `timed` before, so none is remembered."""
+    """Replay the episodes, each side separately, in CPU time of this thread: the machine may have other work, and
+    Java's compiler and collector run in other threads, which count for neither side. Both sides also list the
+    clickables, ours because every step does. `timed` has had no queries before, so none is cached."""
     steps = sum(1 + len(actions) for _, _, actions in script)
 
     def theirs() -> None:
@@ -234,11 +234,11 @@ def clock(original: Any, timed: Any, script: Script) -> dict[str, float]:
 
     from rlsd.envs.webshop.engine.reward import alike
 
-    alike.cache_clear()  # the reward's memory of what the other environments bought
+    alike.cache_clear()  # the reward's cache from the other environments
     seconds = {}
     for name, side in (("original", theirs), ("ours", mine)):
         gc.collect()
-        gc.freeze()  # else one side collects what the other holds
+        gc.freeze()  # otherwise one side collects the other's objects
         began = time.thread_time()
         side()
         seconds[name] = time.thread_time() - began
@@ -289,12 +289,12 @@ def episodes(arguments: argparse.Namespace) -> dict[str, Any]:
             }
             with lzma.open(arguments.record, "wt", encoding="utf-8", preset=9 | lzma.PRESET_EXTREME) as file:
                 file.write("".join(json.dumps(line) + "\n" for line in (head, *record)))
-        own = Path(scratch) / arguments.products.name  # another file, so that it has an index of its own
+        own = Path(scratch) / arguments.products.name  # another file, so that it has a separate index
         for file in (arguments.products, arguments.attributes):
             shutil.copy(file, Path(scratch) / file.name)
         timed = WebShopEnv(**{**kwargs, "catalogue": own})
         timed.reset(seed=0)
-        timed.step("search[shoes]")  # loading is not stepping: the index is built now
+        timed.step("search[shoes]")  # build the index before timing
         same = [(n, timed.tasks()[n].task_id, actions) for n, _, actions in script]
         return {**result, **clock(original, timed, same)}
 
@@ -359,9 +359,9 @@ def main() -> int:
     parser.add_argument("--attributes", type=Path, help="items_ins_v2_1000.json")
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--record", type=Path, help="keep what the original showed (.jsonl.xz)")
-    parser.add_argument("--nouns", type=Path, help="only keep spaCy's nouns of the titles (.json.xz)")
-    parser.add_argument("--rankings", type=int, help="compare rankings on so many generated products instead")
+    parser.add_argument("--record", type=Path, help="store the original's output (.jsonl.xz)")
+    parser.add_argument("--nouns", type=Path, help="only store spaCy's nouns of the titles (.json.xz)")
+    parser.add_argument("--rankings", type=int, help="compare rankings on N generated products instead")
     parser.add_argument("--queries", type=int, default=500)
     arguments = parser.parse_args()
     if arguments.nouns is not None:

@@ -1,11 +1,11 @@
-"""What the mended reward and the built-in tagger change: every goal of a products file, five purchases each.
+"""The effect of the fixed reward and the built-in tagger: every goal of a products file, five purchases each.
 
     python benchmarks/webshop_reward.py PRODUCTS [--nouns FILE]
 
-PRODUCTS is items_shuffle*.json, its attributes file beside it; the titles' nouns come from spaCy, or from what
-`webshop_parity.py --nouns` kept of it (default: tests/data/webshop_nouns_394.json.xz, for the 394 real products). Three
-scores of each: the original's rule with spaCy's nouns, ours with the built-in ones, and ours with spaCy's, which tells
-what the tagger alone does. The last line printed is one JSON object.
+PRODUCTS is items_shuffle*.json, with its attributes file in the same folder; the titles' nouns come from spaCy, or from
+the output of `webshop_parity.py --nouns` (default: tests/data/webshop_nouns_394.json.xz, for the 394 real products).
+Three scores of each: the original's rule with spaCy's nouns, ours with the built-in ones, and ours with spaCy's, which
+isolates the effect of the tagger. The last line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def tabulate(catalogue: Catalogue, theirs: Nouns) -> dict[str, Any]:
             common: dict[str, Any] = {"price": fixed_price(product), "chosen": chosen}
             original = score(product, goal, **common, nouns=theirs, original=True).total
             ours = score(product, goal, **common, nouns=builtin).total
-            mended = score(product, goal, **common, nouns=theirs).total
+            fixed = score(product, goal, **common, nouns=theirs).total
             row = table.setdefault(what, defaultdict(float))
             row["differs"] += abs(original - ours) > SAME
-            row["by_the_tagger"] += abs(mended - ours) > SAME
+            row["by_the_tagger"] += abs(fixed - ours) > SAME
             row["original_mean"] += original
             row["original_of_1"] += original == 1
             row["ours_mean"] += ours
@@ -79,7 +79,7 @@ def tabulate(catalogue: Catalogue, theirs: Nouns) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("products", type=Path)
-    parser.add_argument("--nouns", type=Path, default=KEPT, help='a file that --nouns kept, or "spacy"')
+    parser.add_argument("--nouns", type=Path, default=KEPT, help='a file written by --nouns, or "spacy"')
     arguments = parser.parse_args()
     theirs = nouns_by("spacy") if str(arguments.nouns) == "spacy" else kept_nouns(arguments.nouns)
     result = tabulate(open_catalogue(str(arguments.products), "synthetic"), theirs)

@@ -1,4 +1,4 @@
-"""Which rules and which branches of the texts a transcript goes through: the measure of how wide parity was proven."""
+"""Rules and text branches covered by a transcript: the coverage of the parity tests."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ _ENDED = re.compile(r"you see (.*)\.$", re.S)
 
 
 def branches(transcript: Transcript, game: Game) -> Counter[str]:
-    """How often one transcript goes through each branch; the native world only tells the states."""
+    """How often one transcript takes each branch; the native world only provides the states."""
     world = World(game)
     first = world.reset()
     counts = Counter(_start(game, world, first))
@@ -115,8 +115,8 @@ def branches(transcript: Transcript, game: Game) -> Counter[str]:
 def _start(game: Game, world: World, first: str) -> Iterator[str]:
     yield "start: at a receptacle" if "You are facing" in first else "start: in the middle of the room"
     places = [place for place in game.places if place >= 0]
-    found = {
-        "something in the hand": game.held >= 0,
+    features = {
+        "something in the hand": game.in_hand >= 0,
         "the goal holds already": world.won,
         "a thing on the floor": any(a and not b for a, b in zip(game.lies_at, game.inside, strict=True)),
         "a thing in two receptacles": any(len(inside) > 1 for inside in game.inside),
@@ -124,10 +124,10 @@ def _start(game: Game, world: World, first: str) -> Iterator[str]:
         "an open receptacle": bool(game.opened & game.openable),
         "a receptacle nowhere": len(places) < len(game.places),
         "a thing nowhere": any(
-            not (a or b) and o != game.held for o, (a, b) in enumerate(zip(game.lies_at, game.inside, strict=True))
+            not (a or b) and o != game.in_hand for o, (a, b) in enumerate(zip(game.lies_at, game.inside, strict=True))
         ),
     }
-    yield from (f"start: {name}" for name, holds in found.items() if holds)
+    yield from (f"start: {name}" for name, holds in features.items() if holds)
     goal = game.goal
     yield "goal: look" if goal.kind == "look" else "goal: place two" if goal.count > 1 else "goal: place"
     yield from (f"goal: {state}" for state in goal.states)
@@ -136,7 +136,7 @@ def _start(game: Game, world: World, first: str) -> Iterator[str]:
 
 
 def _step(world: World, command: str, observation: str) -> Iterator[str]:
-    """The branches of one command given in the state before it."""
+    """The branches of one command, in the state before it."""
     plain = command.strip()
     verb = plain.split(" ")[0]
     if observation == NOTHING_HAPPENS:
@@ -160,7 +160,7 @@ def _step(world: World, command: str, observation: str) -> Iterator[str]:
         if len(world.inside[world.game.object_index[rest.split(" from ")[0]]]) > 1:
             yield "take: one of two receptacles that hold it"
     elif verb == "move":
-        if any(world.game.places[r] == world.place for o, r in world._left if o == world.held):
+        if any(world.game.places[r] == world.place for o, r in world._left if o == world.in_hand):
             yield "move: to another receptacle of the same location"
     elif verb == "use":
         o = world.game.object_index[rest]
@@ -169,7 +169,7 @@ def _step(world: World, command: str, observation: str) -> Iterator[str]:
         if not any(world.reachable(r) for r in world.inside[o]):
             yield "use: lamp in a closed receptacle"
     elif verb == "inventory":
-        yield "inventory: carrying" if world.held >= 0 else "inventory: empty"
+        yield "inventory: carrying" if world.in_hand >= 0 else "inventory: empty"
     elif verb == "examine" and rest not in world.game.receptacle_index:
         yield from _described(observation)
 
@@ -238,11 +238,11 @@ def _refused(world: World, plain: str, verb: str) -> Iterator[str]:
 
 
 def _why(world: World, verb: str, plain: str, o: int, r: int) -> Iterator[str]:
-    """The reason of a refusal, where exactly one thing stands in the way."""
+    """The reason of a refusal, if exactly one condition fails."""
     game = world.game
     here = r >= 0 and game.places[r] == world.place
     shut = r in game.openable and r not in world.opened
-    held = o >= 0 and o == world.held
+    in_hand = o >= 0 and o == world.in_hand
     if verb == "slice" and o >= 0:
         tool = game.object_index.get(plain.partition(" with ")[2], -1)
         if tool >= 0 and o in game.sliceable and world.place in world.lies_at[o]:
@@ -261,13 +261,13 @@ def _why(world: World, verb: str, plain: str, o: int, r: int) -> Iterator[str]:
         "open: refused, has no door": verb == "open" and r not in game.openable,
         "close: refused, closed already": verb == "close" and shut,
         "take: refused, closed receptacle": verb == "take" and inside and shut,
-        "take: refused, hand is full": verb == "take" and inside and not shut and world.held >= 0,
+        "take: refused, hand is full": verb == "take" and inside and not shut and world.in_hand >= 0,
         "take: refused, cannot be picked up": verb == "take" and inside and o not in game.pickupable,
-        "move: refused, closed receptacle": verb == "move" and held and shut,
-        "move: refused, does not belong there": verb == "move" and held and not shut and r not in game.fits[o],
-        "move: refused, not in the hand": verb == "move" and o >= 0 and not held and not shut,
+        "move: refused, closed receptacle": verb == "move" and in_hand and shut,
+        "move: refused, does not belong there": verb == "move" and in_hand and not shut and r not in game.fits[o],
+        "move: refused, not in the hand": verb == "move" and o >= 0 and not in_hand and not shut,
     }
     yield from (name for name, holds in reasons.items() if holds)
     appliances = {"heat": game.microwaves, "cool": game.fridges, "clean": game.sinks}
-    if verb in appliances and held:
+    if verb in appliances and in_hand:
         yield f"{verb}: refused, " + ("thing is not able" if r in appliances[verb] else "wrong appliance")

@@ -1,8 +1,8 @@
-"""Small worlds full of oddities, as problems of the ALFRED domain: what the published games hardly ever have.
+"""Edge cases: small problems of the ALFRED domain with features that the published games rarely have.
 
-Things in several states at the start, hot and cool at once, on the floor, nowhere, in two receptacles, in the hand;
-receptacles that share a location, stand nowhere or stand open; appliances without a door; sinks of both types; a
-start at a receptacle; boxes; lamps to carry; both knives; goals with slices and mixed states.
+Objects in several states at the start, hot and cool at once, on the floor, nowhere, in two receptacles, in the hand;
+receptacles that share a location, have none or start open; appliances without a door; sinks of both types; a
+start at a receptacle; boxes; portable lamps; both knives; goals with slices and mixed states.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ABLE = {"isClean": "cleanable", "isHot": "heatable", "isCool": "coolable", "isSl
 
 @dataclass(slots=True, kw_only=True)
 class Corner:
-    """A world in the making."""
+    """A problem under construction."""
 
     receptacles: dict[str, str] = field(default_factory=dict)
     """Id → type."""
@@ -46,7 +46,7 @@ class Corner:
 
 
 def corner(seed: int) -> tuple[str, str]:
-    """The problem and the task sentence of one odd world; the same seed gives the same text."""
+    """The problem and the task sentence of one edge case; the same seed gives the same text."""
     rng = random.Random(f"corner {seed}")
     world = Corner()
     _furnish(rng, world)

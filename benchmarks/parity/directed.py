@@ -1,5 +1,5 @@
-"""One kitchen and a few scripts through it, for what chance seldom meets: every look of a thing, slices and states
-mixed, refusals for one reason each, several things moved within one location."""
+"""One kitchen and a few scripts through it, for rare cases: every description of an object, slices mixed with states,
+refusals for one reason each, several objects moved within one location."""
 
 from __future__ import annotations
 

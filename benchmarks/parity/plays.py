@@ -1,4 +1,4 @@
-"""What is played for a comparison: the expert's walk, random admissible commands, junk and near misses."""
+"""Command sequences for a comparison: the expert's walkthrough, random admissible commands, junk and near misses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Generator
 
 Player = Generator[str, list[str], None]
-"""Yields commands, is sent the admissible commands after each (at first those of the start)."""
+"""Yields commands; receives the admissible commands after each."""
 
 NEAR_MISSES = (
     "go to {r}",
@@ -59,30 +59,31 @@ def corner_play(plan: list[str], things: list[str], rng: random.Random, *, steps
         admissible = yield command
     for n in range(steps):
         player.note(admissible)
-        held = player.held(admissible)
+        in_hand = player.in_hand(admissible)
         if n % 3 == 2:
             admissible = yield (player.choose(admissible) if rng.random() < 0.3 else player.near(admissible))
-        elif held and rng.random() < 0.3:
-            admissible = yield f"examine {held}"
+        elif in_hand and rng.random() < 0.3:
+            admissible = yield f"examine {in_hand}"
         else:
             admissible = yield by_verb(admissible, rng, rare=HANDLING)
 
 
 def script_play(commands: list[str]) -> Player:
     """Fixed commands."""
-    for command in commands:  # noqa: UP028 (a list cannot be sent what was shown)
+    for command in commands:  # noqa: UP028 (`yield from` a list cannot receive values)
         yield command
 
 
 def by_verb(admissible: list[str], rng: random.Random, *, rare: list[str] | None = None) -> str:
-    """A random verb, then a random command of it (plain random choice would mostly walk); `rare` verbs count twice."""
+    """A random verb, then a random command of it (a uniform choice would mostly be walking); `rare` verbs count
+    twice."""
     verbs = sorted({c.split()[0] for c in admissible})
     verb = rng.choice(verbs + [v for v in verbs if v in (rare or ())])
     return rng.choice([c for c in admissible if c.split()[0] == verb])
 
 
 class Junk:
-    """Commands that are odd, half right or wrong, made of the names seen so far."""
+    """Odd, partly right or wrong commands, made of the names seen so far."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -96,22 +97,22 @@ class Junk:
                 spot = " ".join(command.split()[-2:])
                 self.spots[spot] = None
                 self.places.add(f"examine {spot}")
-            elif found := _SEEN.match(command):
-                self.things[found[1]] = None
+            elif match := _SEEN.match(command):
+                self.things[match[1]] = None
 
-    def held(self, admissible: list[str]) -> str | None:
-        """The thing in the hand: the only one that can be examined."""
+    def in_hand(self, admissible: list[str]) -> str | None:
+        """The object in hand: the only one that can be examined."""
         names = (c.removeprefix("examine ") for c in admissible if c.startswith("examine "))
         return next((name for name in names if f"examine {name}" not in self.places and name in self.things), None)
 
     def near(self, admissible: list[str]) -> str:
-        """A command about what is here or in the hand, most likely one that does not go."""
-        rng, held = self.rng, self.held(admissible)
+        """A command about an object or receptacle here, most likely an invalid one."""
+        rng, in_hand = self.rng, self.in_hand(admissible)
         here = [c.removeprefix("examine ") for c in admissible if c in self.places]
         things = list(self.things)
-        thing = held if held and rng.random() < 0.6 else rng.choice(things)
+        thing = in_hand if in_hand and rng.random() < 0.6 else rng.choice(things)
         spot = rng.choice(here) if here and rng.random() < 0.9 else rng.choice(list(self.spots) or ["fridge 1"])
-        other = held if held and rng.random() < 0.5 else rng.choice(things)
+        other = in_hand if in_hand and rng.random() < 0.5 else rng.choice(things)
         return rng.choice(NEAR_MISSES).format(o=thing, o2=other, r=spot)
 
     def choose(self, admissible: list[str]) -> str:

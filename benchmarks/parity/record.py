@@ -1,4 +1,4 @@
-"""Record the original engine: one game a line, appended when it is done, so that a stopped recording goes on."""
+"""Record the original engine: one game per line, appended when complete, so that a stopped recording can resume."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ SPLITS = {"train": 0.52, "valid_seen": 0.18, "valid_unseen": 0.18, "valid_train"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """A game and what is done in it."""
+    """A game and the commands to play."""
 
     which: dict[str, Any]
-    """What identifies it in a record: "game", for a made one also "problem" and "task"."""
+    """Its identity in a record: "game", for a made one also "problem" and "task"."""
     data: dict[str, Any]
-    """What the original loads."""
+    """Input of the original engine."""
     player: Player
 
 
 def chosen(folder: Path, count: int, seed: int) -> list[str]:
-    """`count` published games by path, all splits and task types; any prefix is mixed as the whole."""
+    """`count` published games by path, all splits and task types; any prefix has the same mix as the whole."""
     rng = random.Random(f"games {seed}")
     queues: list[tuple[float, str]] = []
     for split, share in SPLITS.items():
@@ -54,7 +54,7 @@ def chosen(folder: Path, count: int, seed: int) -> list[str]:
 
 
 def published_games(folder: Path, names: list[str], seed: int) -> Iterator[Played]:
-    """Published games: the expert's walk, random admissible commands, junk."""
+    """Published games: the expert's walkthrough, random admissible commands, junk."""
     for name in names:
         data = json.loads((folder / name).read_bytes())
         player = real_play(data["walkthrough"] or [], random.Random(f"{seed} {name}"))
@@ -62,7 +62,7 @@ def published_games(folder: Path, names: list[str], seed: int) -> Iterator[Playe
 
 
 def generated_games(count: int, seed: int) -> Iterator[Played]:
-    """Games of this package's generator, presets by turns, under the rules of the installed original."""
+    """Games of this package's generator, alternating presets, under the rules of the installed original."""
     for n in range(count):
         preset = list(PRESETS)[n % len(PRESETS)]
         made = preset_generated(preset, "test", seed * 100 + n)
@@ -73,10 +73,10 @@ def generated_games(count: int, seed: int) -> Iterator[Played]:
 
 
 def corner_games(folder: Path | None, count: int, seed: int) -> Iterator[Played]:
-    """A kitchen with scripts through it, then `count` odd worlds that can be won.
+    """A kitchen with scripts through it, then `count` solvable edge cases.
 
-    Some run under the rules of the installed package, the others, where published games are here, under theirs (in
-    which a sink that is no basin cleans, too).
+    Some run under the rules of the installed package, the others, if published games are present, under theirs (where
+    a sink without a basin also cleans).
     """
     published = json.loads((folder / chosen(folder, 1, seed)[0]).read_bytes()) if folder and count else None
     if count:
@@ -107,7 +107,7 @@ def _ruled(problem: str, task: str, published: dict[str, Any] | None) -> dict[st
 
 
 def record_game(engine: Original, one: Played) -> dict[str, Any]:
-    """Everything the engine shows in one episode, as a line of a record."""
+    """The engine's output in one episode, as a line of a record."""
     engine.open(one.data)
     shown = engine.reset()
     line = {**one.which, "observation": shown.observation, "admissible": shown.admissible, "won": shown.won}
@@ -123,7 +123,7 @@ def record_game(engine: Original, one: Played) -> dict[str, Any]:
 
 
 def record(games: Iterator[Played], out: Path) -> None:
-    """Append what is not yet in `out`; a last line cut off by a kill is dropped first."""
+    """Append games that are not yet in `out`, after dropping an incomplete last line."""
     out.parent.mkdir(parents=True, exist_ok=True)
     done: set[str] = set()
     if out.is_file():
@@ -146,12 +146,12 @@ def record(games: Iterator[Played], out: Path) -> None:
 
 
 def lighten() -> None:
-    """Spare the original work whose result is known; what it shows is the same, at a tenth of the time.
+    """Cache repeated work of the original; its output is unchanged, in a tenth of the time.
 
     Three pure functions are memoised (text → parse tree, query → rule, problem → planner task): the engine parses the
-    same few dozen grammar texts anew at every step and translates every problem four times. And the names in a
-    sentence's context are shared instead of copied deeply; nothing writes to them. `--plain` records without all this,
-    the two records are equal game by game.
+    same few dozen grammar texts again at every step and translates every problem four times. The names in a sentence's
+    context are shared instead of deep-copied; nothing writes to them. `--plain` records without these shortcuts; the
+    two records are equal game by game.
     """
     import fast_downward
     import textworld.logic

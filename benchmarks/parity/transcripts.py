@@ -1,4 +1,4 @@
-"""Transcripts of an engine: what it showed after each command, kept compressed, and replayed on the native world."""
+"""Transcripts of an engine: its output after each command, stored compressed, and replayed on the native world."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_transcripts(path: str | Path) -> Iterator[Transcript]:
     """All transcripts of an `.xz` of JSON lines (as `write_transcripts` makes it) or of plain JSON lines.
 
     Raises:
-        DataError: missing, damaged, or a line that is no transcript.
+        DataError: missing, damaged, or a malformed line.
     """
     path = Path(path)
     lists: list[list[str]] = []
@@ -108,14 +108,14 @@ def write_transcripts(path: str | Path, transcripts: Iterable[Transcript]) -> in
 
 
 def differences(transcript: Transcript, world: World) -> Iterator[dict[str, Any]]:
-    """Replay a transcript on the native world; one entry for every value that is not equal, none when all are.
+    """Replay a transcript on the native world; yields one entry for every value that differs.
 
     Compared at the start and after each command: observation, admissible commands in their order, won; after a
-    command also reward, done, and whether the world understood it.
+    command also reward, done, and whether it was understood.
     """
     shown = {"observation": world.reset(), "admissible": world.admissible(), "won": world.won}
-    told = {"observation": transcript.observation, "admissible": transcript.admissible, "won": transcript.won}
-    yield from _unequal(transcript.game, -1, None, told, shown)
+    recorded = {"observation": transcript.observation, "admissible": transcript.admissible, "won": transcript.won}
+    yield from _unequal(transcript.game, -1, None, recorded, shown)
     for n, step in enumerate(transcript.steps):
         observation = world.step(step.command)
         won = world.won
@@ -127,14 +127,14 @@ def differences(transcript: Transcript, world: World) -> Iterator[dict[str, Any]
             "won": won,
             "understood": world.understood,
         }
-        told = {**step._asdict(), "understood": step.observation != NOTHING_HAPPENS}
-        del told["command"]
-        yield from _unequal(transcript.game, n, step.command, told, shown)
+        recorded = {**step._asdict(), "understood": step.observation != NOTHING_HAPPENS}
+        del recorded["command"]
+        yield from _unequal(transcript.game, n, step.command, recorded, shown)
 
 
 def _unequal(
-    game: str, n: int, command: str | None, told: dict[str, Any], shown: dict[str, Any]
+    game: str, n: int, command: str | None, recorded: dict[str, Any], shown: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    for key, value in told.items():
+    for key, value in recorded.items():
         if value != shown[key]:
             yield {"game": game, "step": n, "command": command, "what": key, "original": value, "ours": shown[key]}

@@ -97,7 +97,7 @@ def test_overrides_are_merged_at_any_depth() -> None:
         ("rlds", r"unknown algorithm 'rlds'\. Did you mean 'rlsd'\? Known: .*grpo.*sft"),
         ({"name": "grop"}, r"unknown algorithm 'grop'\. Did you mean 'grpo'\?"),
         ({"name": 3}, r"unknown algorithm 3\. Known:"),
-        ({"credit": {}}, r"a mapping needs 'name', the preset it starts from, given credit\. Known: "),
+        ({"credit": {}}, r"a mapping needs 'name', the preset to override, given credit\. Known: "),
         (None, r"expected a name or a mapping, given None"),
         ({"name": "rlsd", "credits": {}}, r"algorithm\.credits: unknown key 'credits'\. Did you mean 'credit'\?"),
         (
@@ -115,11 +115,14 @@ def test_overrides_are_merged_at_any_depth() -> None:
         ({"name": "rlsd", "credit": {"clip": 3}}, r"algorithm\.credit\.clip: .*less than or equal to 1, given 3\."),
         ({"name": "rlsd", "contexts": ["plam"]}, r"unknown context 'plam'\. Did you mean 'plan'\?"),
         ({"name": "rlsd", "contexts": []}, r"hindsight needs a text: .*\['none'\] is the control"),
-        ({"name": "rlsd", "contexts": ["none", "plan"]}, r"'none' stands alone, given none, plan"),
+        (
+            {"name": "rlsd", "contexts": ["none", "plan"]},
+            r"'none' cannot be combined with other contexts, given none, plan",
+        ),
         ({"name": "rlsd", "contexts": ["plan", "plan"]}, r"each context once, given plan, plan"),
         (
             {"name": "rlsd", "credit": {"normalize": "turn"}},
-            r"normalize 'turn' cancels what level 'turn_token' says about each turn; use level 'token'",
+            r"normalize 'turn' cancels the weights of level 'turn_token' in each turn; use level 'token'",
         ),
         (
             {"name": "sdar", "loss": {"distill": {"element_clip": 0.1}}},

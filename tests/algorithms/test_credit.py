@@ -162,7 +162,7 @@ def test_an_unhinted_turn_leaves_the_others_spread_alone() -> None:
 
 
 def test_base_of_a_wrong_length() -> None:
-    with pytest.raises(AlgorithmError, match=r"expected \(2,\), one number a turn, given \(3,\)"):
+    with pytest.raises(AlgorithmError, match=r"expected \(2,\), one number per turn, given \(3,\)"):
         credit(toy_batch([[[0.1], [0.2]]]), torch.ones(3), CreditConfig(), step=0)
 
 

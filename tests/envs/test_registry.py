@@ -74,7 +74,7 @@ def test_a_file_with_a_class_is_opened_and_passes_the_checks(echo_file: Path) ->
         ("rlsd.envs.key_door:ENV_ID", "expected a TextEnv class"),
     ],
 )
-def test_errors_name_the_mend(name: str, words: str) -> None:
+def test_errors_name_the_fix(name: str, words: str) -> None:
     with pytest.raises(EnvError) as caught:
         make(name)
     assert words in str(caught.value)

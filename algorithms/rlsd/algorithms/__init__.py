@@ -1,7 +1,7 @@
-"""Credit and losses as pure functions over tensors; see `batch` for the tables they read.
+"""Credit and losses as pure functions over tensors; `batch` defines the tables they read.
 
 algorithm = resolve("rlsd")
-found = assign(batch, algorithm, step=0)                      # Credit: one final advantage a token
+credit = assign(batch, algorithm, step=0)                     # Credit: one final advantage per token
 weights = token_weights(batch, algorithm.loss.aggregation)    # loss = Σ weights · token_loss(…).total
 """
 
@@ -17,7 +17,6 @@ from rlsd.algorithms.config import (
     needs_teacher,
 )
 from rlsd.algorithms.credit import credit, turns_that_matter
-from rlsd.algorithms.credit_config import CreditConfig
 from rlsd.algorithms.distill import DistillConfig, distill_loss
 from rlsd.algorithms.divergence import DIVERGENCES, chunked_divergence, divergence
 from rlsd.algorithms.errors import AlgorithmError
@@ -33,8 +32,8 @@ from rlsd.algorithms.loss import (
     sampler_weight,
     token_loss,
 )
-from rlsd.algorithms.presets import METHODS, PRESETS, Method
-from rlsd.algorithms.resolve import resolve
+from rlsd.algorithms.presets import METHODS, PRESETS, Method, resolve
+from rlsd.algorithms.rlsd import CreditConfig
 from rlsd.algorithms.schedule import Schedule, constant, linear
 from rlsd.algorithms.token_weights import AGGREGATIONS, token_weights
 

@@ -1,4 +1,4 @@
-"""Base advantages: what the outcome alone says about a trajectory or a turn, before any hindsight.
+"""Base advantages: from the outcome of a trajectory or a turn alone, before hindsight.
 
     grpo                   A_i = (R_i − mean_G R) / (std_G R + 1e-6)       arXiv 2402.03300, §4.1
     dr_grpo                A_i =  R_i − mean_G R                           Dr.GRPO, arXiv 2503.20783
@@ -49,7 +49,7 @@ AdvantageMethod = Literal[
 
 
 class AdvantageConfig(Settings):
-    """How outcomes become a base advantage."""
+    """The rule from outcomes to base advantages."""
 
     method: AdvantageMethod = "grpo"
     """Rule; equations at the top of this module."""
@@ -58,23 +58,23 @@ class AdvantageConfig(Settings):
     gamma: float = Field(default=0.95, ge=0.0, le=1.0)
     """Discount of step rewards (`gigpo`, `hgpo`)."""
     step_weight: float = Field(default=1.0, ge=0.0)
-    """ω: weight of the step part beside the episode part (`gigpo`)."""
+    """ω: weight of the step advantage relative to the episode advantage (`gigpo`)."""
     history: int = Field(default=2, ge=0)
-    """K: number of earlier states that may have to match as well (`hgpo`)."""
+    """K: maximum number of earlier states that must also match (`hgpo`)."""
     alpha: float = Field(default=1.0, ge=0.0)
     """Level weights grow as (k + 1)^alpha (`hgpo`)."""
     episode_level: bool = False
     """Add the episode advantage to the anchor levels (`hgpo`)."""
     invalid_penalty: float = Field(default=0.0, ge=0.0)
-    """Subtracted once per invalid turn; .1 on ALFWorld and WebShop, .01 on search in verl-agent (there in
-    units of a return of 10). Leave 0 if the returns carry it already."""
+    """Subtracted once per invalid turn; 0.1 on ALFWorld and WebShop, 0.01 on search in verl-agent (there in
+    units of a return of 10). Keep 0 if the returns already include it."""
     penalty_on: Literal["return", "turn"] = "return"
     """`return`: from the trajectory's return and the turn's step reward, before normalising. `turn`: from the
     advantage of that turn, after normalising, so that it also acts in a group whose returns are all equal."""
 
 
 def base_advantage(batch: TokenBatch, config: AdvantageConfig) -> Tensor:
-    """Return A (K,), one number a turn, in the dtype of the returns; trajectory rules repeat theirs over the
+    """Return A (K,), one number per turn, in the dtype of the returns; trajectory rules repeat the value over the
     turns."""
     invalid = (~batch.valid).double() * config.invalid_penalty
     trajectories, turns = batch.returns.shape[0], batch.trajectory.shape[0]

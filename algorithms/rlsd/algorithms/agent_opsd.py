@@ -24,7 +24,7 @@ SPREAD_EPSILON = 1e-8
 
 
 def belief_increments(batch: TokenBatch, gamma: float) -> Tensor:
-    """Return b (K,) float64: how much each turn's evidence moved the belief in success."""
+    """Return b (K,) float64: the change of the success belief by each turn's evidence."""
     turns, trajectories = batch.trajectory.shape[0], batch.group.shape[0]
     groups, count = number_rows(batch.group)
     rate = segment_mean(batch.success, groups, count)[groups].clamp(RATE_FLOOR, 1.0 - RATE_FLOOR)

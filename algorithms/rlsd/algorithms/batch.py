@@ -1,4 +1,4 @@
-"""What the credit functions see: three flat tables of tensors, nothing else.
+"""Input of the credit functions: three flat tables of tensors.
 
 Shapes: M sampled tokens, K turns, N trajectories of one whole iteration. Only tokens the policy sampled are listed, in
 trajectory, turn, token order; prompt, observation and closing tokens do not exist here, so they cannot carry
@@ -22,38 +22,38 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenBatch:
-    """One iteration's sampled tokens with what is known about them. Log-probs in nats, detached."""
+    """One iteration's sampled tokens and their data. Log-probs in nats, detached."""
 
     turn: Tensor
     """(M,) int64: row of the turn table each token belongs to; non-decreasing."""
     action_span: Tensor
-    """(M,) bool: the token spells the action (not the thought, the tags or the end token)."""
+    """(M,) bool: the token is part of the action (not of the thought, the tags or the end token)."""
     sampler_logp: Tensor
     """(M,) float: log-prob recorded by the sampler when it drew the token."""
     student_logp: Tensor
-    """(M,) float: log-prob under the learner's weights before the update, acting view."""
+    """(M,) float: log-prob under the learner's weights before the update, student view."""
     teacher_logp: Tensor
-    """(M,) float: log-prob under the teacher's weights, hindsight view; `student_logp` where `hinted` is False."""
+    """(M,) float: log-prob under the teacher's weights, teacher view; `student_logp` where `hinted` is False."""
     hinted: Tensor
     """(M,) bool: a hindsight context existed for the token's turn; elsewhere m = 1."""
     trajectory: Tensor
     """(K,) int64: row of the trajectory table; non-decreasing."""
     position: Tensor
-    """(K,) int64: number of the turn inside its trajectory, from 0."""
+    """(K,) int64: index of the turn in its trajectory, from 0."""
     step_reward: Tensor
     """(K,) float: reward of the environment's step."""
     anchor: Tensor
     """(K,) int64: equal numbers = same observation before the action (GiGPO's anchor state)."""
     valid: Tensor
-    """(K,) bool: the action was understood by parser and world."""
+    """(K,) bool: parser and environment accepted the action."""
     group: Tensor
-    """(N,) int64: siblings of one task share a number."""
+    """(N,) int64: trajectories of one group share a number."""
     returns: Tensor
     """(N,) float: undiscounted return, after penalties that belong to the trajectory."""
     success: Tensor
     """(N,) bool."""
     policy_version: Tensor | None = None
-    """(K,) int64: weights the turn was sampled with; None when the whole batch has one version."""
+    """(K,) int64: weights the turn was sampled with; None if the whole batch has one version."""
 
     @property
     def token_trajectory(self) -> Tensor:
@@ -62,22 +62,22 @@ class TokenBatch:
 
     @property
     def gap(self) -> Tensor:
-        """(M,) float: Δ = log π_T − log π_S, detached, 0 where no hindsight was given."""
+        """(M,) float: Δ = log π_T − log π_S, detached, 0 without hindsight."""
         delta = (self.teacher_logp - self.student_logp).detach()
         return torch.where(self.hinted, delta, torch.zeros_like(delta))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
-    """What the loss multiplies the log-prob gradient with."""
+    """Final token advantages: the factors of the log-prob gradient in the loss."""
 
     advantage: Tensor
     """(M,) float: final token advantage Â = A · m."""
     base: Tensor
-    """(M,) float: A, the base advantage each token got before hindsight."""
+    """(M,) float: A, the base advantage of each token, before hindsight."""
     weight: Tensor
-    """(M,) float: m ≥ 0; 1 where hindsight says nothing."""
+    """(M,) float: m ≥ 0; 1 without hindsight evidence."""
     turn_credit: Tensor
     """(K,) float: mean Â over the turn's tokens."""
     diagnostics: dict[str, float]
-    """Mean |m − 1|, share clipped, Δ by outcome … ready to be logged."""
+    """Mean |m − 1|, share clipped, Δ by outcome …, for the log."""

@@ -1,7 +1,7 @@
-"""The five parts of an algorithm, named: base advantage, hindsight contexts, teacher weights, credit, loss.
+"""The five parts of an algorithm: base advantage, hindsight contexts, teacher weights, credit, loss.
 
-The trainer reads this and nothing else about a method. Contexts and teachers are names here; the texts and
-the weights behind them live where trajectories and models are.
+The trainer reads only this config about a method. Contexts and teachers are names here; the harness holds their texts
+and weights.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pydantic import Field, field_validator, model_validator
 from rlsd.algorithms.advantage import AdvantageConfig, base_advantage
 from rlsd.algorithms.batch import Credit, TokenBatch
 from rlsd.algorithms.credit import credit
-from rlsd.algorithms.credit_config import CreditConfig
 from rlsd.algorithms.errors import Settings, closest
 from rlsd.algorithms.loss import LossConfig
+from rlsd.algorithms.rlsd import CreditConfig
 
 CONTEXTS = (
     "answer",
@@ -30,15 +30,15 @@ CONTEXTS = (
     "distance",
     "none",
 )
-"""Hindsight texts that come with rlsd; `module:Name` points at one of your own."""
+"""Shipped hindsight contexts; `module:Name` refers to your own."""
 
 
 class TeacherConfig(Settings):
-    """Whose weights look back."""
+    """Weights of the teacher."""
 
     weights: Literal["live", "initial", "ema", "sync"] = "live"
-    """`live`: the learner itself. `initial`: frozen at step 0. `ema`: moving average. `sync`: hard copy now
-    and then."""
+    """`live`: the learner itself. `initial`: frozen at step 0. `ema`: moving average. `sync`: periodic hard
+    copy."""
     every: int = Field(default=10, gt=0)
     """Update steps between hard copies (`sync`)."""
     tau: float = Field(default=0.05, gt=0.0, le=1.0)
@@ -46,20 +46,20 @@ class TeacherConfig(Settings):
 
 
 class AlgorithmConfig(Settings):
-    """One algorithm. `resolve("rlsd")` gives the vetted setting; every field can be overridden."""
+    """One algorithm. `resolve("rlsd")` returns the tested setting; every field can be overridden."""
 
     name: str = "rlsd"
-    """Preset it started from, for logs."""
+    """Name of the preset, for logs."""
     advantage: AdvantageConfig = AdvantageConfig()
-    """What the outcome says."""
+    """Base advantage from the outcome."""
     contexts: tuple[str, ...] = ()
-    """What only the teacher reads, in this order; `none` is a teacher that reads nothing more (a control)."""
+    """Hindsight for the teacher, in this order; `none` gives it none (a control)."""
     teacher: TeacherConfig = TeacherConfig()
-    """Whose weights look back."""
+    """Weights of the teacher."""
     credit: CreditConfig = CreditConfig(method="none")
     """How hindsight spreads the outcome over tokens."""
     loss: LossConfig = LossConfig()
-    """What is minimised."""
+    """The loss."""
 
     @property
     def imitates(self) -> bool:
@@ -68,15 +68,15 @@ class AlgorithmConfig(Settings):
 
     @field_validator("contexts")
     @classmethod
-    def _contexts_are_known(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        for name in given:
-            if name not in CONTEXTS and ":" not in name:
-                raise ValueError(f"unknown context {name!r}.{closest(name, CONTEXTS)}")
-        if len(set(given)) < len(given):
-            raise ValueError(f"expected each context once, given {', '.join(given)}.")
-        if "none" in given and len(given) > 1:
-            raise ValueError(f"'none' stands alone, given {', '.join(given)}.")
-        return given
+    def _contexts_are_known(cls, contexts: tuple[str, ...]) -> tuple[str, ...]:
+        for context in contexts:
+            if context not in CONTEXTS and ":" not in context:
+                raise ValueError(f"unknown context {context!r}.{closest(context, CONTEXTS)}")
+        if len(set(contexts)) < len(contexts):
+            raise ValueError(f"expected each context once, given {', '.join(contexts)}.")
+        if "none" in contexts and len(contexts) > 1:
+            raise ValueError(f"'none' cannot be combined with other contexts, given {', '.join(contexts)}.")
+        return contexts
 
     @model_validator(mode="after")
     def _hindsight_has_a_text(self) -> AlgorithmConfig:
@@ -90,17 +90,17 @@ class AlgorithmConfig(Settings):
 
 
 def needs_teacher(config: AlgorithmConfig, step: int) -> bool:
-    """Return whether iteration `step` reads the hindsight view at all; if not, the pass is skipped."""
+    """Return whether iteration `step` needs the teacher view; if not, the teacher pass is skipped."""
     return config.credit.active(step) or config.loss.distill.active(step)
 
 
 def needs_divergence(config: AlgorithmConfig, step: int) -> bool:
-    """Return whether iteration `step` wants hidden states of both views for a full-vocabulary term."""
+    """Return whether iteration `step` needs hidden states of both views for a full-vocabulary term."""
     return config.loss.distill.active(step) and config.loss.distill.full_vocabulary
 
 
 def needs_reference(config: AlgorithmConfig) -> bool:
-    """Return whether log-probs under the reference weights are wanted."""
+    """Return whether log-probs under the reference weights are needed."""
     return config.loss.kl_coef > 0.0
 
 

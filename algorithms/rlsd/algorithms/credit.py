@@ -17,9 +17,8 @@ from torch import Tensor
 
 from rlsd.algorithms.agent_opsd import belief_weight
 from rlsd.algorithms.batch import Credit, TokenBatch
-from rlsd.algorithms.credit_config import CreditConfig
 from rlsd.algorithms.errors import AlgorithmError
-from rlsd.algorithms.rlsd import Squashed, level_weight
+from rlsd.algorithms.rlsd import CreditConfig, Squashed, level_weight
 from rlsd.algorithms.segment_ops import segment_count, segment_mean
 
 
@@ -27,21 +26,21 @@ def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) 
     """Return every token's final advantage from the turns' base advantage `base` (K,) in iteration `step`."""
     if base.shape != batch.trajectory.shape:
         raise AlgorithmError(
-            f"base advantage: expected {tuple(batch.trajectory.shape)}, one number a turn, given {tuple(base.shape)}."
+            f"base advantage: expected {tuple(batch.trajectory.shape)}, one number per turn, given {tuple(base.shape)}."
         )
     turns = batch.trajectory.shape[0]
     dtype = batch.student_logp.dtype
     advantage = base.detach().to(dtype)[batch.turn]
     lam = config.lam.value(step) if config.method != "none" else 0.0
-    weight, found = torch.ones_like(advantage), None
+    weight, hindsight = torch.ones_like(advantage), None
     if lam > 0.0:
         sign = advantage.sign()
         if config.method == "belief":
-            found = belief_weight(batch, sign, gamma=config.gamma, radius=config.clip)
+            hindsight = belief_weight(batch, sign, gamma=config.gamma, radius=config.clip)
         else:
-            found = level_weight(batch, sign, config)
-        mixed = 1.0 + lam * (found.weight - 1.0)
-        weight = torch.where(found.applies & _on_side(batch, advantage, config.applies_to), mixed, weight)
+            hindsight = level_weight(batch, sign, config)
+        mixed = 1.0 + lam * (hindsight.weight - 1.0)
+        weight = torch.where(hindsight.applies & _on_side(batch, advantage, config.applies_to), mixed, weight)
     final = advantage * weight
     empty = segment_count(batch.turn, turns) == 0
     turn_credit = torch.where(empty, base.double(), segment_mean(final, batch.turn, turns)).to(dtype)
@@ -50,16 +49,16 @@ def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) 
         base=advantage,
         weight=weight,
         turn_credit=turn_credit,
-        diagnostics=_diagnostics(batch, advantage, weight, found, lam),
+        diagnostics=_diagnostics(batch, advantage, weight, hindsight, lam),
     )
 
 
 def turns_that_matter(batch: TokenBatch, base: Tensor, config: CreditConfig) -> Tensor:
     """Return (K,) bool: turns whose hindsight can change any final advantage, given `base` (K,).
 
-    A turn without an advantage, or on the side that keeps m = 1, needs no teacher, nor does one that spells no action
-    where only actions speak or are weighted. Where a trajectory shares its evidence, one turn that matters makes all of
-    its turns matter; `belief` pools further, so there all do.
+    A turn with advantage 0, or on the side that keeps m = 1, needs no teacher; nor does a turn without action tokens
+    if only action tokens are evidence or weighted. If a trajectory shares its evidence, one relevant turn makes all of
+    its turns relevant; with `belief` all turns are.
     """
     if config.method == "none":
         return torch.zeros_like(base, dtype=torch.bool)
@@ -101,12 +100,12 @@ def _on_side(batch: TokenBatch, advantage: Tensor, side: str) -> Tensor:
 
 
 def _diagnostics(
-    batch: TokenBatch, advantage: Tensor, weight: Tensor, found: Squashed | None, lam: float
+    batch: TokenBatch, advantage: Tensor, weight: Tensor, hindsight: Squashed | None, lam: float
 ) -> dict[str, float]:
-    """Return scalars to log; a mean over no token at all is left out. Gaps in nats, over hinted tokens."""
+    """Return scalars to log; means over no tokens are omitted. Gaps in nats, over hinted tokens."""
     won = batch.success[batch.token_trajectory]
     everything = torch.ones_like(won)
-    scored = batch.hinted if found is not None else torch.zeros_like(won)
+    scored = batch.hinted if hindsight is not None else torch.zeros_like(won)
     means = {
         "weight_shift": ((weight - 1.0).abs(), everything),
         "zero_advantage": ((advantage == 0).double(), everything),
@@ -117,7 +116,7 @@ def _diagnostics(
         "gap_positive": (batch.gap, scored & (advantage > 0)),
         "gap_negative": (batch.gap, scored & (advantage < 0)),
     }
-    if found is not None:
-        means["clipped"] = (found.clipped.double(), found.applies & (advantage != 0))
+    if hindsight is not None:
+        means["clipped"] = (hindsight.clipped.double(), hindsight.applies & (advantage != 0))
     report = {name: float(value[kept].double().mean()) for name, (value, kept) in means.items() if bool(kept.any())}
     return {"lam": lam, **report}

@@ -1,4 +1,4 @@
-"""Distillation terms beside the policy loss, per token.
+"""Distillation terms added to the policy loss, per token.
 
     forward_kl, reverse_kl, jsd   the full-vocabulary terms of `divergence`       OPSD, arXiv 2601.18734
     sampled    −sg(τ_t − s_t) · log π_new(y_t)                      OPSD's sampled-token form
@@ -25,7 +25,7 @@ from rlsd.algorithms.schedule import Schedule, constant
 
 
 class DistillConfig(Settings):
-    """A loss that pulls the acting view towards the hindsight view, whatever the outcome."""
+    """A loss that pulls the student view towards the teacher view, independent of the outcome."""
 
     kind: Literal["none", "forward_kl", "reverse_kl", "jsd", "sampled", "gate"] = "none"
     """Term; equations at the top of this module."""
@@ -34,9 +34,9 @@ class DistillConfig(Settings):
     beta: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Teacher's share of the mixture (`jsd`)."""
     element_clip: float | None = Field(default=None, gt=0.0)
-    """Upper limit of one vocabulary element's contribution; .05 in OPSD (full-vocabulary kinds)."""
+    """Upper limit of one vocabulary element's contribution; 0.05 in OPSD (full-vocabulary kinds)."""
     gate_slope: float = Field(default=5.0, ge=0.0)
-    """β inside the sigmoid (`gate`); 0 weighs every token ½."""
+    """β inside the sigmoid (`gate`); 0 gives every token weight ½."""
 
     @model_validator(mode="after")
     def _clip_has_a_divergence(self) -> DistillConfig:
@@ -64,15 +64,15 @@ def distill_loss(
     hinted: Tensor | None,
 ) -> Tensor:
     """Return the distillation term (m,) without its coefficient; 0 where `hinted` (m,) is False."""
-    given = divergence if config.full_vocabulary else teacher_logp
-    if given is None:
-        name = "divergence" if config.full_vocabulary else "teacher_logp"
+    signal = divergence if config.full_vocabulary else teacher_logp
+    name = "divergence" if config.full_vocabulary else "teacher_logp"
+    if signal is None:
         raise AlgorithmError(f"{name}: expected a tensor (m,) for distillation kind {config.kind!r}, given None.")
-    check_same_shape(new_logp=new_logp, old_logp=old_logp, given=given, hinted=hinted)
+    check_same_shape(new_logp=new_logp, old_logp=old_logp, hinted=hinted, **{name: signal})
     if config.full_vocabulary:
-        loss = given
+        loss = signal
     else:
-        teacher = given.detach()
+        teacher = signal.detach()
         gap = teacher - old_logp.detach()
         if config.kind == "gate":
             loss = torch.sigmoid(config.gate_slope * gap) * (teacher - new_logp)

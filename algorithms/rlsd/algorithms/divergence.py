@@ -1,4 +1,4 @@
-"""Full-vocabulary divergences between hindsight view T and acting view S (OPSD, arXiv 2601.18734, §3).
+"""Full-vocabulary divergences between teacher view T and student view S (OPSD, arXiv 2601.18734, §3).
 
     forward_kl   Σ_v T(v) log T(v)/S(v)
     reverse_kl   Σ_v S(v) log S(v)/T(v)
@@ -6,7 +6,7 @@
 
 `element_clip` limits every vocabulary element's contribution from above *before* the sum; negative terms
 stay, so the total may fall below 0. It keeps style tokens, whose divergence is many times that of content
-tokens, from ruling.
+tokens, from dominating.
 
 What differs and why: in OPSD's code β = 0 and β = 1 of the JSD mean the two KL; here each has its own name
 and β must lie strictly between. T is always detached. Log-probs are floored at −10,000, so a token masked out

@@ -1,4 +1,4 @@
-"""Step advantages from anchor states: turns of sibling trajectories that stood before the same observation.
+"""Step advantages from anchor states: turns of a group's trajectories with the same observation.
 
 GiGPO (arXiv 2505.10978, Eq. 5–9):  G_t = Σ_{k≥t} γ^{k−t} r_k,  A^S = (G_t − mean_c G) / (std_c G + 1e-6)
 over the cluster c of turns of one group with the same anchor; a state seen once gives 0; A = A^E + ω A^S.
@@ -8,7 +8,7 @@ above, A = Σ_k w_k A_k with w_k ∝ (k + 1)^α over the levels where A_k ≠ 0.
 
 What differs and why: anchors come numbered from the caller (exact match), so the similarity clustering GiGPO
 offers for search is the caller's choice of numbers. A turn with fewer than k predecessors matches only turns
-with the same lack.
+with as few.
 """
 
 from __future__ import annotations

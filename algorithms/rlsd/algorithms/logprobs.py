@@ -21,7 +21,7 @@ Head = Callable[[Tensor], Tensor]
 """Hidden states (c, D) → logits (c, V)."""
 
 DEFAULT_CHUNK = 256
-"""Rows a chunk; 256 × 49,152 logits are 48 MiB in float32."""
+"""Rows per chunk; 256 × 49,152 logits are 48 MiB in float32."""
 
 
 def scaled_logits(logits: Tensor, temperature: float) -> Tensor:
@@ -31,7 +31,7 @@ def scaled_logits(logits: Tensor, temperature: float) -> Tensor:
 
 
 def run_chunk(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Call `function`, keeping none of its intermediate tensors for backward if gradients are on."""
+    """Call `function`; with gradients on, recompute its intermediate tensors in backward."""
     if not torch.is_grad_enabled():
         return function(*tensors)
     result = checkpoint(function, *tensors, use_reentrant=False, preserve_rng_state=False)
@@ -40,7 +40,7 @@ def run_chunk(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 
 
 def check_chunking(*, temperature: float, chunk: int) -> None:
-    """Refuse a temperature or chunk size that cannot work."""
+    """Raise AlgorithmError for an invalid temperature or chunk size."""
     if temperature <= 0.0:
         raise AlgorithmError(f"temperature: expected more than 0, given {temperature}.")
     if chunk < 1:
@@ -57,7 +57,7 @@ def chunked_logprobs(
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Return log-probs (m,) of `targets` (m,) int64 under head(`hidden` (m, D)), and entropies (m,) in nats
-    if asked.
+    if `entropy`.
 
     Both are differentiable with respect to `hidden` and the head's parameters, in float32 at least.
     """

@@ -1,4 +1,4 @@
-"""Token losses on any slice of m tokens; `token_weights.token_weights` says how much each counts.
+"""Token losses on any slice of m tokens; `token_weights.token_weights` weights them.
 
     ρ = π_new / π_old,   Â = final advantage of the token
     ppo        −min(ρ Â, clip(ρ, 1 − lo, 1 + hi) Â)                              arXiv 1707.06347
@@ -29,35 +29,35 @@ from rlsd.algorithms.segment_ops import number_rows, segment_mean
 from rlsd.algorithms.token_weights import DEFAULT_CONSTANT_TOKENS, Aggregation
 
 LOG_RATIO_LIMIT = 20.0
-"""Nats; keeps exp finite for a token the new weights find absurd."""
+"""Nats; keeps exp finite for a token that is very unlikely under one set of weights."""
 
 PolicyLoss = Literal["ppo", "gspo", "cispo", "reinforce", "sft"]
 
 
 class LossConfig(Settings):
-    """What is minimised, per token and over the batch."""
+    """The loss per token and its aggregation over the batch."""
 
     policy: PolicyLoss = "ppo"
     """Policy loss; equations at the top of this module."""
     policy_coef: float = Field(default=1.0, ge=0.0)
-    """Weight of the policy loss; 0 leaves distillation alone (OPSD)."""
+    """Weight of the policy loss; 0 leaves only distillation (OPSD)."""
     clip_low: float = Field(default=0.2, gt=0.0)
-    """Ratio clip below 1; GSPO wants 3e-4."""
+    """Ratio clip below 1; 3e-4 for GSPO."""
     clip_high: float = Field(default=0.2, gt=0.0)
-    """Ratio clip above 1; .28 in DAPO and RLSD, 4e-4 for GSPO."""
+    """Ratio clip above 1; 0.28 in DAPO and RLSD, 4e-4 for GSPO."""
     dual_clip: float | None = Field(default=None, gt=1.0)
     """Bound on the ratio's effect where Â < 0 (3 is usual); None for no bound."""
     tis_cap: float | None = Field(default=None, gt=0.0)
     """Multiply by min(π_old / π_sampler, cap), truncated importance sampling for a sampler on another
     engine."""
     kl_coef: float = Field(default=0.0, ge=0.0)
-    """Weight of the k3 estimate of KL to the reference weights; above 0 it costs a reference pass."""
+    """Weight of the k3 estimate of KL to the reference weights; above 0 it needs a reference pass."""
     aggregation: Aggregation = "trajectory"
     """How tokens are averaged; see `token_weights`."""
     constant_tokens: int = Field(default=DEFAULT_CONSTANT_TOKENS, gt=0)
     """Divisor of aggregation `constant`."""
     distill: DistillConfig = DistillConfig()
-    """Separate distillation term beside the policy loss."""
+    """Distillation term added to the policy loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class LossInputs:
     divergence: Tensor | None = None
     """(m,) from `chunked_divergence`, needed by the full-vocabulary kinds."""
     hinted: Tensor | None = None
-    """(m,) bool: distillation is 0 elsewhere; None means everywhere True."""
+    """(m,) bool: distillation is 0 elsewhere; None means all True."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ def importance_ratio(new_logp: Tensor, old_logp: Tensor) -> Tensor:
 
 
 def clipped_share(new_logp: Tensor, old_logp: Tensor, advantage: Tensor, config: LossConfig) -> Tensor:
-    """Return (m,) bool: the PPO clip took this token's gradient away."""
+    """Return (m,) bool: the PPO clip zeroes this token's gradient."""
     ratio = importance_ratio(new_logp, old_logp).detach()
     above = (advantage > 0) & (ratio > 1.0 + config.clip_high)
     return above | ((advantage < 0) & (ratio < 1.0 - config.clip_low))
@@ -193,7 +193,7 @@ def _sequence_ratio(new_logp: Tensor, old_logp: Tensor, segment: Tensor) -> Tens
     return whole * (new_logp - new_logp.detach()).exp()
 
 
-def _needed(given: Tensor | None, name: str, reason: str) -> Tensor:
-    if given is None:
+def _needed(value: Tensor | None, name: str, reason: str) -> Tensor:
+    if value is None:
         raise AlgorithmError(f"{name}: expected a tensor (m,) because {reason}, given None.")
-    return given
+    return value

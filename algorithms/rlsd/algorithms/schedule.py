@@ -20,8 +20,7 @@ from rlsd.algorithms.errors import Settings
 
 
 class Schedule(Settings):
-    """Warm up to `start`, hold it, then go in a straight line to `end`. `lam: 0.3` is short for `start:
-    0.3`."""
+    """Warm up to `start`, hold it, then decay linearly to `end`. `lam: 0.3` is short for `start: 0.3`."""
 
     start: float = Field(default=0.0, ge=0.0)
     """Value at iteration 0, or after the warm-up."""
@@ -36,9 +35,9 @@ class Schedule(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_number(cls, given: Any) -> Any:
-        is_number = isinstance(given, int | float) and not isinstance(given, bool)
-        return {"start": given} if is_number else given
+    def _from_number(cls, data: Any) -> Any:
+        is_number = isinstance(data, int | float) and not isinstance(data, bool)
+        return {"start": data} if is_number else data
 
     def value(self, step: int) -> float:
         """Return the value at iteration `step`, counted from 0."""

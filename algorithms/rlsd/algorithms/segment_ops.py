@@ -1,8 +1,8 @@
 """Sums, means and spreads over runs of a flat table: tokens of a turn, turns of a trajectory, trajectories of
 a group.
 
-Shapes: n rows, S segments. `ids` (n,) int64 names each row's segment in 0 … S−1. Sums run in float64 in row
-order, so on CPU a result repeats bit for bit and a constant segment keeps its constant.
+Shapes: n rows, S segments. `ids` (n,) int64 is each row's segment in 0 … S−1. Sums run in float64 in row order,
+so on CPU a result repeats bit for bit and the mean of a constant segment is exact.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ STD_EPSILON = 1e-6
 
 
 def segment_count(ids: Tensor, segments: int, where: Tensor | None = None) -> Tensor:
-    """Return (S,) float64: number of rows in each segment, of those kept by `where` (n,) bool."""
+    """Return (S,) float64: number of rows in each segment, among those selected by `where` (n,) bool."""
     ones = torch.ones(ids.shape, dtype=torch.float64, device=ids.device) if where is None else where.double()
     return torch.zeros(segments, dtype=torch.float64, device=ids.device).index_add_(0, ids, ones)
 
@@ -42,7 +42,7 @@ def segment_std(values: Tensor, ids: Tensor, segments: int, *, unbiased: bool = 
 
 
 def segment_differs(values: Tensor, ids: Tensor, segments: int) -> Tensor:
-    """Return (S,) bool: the segment holds two unequal values. Exact, so 0.1 three times is constant."""
+    """Return (S,) bool: the segment contains two unequal values. Exact, so three times 0.1 is constant."""
     wide = values.double()
     low = torch.zeros(segments, dtype=torch.float64, device=ids.device)
     high = low.scatter_reduce(0, ids, wide, "amax", include_self=False)
@@ -53,7 +53,7 @@ def segment_differs(values: Tensor, ids: Tensor, segments: int) -> Tensor:
 def segment_standardise(values: Tensor, ids: Tensor, segments: int, *, std: bool) -> Tensor:
     """Return (n,) float64: value − mean of its segment, over (std + 1e-6) if `std`; 0 in a constant segment.
 
-    A segment of one row is constant, so a lone sibling and a state seen once both get 0.
+    A segment of one row is constant, so a group of one and a state seen once both get 0.
     """
     centred = values.double() - segment_mean(values, ids, segments)[ids]
     if std:

@@ -1,4 +1,4 @@
-"""Small batches written as nested lists: trajectories of turns of token gaps. For tests, docs and trying a rule out."""
+"""Small batches from nested lists: trajectories of turns of token gaps. For tests, docs and experiments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlsd.algorithms.batch import TokenBatch
 from rlsd.algorithms.errors import AlgorithmError
 
 STUDENT_LOGP = -1.0
-"""Nats; every toy token's log-prob under the acting view."""
+"""Nats; log-prob of every token under the student view."""
 
 
 def toy_batch(
@@ -29,10 +29,10 @@ def toy_batch(
 ) -> TokenBatch:
     """Return the batch in which trajectory i, turn k, token t has Δ = gaps[i][k][t]; all else is flat, M, K or N long.
 
-    Unless given: returns 0, one group, success where the return is positive, every token an action token and hinted,
+    Defaults: returns 0, one group, success where the return is positive, every token an action token and hinted,
     step reward 0 except the return at the last turn, all anchors different, all turns valid.
 
-    Example: `toy_batch([[[.1, .3], [-.2, -.1, 0]]], returns=[1])` is one trajectory, two turns, five tokens.
+    Example: `toy_batch([[[0.1, 0.3], [-0.2, -0.1, 0]]], returns=[1])` is one trajectory, two turns, five tokens.
     """
     turns = [turn for trajectory in gaps for turn in trajectory]
     tokens, trajectories = sum(len(turn) for turn in turns), len(gaps)
@@ -66,9 +66,9 @@ def toy_batch(
     )
 
 
-def _column(name: str, given: Sequence[float] | None, rows: int, otherwise: float, dtype: torch.dtype) -> Tensor:
-    if given is None:
-        return torch.full((rows,), otherwise, dtype=dtype)
-    if len(given) != rows:
-        raise AlgorithmError(f"{name}: expected {rows} entries, given {len(given)}.")
-    return torch.tensor(list(given), dtype=dtype)
+def _column(name: str, values: Sequence[float] | None, rows: int, default: float, dtype: torch.dtype) -> Tensor:
+    if values is None:
+        return torch.full((rows,), default, dtype=dtype)
+    if len(values) != rows:
+        raise AlgorithmError(f"{name}: expected {rows} entries, given {len(values)}.")
+    return torch.tensor(list(values), dtype=dtype)

@@ -1,4 +1,4 @@
-"""Token weights: how much each sampled token counts in the loss of the whole iteration, L = Σ_t w_t · l_t.
+"""Token weights: the weight of each sampled token in the loss of the whole iteration, L = Σ_t w_t · l_t.
 
     trajectory   token mean inside an episode, then mean over episodes (default)
     turn         token mean inside a turn, then mean over turns (FACTOR's action mean, arXiv 2608.07118)
@@ -35,8 +35,8 @@ def token_weights(
 ) -> Tensor:
     """Return w (M,), ≥ 0. It sums to 1 over `active` tokens, except for `constant`; inactive tokens get 0.
 
-    `active` (M,) bool keeps the tokens that belong to this loss at all (one mini-batch of several, say). A
-    token with A = 0 stays active: its backward pass may be skipped, but it counts in the normaliser. Episodes
+    `active` (M,) bool selects the tokens of this loss (e.g. one of several mini-batches). A token with A = 0 is
+    active: its backward pass may be skipped, but it counts in the normaliser. Episodes
     and turns without an active token do not count.
     """
     if how not in AGGREGATIONS:

@@ -1,4 +1,4 @@
-"""Worlds of text: the contract, the shipped environments, and how to open and check any of them.
+"""Text environments: the contract, the shipped environments, and how to open and check any of them.
 
 Importing this package registers every shipped id with Gymnasium.
 """

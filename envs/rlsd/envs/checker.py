@@ -1,6 +1,6 @@
-"""The environment contract as runnable checks, each with a name and an advice.
+"""The environment contract as runnable checks; each has a name and says how to fix a failure.
 
-`check_env` runs over every shipped environment in the tests and over a user's from the command line.
+The tests run `check_env` on every shipped environment; `rlsd check-env` runs it on a user's.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from rlsd.envs.errors import TaskError
 Factory = Callable[[], TextEnv]
 _STEPS = 12
 _PATIENCE = 2000
-"""Steps after which an environment that never ends is taken to have no limit of its own."""
+"""An episode still open after this many steps counts as having no step limit."""
 _REQUIRED = {"task_id": str, "goal": str, "valid_action": bool, "success": bool, "score": (int, float)}
 _NONSENSE = "xyzzy [no world knows this]"
 HOSTILE = (
     "", " ", "\n", "\x00\x07\x1b[31m", "a" * 100_000, "<|im_end|>", "søk 中文 🙂 \u202e", "go to\ngo to",
     "';--{}[]()%s",
 )  # fmt: skip
-"""Actions a language model may well send."""
+"""Malformed actions that a language model may send."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +37,13 @@ class Finding:
     name: str
     ok: bool
     message: str
-    """"" when all is well, else what was seen and how to mend it."""
+    """"" when the check passed, else what was observed and how to fix it."""
 
 
 def check_env(env: TextEnv | Factory) -> list[Finding]:
     """Run every check on an environment, or on fresh ones from a factory; a check that raises has failed.
 
-    An environment that is passed in is closed at the end.
+    An environment passed in is closed by the last check.
     """
     findings = []
     for name, check in CHECKS.items():
@@ -56,7 +56,7 @@ def check_env(env: TextEnv | Factory) -> list[Finding]:
 
 
 def _play(env: TextEnv, seed: int, steps: int = _STEPS, *, peek: bool = False) -> list[Any]:
-    """A seeded random walk over admissible actions; everything it returned. `peek` asks for hindsight too."""
+    """A seeded random walk over admissible actions; returns all results. `peek` also calls `hindsight`."""
     draw = random.Random(seed)
     observation, info = env.reset(seed=seed)
     log: list[Any] = [(observation, info)]
@@ -168,7 +168,7 @@ def _unknown_action(env: TextEnv) -> str:
     env.reset(seed=6)
     *_, info = env.step(_NONSENSE)
     if info["valid_action"]:
-        return f"the action {_NONSENSE!r} came back with valid_action=True; set it False for what is unknown"
+        return f"the action {_NONSENSE!r} came back with valid_action=True; set it to False for unknown actions"
     return ""
 
 
@@ -234,7 +234,7 @@ def _score_range(env: TextEnv) -> str:
 def _hindsight(env: TextEnv) -> str:
     with_it, without = _play(env, 11, peek=True), _play(env, 11)
     if with_it != without:
-        return "calling hindsight() changed the episode; it must only look"
+        return "calling hindsight() changed the episode; it must not change any state"
     known = env.hindsight()
     if not isinstance(known, Hindsight):
         return f"hindsight() returned a {type(known).__name__}, expected Hindsight"
@@ -250,7 +250,7 @@ def _experts(env: TextEnv) -> str:
         if action is None:
             continue
         if not env.action_space.contains(action):
-            return f"expert({kind!r}) returned {action!r}, which is no action"
+            return f"expert({kind!r}) returned {action!r}, which is not in the action space"
         *_, info = env.step(action)
         if not info["valid_action"]:
             return f"the action {action!r} of expert {kind!r} was not understood"
@@ -283,4 +283,4 @@ CHECKS: dict[str, Callable[[TextEnv], str]] = {
     "experts": _experts,
     "close_twice": _close_twice,
 }
-"""Name → check; a check returns "" or what is wrong and how to mend it."""
+"""Name → check; a check returns "" or what is wrong and how to fix it."""

@@ -21,7 +21,7 @@ from rlsd.envs.errors import TaskError, closest
 
 
 class Info(TypedDict, total=False):
-    """What `reset` and `step` return beside the observation. Everybody may read it, the student too.
+    """Public data that `reset` and `step` return with the observation; the student may read it.
 
     Example:
         {"task_id": "gen-easy/test/17", "task_type": "pick_and_place_simple", "goal": "put some mug in shelf.",
@@ -33,17 +33,17 @@ class Info(TypedDict, total=False):
     task_type: str
     goal: str
     admissible_actions: list[str] | None
-    """The commands the world accepts now, or None where they cannot be listed."""
+    """The commands the environment accepts now, or None where they cannot be listed."""
     valid_action: bool
-    """False when the world did not understand the last action or refused it."""
+    """False when the environment did not understand the last action or refused it."""
     success: bool
     """The goal holds now."""
     score: float
     """Graded outcome in [0, 1]."""
     feedback: str
-    """What the world shows everyone about the last action, beyond the observation; often empty."""
+    """Public feedback on the last action, beyond the observation; often empty."""
     parts: dict[str, float]
-    """What the score consists of, each in [0, 1]; only once the episode is over, where a world grades in parts."""
+    """Components of the score, each in [0, 1]; only at the end of an episode, where the environment grades in parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,8 @@ _STEPS = ("distance", "distance_before")
 class Hindsight:
     """What only the teacher may read, about the state the episode is in *now*.
 
-    Every field is optional: an environment fills what it can know. Texts are short and plain, one fact each.
-    Recorded by the rollout before and after every step (after step k = before step k + 1).
+    Every field is optional: an environment fills those it can compute. Texts are short and plain, one fact each.
+    The rollout records it before and after every step (after step k = before step k + 1).
     """
 
     answer: str | None = None
@@ -89,15 +89,15 @@ class Hindsight:
     missing: tuple[str, ...] = ()
     """Goal facts that do not hold yet."""
     whereabouts: tuple[str, ...] = ()
-    """Where the things are that the goal speaks of."""
+    """Locations of the objects named in the goal."""
     distance: float | None = None
     """Expert steps from here to the goal; 0 when it holds, None when unknown, inf when out of reach."""
     distance_before: float | None = None
     """`distance` before the last action; None at the start of an episode and when unknown."""
     changed: tuple[str, ...] = ()
-    """What the last action changed in the world, one fact each; empty when nothing changed."""
+    """State changes made by the last action, one fact each; empty when nothing changed."""
     lost: tuple[str, ...] = ()
-    """What the last action undid or put out of reach."""
+    """What the last action undid or made unreachable."""
     feedback: str = ""
     """What the last action changed, in one sentence, with knowledge of the whole state."""
 
@@ -127,7 +127,7 @@ class AnyText(Space[str]):
         if max_chars < 1:
             raise ValueError(f"max_chars must be at least 1, got {max_chars}")
         self.max_chars = max_chars
-        super().__init__(dtype=str, seed=seed)  # type: ignore[arg-type]
+        super().__init__(dtype=str, seed=seed)
 
     @property
     def is_np_flattenable(self) -> bool:
@@ -153,17 +153,17 @@ class AnyText(Space[str]):
 
 
 class TextEnv(gymnasium.Env[str, str]):
-    """Base of every environment. Write `reset`, `step` and `tasks`; add `hindsight` where the world can know more.
+    """Base of every environment. Implement `reset`, `step` and `tasks`; add `hindsight` for privileged information.
 
     Rules (`rlsd check-env ID` runs them): the same seed and the same actions give the same episode; no global
     random state is read or changed; the environment truncates itself (`terminated` = the task's own end,
     `truncated` = out of steps); an action it does not understand is answered with `valid_action=False`, never
-    with an exception; `reset(options={"task": task_id})` opens that very task.
+    with an exception; `reset(options={"task": task_id})` opens exactly that task.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (Gymnasium's own declaration)
     blocking: bool = True
-    """True when a step may be slow or hang (a server, a foreign engine): the rollout then steps it in a thread
+    """True when a step may be slow or hang (a server, an external engine): the rollout then steps it in a thread
     with a time limit. Set to False where a step is pure, in-process and cheap."""
     response_format: str | None = None
     """The response format that fits (`agent.format: auto` takes it): a shipped name or "module:NAME"; None: any."""
@@ -179,11 +179,11 @@ class TextEnv(gymnasium.Env[str, str]):
         raise NotImplementedError
 
     def content(self, task_id: str) -> str:
-        """Text that determines the task completely; its hash goes into the panel hash. Default: the id."""
+        """Text that determines the task completely; its hash enters the panel digest. Default: the id."""
         return task_id
 
     def hindsight(self) -> Hindsight:
-        """Privileged knowledge about the present state. Default: nothing is known."""
+        """Privileged information about the current state. Default: none."""
         return Hindsight()
 
     def expert(self, kind: str) -> str | None:
@@ -194,10 +194,10 @@ class TextEnv(gymnasium.Env[str, str]):
         return None
 
     def abandon(self) -> None:
-        """The caller no longer waits for a call that hangs: free what can be freed without waiting for it.
+        """Free resources without waiting, because a call hangs and the caller has given up on it.
 
-        Called from another thread than the one that hangs, and at most once; no other method is called afterwards.
-        Default: nothing.
+        Called at most once, from another thread than the one that hangs; no other method is called afterwards.
+        Default: does nothing.
         """
 
     def pick_task(self, options: dict[str, Any] | None) -> Task:
@@ -220,20 +220,20 @@ class TextEnv(gymnasium.Env[str, str]):
 
 @runtime_checkable
 class Rewindable(Protocol):
-    """An environment that can go back to an earlier moment of an episode, exactly. Optional: no rule asks for it."""
+    """An environment that can return exactly to an earlier state of an episode. Optional."""
 
     def save(self) -> Any:
-        """The episode as it stands; what is played afterwards leaves it alone."""
+        """A snapshot of the episode; later steps do not change it."""
         ...
 
     def restore(self, saved: Any) -> tuple[str, dict[str, Any]]:
-        """Go on from a saved moment; returns its last observation and `info`."""
+        """Continue from a snapshot; returns its last observation and `info`."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """A frozen, hashed list of tasks: evaluation runs the whole of it and quotes the hash with every result."""
+    """A panel is a fixed, hashed evaluation set: evaluation runs all its tasks and reports the digest."""
 
     env_id: str
     split: str

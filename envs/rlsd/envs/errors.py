@@ -1,4 +1,4 @@
-"""Errors that say what was given, what was expected and how to mend it."""
+"""Errors that say what was given, what was expected and how to fix it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class RlsdError(Exception):
-    """Base of every error a user can mend; the command line prints its one line and exits with 2."""
+    """Base of every error a user can fix; the command line prints its one line and exits with 2."""
 
 
 class TaskError(RlsdError):
-    """A task that does not exist, or an id that names none."""
+    """A task that does not exist, or an id of the wrong form."""
 
 
 class DataError(RlsdError):
@@ -26,14 +26,14 @@ class EnvError(RlsdError):
     """An environment id that cannot be opened, or an environment that breaks the contract."""
 
 
-def closest(given: str, known: Iterable[str]) -> str:
+def closest(name: str, known: Iterable[str]) -> str:
     """The tail of an error about an unknown name.
 
     >>> closest("rlds", ["grpo", "rlsd"])
     ". Did you mean 'rlsd'? Known: grpo, rlsd."
     """
     names = sorted(set(known))
-    near = difflib.get_close_matches(given, names, n=1)
+    near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
     return f".{hint} Known: {shown}."

@@ -1,6 +1,6 @@
-"""A toy world with a known best return: find the key in a row of rooms, carry it to the door, open it.
+"""A toy environment with a known best return: find the key in a row of rooms, carry it to the door, open it.
 
-Only the room one stands in is seen, so the key and the door must be searched for. With start s, key k and
+The agent sees only its current room, so it must search for the key and the door. With start s, key k and
 door d the fewest steps are |s − k| + 1 + |k − d| + 1, and the best return is 1 − step_cost · that.
 """
 
@@ -39,8 +39,8 @@ class KeysEnv(TextEnv):
     Args:
         split: "train" or "test"; their layouts are disjoint.
         rooms: 2 to 50.
-        max_steps: the episode is truncated after so many steps.
-        step_cost: taken off at every step, at least 0.
+        max_steps: the episode is truncated after this many steps.
+        step_cost: subtracted at every step, at least 0.
 
     Raises:
         EnvError: an argument out of range, or an unknown split.
@@ -95,7 +95,7 @@ class KeysEnv(TextEnv):
         super().reset(seed=seed)
         self._task = self.pick_task(options)
         self._layout = self._layouts[self._task.task_id]
-        self._room, self._held, self._done, self._steps = self._layout.start, False, False, 0
+        self._room, self._has_key, self._done, self._steps = self._layout.start, False, False, 0
         self._visited = {self._room}
         self._before: tuple[int, int] | None = None
         self._changed: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ class KeysEnv(TextEnv):
                     self._visited.add(self._room)
                     observation, self._changed = self._view(), (f"you are now in room {self._room}",)
                 case ["take", "key"]:
-                    self._held = True
+                    self._has_key = True
                     observation, self._changed = "You take the key.", ("the key is now in your hand",)
                 case ["open", "door"]:
                     self._done = True
@@ -127,9 +127,9 @@ class KeysEnv(TextEnv):
 
     def hindsight(self) -> Hindsight:
         layout = self._open_layout()
-        missing = [] if self._held else ["you hold the key"]
+        missing = [] if self._has_key else ["you hold the key"]
         missing += [] if self._done else ["the door is open"]
-        key = "in your hand" if self._held else f"in room {layout.key}"
+        key = "in your hand" if self._has_key else f"in room {layout.key}"
         return Hindsight(
             plan=self._plan(),
             missing=tuple(missing),
@@ -155,7 +155,7 @@ class KeysEnv(TextEnv):
             return (*self._plan(), "go left", "go right")[0]
         if kind != "explorer":
             raise EnvError(f"unknown expert {kind!r}{closest(kind, ('explorer', 'oracle'))}")
-        seen_target = layout.door if self._held else layout.key
+        seen_target = layout.door if self._has_key else layout.key
         if seen_target in self._visited:
             return (*self._plan(), "go left", "go right")[0]
         unseen = [room for room in range(1, self._rooms + 1) if room not in self._visited]
@@ -175,9 +175,9 @@ class KeysEnv(TextEnv):
         actions = (["go left"] if self._room > 1 else []) + (["go right"] if self._room < self._rooms else [])
         if self._done:
             return actions
-        if self._room == layout.key and not self._held:
+        if self._room == layout.key and not self._has_key:
             actions.append("take key")
-        if self._room == layout.door and self._held:
+        if self._room == layout.door and self._has_key:
             actions.append("open door")
         return sorted(actions)
 
@@ -186,7 +186,7 @@ class KeysEnv(TextEnv):
         if self._done:
             return ()
         for target, action in ((layout.key, "take key"), (layout.door, "open door")):
-            if action == "take key" and self._held:
+            if action == "take key" and self._has_key:
                 continue
             out += ["go right" if target > room else "go left"] * abs(target - room) + [action]
             room = target
@@ -205,11 +205,11 @@ class KeysEnv(TextEnv):
     def _view(self) -> str:
         layout = self._open_layout()
         text = f"You are in room {self._room} of {self._rooms}."
-        if self._room == layout.key and not self._held:
+        if self._room == layout.key and not self._has_key:
             text += " A key lies here."
         if self._room == layout.door:
             text += " A locked door is here."
-        return text + (" You hold the key." if self._held else "")
+        return text + (" You hold the key." if self._has_key else "")
 
     def _info(self, valid: bool) -> dict[str, Any]:
         info: Info = {
@@ -226,7 +226,7 @@ class KeysEnv(TextEnv):
 
 
 def _layouts(rooms: int, split: str) -> dict[str, Layout]:
-    """Task id → layout, in an order that is the same everywhere; train and test share none."""
+    """Task id → layout, in a platform-independent order; train and test share none."""
     span = range(1, rooms + 1)
     layouts = [Layout(s, k, d) for s in span for k in span for d in span]
     random.Random(rooms).shuffle(layouts)

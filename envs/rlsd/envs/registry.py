@@ -22,7 +22,7 @@ from rlsd.envs.errors import EnvError, RlsdError, closest
 
 GROUP = "rlsd.envs"
 HTTP_ARGUMENTS = {"split", "token", "timeout_s"}
-"""What an environment elsewhere takes from here."""
+"""Arguments that the client of a remote environment accepts."""
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
     "rlsd/Keys-v0": "rlsd.envs.key_door:KeysEnv",
@@ -34,8 +34,7 @@ _SHIPPED = {
 def register(env_id: str, entry_point: str | Callable[..., TextEnv], **kwargs: Any) -> None:
     """Make `gymnasium.make(env_id)` open the class; `kwargs` become its default arguments.
 
-    No wrapper is put around it: a TextEnv truncates itself and is checked by `check_env`. An id that exists
-    is replaced.
+    It is not wrapped: a TextEnv truncates itself and is checked by `check_env`. An existing id is replaced.
     """
     registry.pop(env_id, None)
     _gym_register(env_id, entry_point=entry_point, kwargs=kwargs, order_enforce=False, disable_env_checker=True)
@@ -49,7 +48,7 @@ def register_shipped() -> None:
 
 
 def known() -> list[str]:
-    """Ids that `make` opens: the registered ones that are text environments of ours, and advertised ones."""
+    """Ids that `make` opens: the registered rlsd/ ids and the advertised ones."""
     ours = {i for i in registry if i.startswith("rlsd/")} | set(_SHIPPED)
     return sorted(ours | set(_advertised()))
 
@@ -71,20 +70,20 @@ def make(env_id: str, **kwargs: Any) -> TextEnv:
 
         if more := sorted(set(kwargs) - HTTP_ARGUMENTS):
             raise EnvError(
-                f"{env_id} takes no {', '.join(more)}: the server's own arguments count (`rlsd serve env ID --arg …`); "
-                "a config that had some needs --set env.kwargs={}"
+                f"{env_id} takes no {', '.join(more)}: set them on the server (`rlsd serve env ID --arg …`); "
+                "for a config that has some, add --set env.kwargs={}"
             )
-        return _call(env_id, lambda **given: HttpEnv(env_id, **given), kwargs)
+        return _call(env_id, lambda **arguments: HttpEnv(env_id, **arguments), kwargs)
     if env_id in registry:
         return _bare(env_id, gymnasium.make(env_id, disable_env_checker=True, **kwargs))
     advertised = _advertised().get(env_id)
     if advertised is not None:
         try:
             factory = advertised.load()
-        except Exception as error:  # any fault of a foreign package is reported by its name
+        except Exception as error:  # report any fault of another package by its name
             raise EnvError(
                 f"the environment {env_id!r}, advertised as {advertised.value!r}, cannot be loaded: "
-                f"{type(error).__name__}: {error}. Mend or uninstall the package that brings it."
+                f"{type(error).__name__}: {error}. Fix or uninstall the package that provides it."
             ) from error
         return _bare(env_id, _call(env_id, factory, kwargs))
     if ":" in env_id:
@@ -142,7 +141,7 @@ def _bare(name: str, env: Any) -> TextEnv:
     while layer is not inner:
         if isinstance(layer, gymnasium.wrappers.TimeLimit):
             raise EnvError(
-                f"{name!r} is registered with max_episode_steps; a TextEnv truncates itself, register without"
+                f"{name!r} is registered with max_episode_steps; a TextEnv truncates itself: register it without"
             )
         layer = layer.env
     return inner

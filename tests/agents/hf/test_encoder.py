@@ -114,7 +114,7 @@ def test_folders_that_hold_no_encoder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot load an encoder"):
         encoder(tmp_path)
-    with pytest.raises(ModelError, match="names no encoder"):
+    with pytest.raises(ModelError, match="names no usable encoder"):
         open_encoder({"model": "x"})
 
 

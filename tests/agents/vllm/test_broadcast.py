@@ -116,7 +116,7 @@ def test_a_learner_that_cannot_send_by_nccl_is_refused(fake: Fake, device: str, 
         pytest.skip("vLLM is installed here")
     sampler = sampler_of(small(), fake().url)
     sampler.weights.carrier = Groups(sampler.weights.source, kind="nccl", device=torch.device(device))
-    with pytest.raises(ServerMismatch, match=rf"{told}.*take gloo or folder"):
+    with pytest.raises(ServerMismatch, match=rf"{told}.*use gloo or folder"):
         sampler.connect()
 
 

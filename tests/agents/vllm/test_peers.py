@@ -61,6 +61,6 @@ def test_two_processes_find_a_restarted_server_without_their_adapter(fake: Fake)
         server = fake(port=server.port)
         assert side_by_side(samplers, lambda s: s.weights.ensure(s.weights.servers[0])) == [None, None]
         assert list(server.adapters) == ["rlsd-policy-v1"]
-        assert [s.weights.held(s.weights.servers[0]) for s in samplers] == [1, 1]
+        assert [s.weights.loaded_version(s.weights.servers[0]) for s in samplers] == [1, 1]
     for sampler in samplers:
         sampler.close()

@@ -97,8 +97,8 @@ def test_bad_answers_are_asked_again(fake: Fake, fault: str) -> None:
     "fault, error, told",
     [
         ("fail", ServerUnreachable, r"answered 500.*Internal Server Error.*tried 3 times"),
-        ("garbage", ServerReply, r"unusable answer.*tried 3 times"),
-        ("wrong_model", ServerReply, r"comes from model 'another'.*tried 3 times"),
+        ("garbage", ServerReply, r"unusable reply.*tried 3 times"),
+        ("wrong_model", ServerReply, r"is from model 'another'.*tried 3 times"),
     ],
 )
 def test_too_many_bad_answers_are_one_clear_error(fake: Fake, fault: str, error: Any, told: str) -> None:
@@ -121,7 +121,7 @@ def test_too_many_bad_answers_are_one_clear_error(fake: Fake, fault: str, error:
         ({"logprobs": {"token_logprobs": [-1.0, float("nan")]}}, "finite numbers"),
         ({"logprobs": None}, "NoneType"),
         ({"finish_reason": "abort"}, "finish_reason is 'abort'"),
-        ({"finish_reason": "stop", "token_ids": [1, 2]}, "none of the end ids"),
+        ({"finish_reason": "stop", "token_ids": [1, 2]}, "not one of the end ids"),
     ],
 )
 def test_answers_are_checked(change: dict[str, Any], told: str) -> None:

@@ -116,14 +116,14 @@ def test_prefix_cache_that_is_in_use_is_emptied_later(fake: Fake) -> None:
     "lacks, kind, told",
     [
         ("/v1/completions", "folder", "is it a vLLM server"),
-        ("return_token_ids", "folder", "does not know 'return_token_ids': take a newer vLLM"),
+        ("return_token_ids", "folder", "does not know 'return_token_ids': use a newer vLLM"),
         ("/collective_rpc", "folder", "VLLM_SERVER_DEV_MODE=1"),
         ("/reset_prefix_cache", "folder", "VLLM_SERVER_DEV_MODE=1"),
-        ("prompt_logprobs", "folder", "does not know 'prompt_logprobs': take a newer vLLM"),
+        ("prompt_logprobs", "folder", "does not know 'prompt_logprobs': use a newer vLLM"),
         ("/v1/load_lora_adapter", "lora", "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"),
         ("/v1/unload_lora_adapter", "lora", "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"),
         ("/init_weight_transfer_engine", "gloo", "VLLM_SERVER_DEV_MODE=1"),
-        ("/get_world_size", "gloo", "take a newer vLLM"),
+        ("/get_world_size", "gloo", "use a newer vLLM"),
         ("/v1/models", "folder", "404"),
     ],
 )

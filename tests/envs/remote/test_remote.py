@@ -93,7 +93,7 @@ def test_errors_keep_their_type(pool: WorkerPool) -> None:
         env.step("raise")
     with pytest.raises(EnvError, match="ZeroDivisionError: as asked"):
         env.step("odd")
-    with pytest.raises(EnvError, match="object cannot travel as JSON"):
+    with pytest.raises(EnvError, match="object cannot be sent as JSON"):
         env.step("object")
     assert env.step("print")[0] == "print"
     assert isinstance(env, RemoteEnv)

@@ -219,8 +219,8 @@ def test_answers_of_the_wrong_shape_are_refused() -> None:
         ({"max_obs_chars": 10}, "max_obs_chars must be"),
         ({"split": "dev"}, "unknown split 'dev'"),
         ({"questions": "gen-tyni"}, "Did you mean 'gen-tiny'"),
-        ({"corpus": "http://"}, "no address of a retriever"),
-        ({"corpus": "ftp://x"}, "no address of a retriever"),
+        ({"corpus": "http://"}, "not the address of a retriever"),
+        ({"corpus": "ftp://x"}, "not the address of a retriever"),
         ({"corpus": "http://x", "token": "$NO_SUCH_VARIABLE"}, "NO_SUCH_VARIABLE is not set"),
     ],
 )

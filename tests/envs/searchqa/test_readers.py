@@ -14,7 +14,7 @@ from rlsd.envs.searchqa.questions.library import tenth
 from rlsd.envs.searchqa.questions.readers import read_questions
 from rlsd.envs.searchqa.questions.sets import SETS
 from rlsd.envs.searchqa.questions.types import Passage, Question, Support
-from rlsd.envs.searchqa.retrieval.corpora import read_corpus, write_corpus
+from rlsd.envs.searchqa.retrieval.corpora import read_corpus
 
 NQ = '{"question": "who got the first nobel prize in physics", "answer": ["Wilhelm Conrad Röntgen", "Röntgen"]}\n'
 DPR = "who got it\t['Wilhelm', \"O'Neill\"]\nwhere is it\t['there']\n"
@@ -210,14 +210,11 @@ CORPORA = {
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_corpora(tmp_path: Path, name: str) -> None:
-    found = list(read_corpus(write(tmp_path, name, CORPORA[name])))
-    assert [(p.title.strip('"'), p.text, p.doc_id) for p in found] == [
+    passages = read_corpus(write(tmp_path, name, CORPORA[name]))
+    assert [(p.title.strip('"'), p.text, p.doc_id) for p in passages] == [
         ("Aaron", "Aaron is.", "0"),
         ("B", "B is.\nTwo lines.", "1"),
     ]
-    copy = tmp_path / "copy.jsonl"
-    assert write_corpus(iter(found), copy) == 2
-    assert list(read_corpus(copy)) == found
 
 
 def test_a_corpus_of_something_else(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_volumes_of_a_panel_share_no_entity(name: str) -> None:
     titles = [passage.title for passage in generated_corpus(name, "test")]
     assert len(set(titles)) == len(titles)
     assert len(list(generated_corpus(name, "train/1"))) > 100
-    with pytest.raises(EnvError, match=r"say gen-.*/train/0"):
+    with pytest.raises(EnvError, match=r"e.g. gen-.*/train/0"):
         generated_corpus(name, "train")
     with pytest.raises(TaskError, match="got '9999'"):
         generated_corpus(name, "train/9999")

@@ -39,8 +39,8 @@ def test_products_follow_the_published_rules() -> None:
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"name": None}, "name is NoneType"), ({"pricing": "free"}, "'free' is no price"),
-        ({"pricing": "$1.2.3"}, "is no price"), ({"pricing": 12}, "pricing is int"),
+        ({"name": None}, "name is NoneType"), ({"pricing": "free"}, "'free' is not a price"),
+        ({"pricing": "$1.2.3"}, "is not a price"), ({"pricing": 12}, "pricing is int"),
         ({"small_description": [1]}, "small_description"), ({"customization_options": {"a": [{}]}}, "option 'a'"),
         ({"customization_options": "x"}, "expected an object"), ({"images": "x"}, "images must be a list"),
         ({"asin": 7}, "asin is int"),
@@ -199,7 +199,7 @@ def test_a_damaged_stored_catalogue_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="product 0 is damaged"):
         load_catalogue(tmp_path).product(0)
     blob.write_bytes(data[:-5])
-    with pytest.raises(DataError, match="do not fit"):
+    with pytest.raises(DataError, match="do not match"):
         load_catalogue(tmp_path)
     (tmp_path / "ids.npy").unlink()
     with pytest.raises(DataError, match=r"ids\.npy"):

@@ -68,7 +68,7 @@ def no_json(folder: Path) -> None:
         (without("tokenizer.json"), ""),
         (without("chat_template.jinja"), "no chat template"),
         (cut_weights, "cannot load a model"),
-        (drop_one_weight, "lacks 1 weights its config asks for, e.g. 'model.norm.weight'"),
+        (drop_one_weight, "lacks 1 weights that its config requires, e.g. 'model.norm.weight'"),
         (untie, "lm_head.weight"),
         (other_width, "cannot load a model"),
         (no_json, "cannot load a model"),

@@ -1,1 +1,1 @@
-"""Policies of transformers in this process: loading, sampling, the key-value cache."""
+"""In-process transformers policies: loading, sampling, the key-value cache."""

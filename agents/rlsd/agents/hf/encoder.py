@@ -1,8 +1,8 @@
 """Text encoders for dense retrieval: any sentence-transformers folder, or a plain transformers one.
 
-A sentence-transformers folder says itself how to pool (`1_Pooling/config.json`) and how long texts may be
-(`sentence_bert_config.json`); a plain folder is mean-pooled. Models such as E5 want words before each text
-("query: ", "passage: "): give them as prefixes.
+A sentence-transformers folder specifies the pooling (`1_Pooling/config.json`) and the maximum text length
+(`sentence_bert_config.json`); a plain folder is mean-pooled. Models such as E5 need a prefix for each text
+("query: ", "passage: ").
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _POOLING_KEYS: dict[str, Pooling] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderSettings:
-    """Everything that two encoders need to share to make the same vectors."""
+    """Settings that determine the vectors, and the device and batch size."""
 
     folder: str
     pooling: Pooling | None = None
-    """None: as the folder says, else mean."""
+    """None: from the folder, else mean."""
     max_tokens: int | None = None
-    """None: as the folder says, at most 512."""
+    """None: from the folder, else 512."""
     query_prefix: str = ""
     passage_prefix: str = ""
     device: str = "cpu"
     batch: int = 64
 
     def to_json(self) -> dict[str, Any]:
-        """What is kept with an index; device and batch are the machine's own matter."""
+        """The settings stored with an index; without device and batch."""
         return {k: v for k, v in asdict(self).items() if k not in ("device", "batch")}
 
 
@@ -55,7 +55,7 @@ class TextEncoder:
     """Texts to unit vectors.
 
     Raises:
-        ModelError: a folder that holds no encoder, or pools in a way this class does not know.
+        ModelError: a folder without an encoder, or with an unknown pooling.
     """
 
     def __init__(self, settings: EncoderSettings) -> None:
@@ -70,7 +70,7 @@ class TextEncoder:
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
             model: Any = AutoModel.from_pretrained(str(folder), dtype=torch.float32)
-        except Exception as error:  # whatever a damaged folder makes of itself
+        except Exception as error:  # a damaged folder can raise anything
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise ModelError(f"cannot load an encoder from {settings.folder!r}: {reason}") from error
         if self._tokenizer.pad_token is None:
@@ -80,7 +80,7 @@ class TextEncoder:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], *, query: bool) -> NDArray[np.float32]:
-        """(len(texts), D) unit vectors; texts of like length share a batch, the order is kept."""
+        """(len(texts), D) unit vectors; texts of similar length share a batch, the order is kept."""
         prefix = self.settings.query_prefix if query else self.settings.passage_prefix
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         out: NDArray[np.float32] | None = None
@@ -102,15 +102,15 @@ class TextEncoder:
 
 
 def open_encoder(data: dict[str, Any], *, device: str = "cpu", folder: str | None = None) -> TextEncoder:
-    """The encoder that an index names; `folder` where its model lies elsewhere now.
+    """The encoder named in an index; `folder` if its model has moved.
 
     Raises:
-        ModelError: the settings are not an encoder's, or its folder is gone.
+        ModelError: the settings are not an encoder's, or its folder is missing.
     """
     try:
         settings = EncoderSettings(**data, device=device)
     except TypeError as error:
-        raise ModelError(f"the index names no encoder that can be opened: {error}") from error
+        raise ModelError(f"the index names no usable encoder: {error}") from error
     return TextEncoder(replace(settings, folder=folder) if folder else settings)
 
 
@@ -122,7 +122,7 @@ def open_dense(
     engine: str | None = None,
     verify: bool | None = None,
 ) -> LocalRetriever:
-    """A retriever over an index folder of any kind, its encoder loaded where it has one.
+    """A retriever over an index folder of any kind, with its encoder loaded if it has one.
 
     Args:
         device, encoder: see `open_encoder`.

@@ -1,7 +1,6 @@
-"""Generation with a transformers model: prompts are fed behind what the cache holds, then all rows decode together.
+"""Generation with a transformers model: prompts are fed after their cached prefixes, then all rows decode together.
 
-Log-probs are those of the temperature-scaled, untruncated distribution,
-in float32.
+Log-probs are those of the temperature-scaled, untruncated distribution, in float32.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from rlsd.agents.seeding import generator
 from rlsd.agents.types import FinishReason, SampleRequest, SampleResult
 
 PREFILL_TOKENS = 16_384
-"""Padded prompt tokens fed in one forward pass, at most."""
+"""Maximum padded prompt tokens per forward pass."""
 ENDED_SHARE = 0.4
-"""Finished rows are fed along up to this share of a decode batch: their neighbours' cache is read in place then."""
+"""Finished rows stay in the batch up to this share of it, so that the cache can be read in place."""
 READ_STEP = 32
-"""Cache columns are read in multiples of this, so that shapes repeat."""
+"""Cache columns are read in multiples of this, to limit the number of shapes."""
 
 
 @dataclass(slots=True)
@@ -34,14 +33,14 @@ class CachedEpisode:
 
     slot: int
     cached: list[int] = field(default_factory=list)
-    """Ids whose keys stand in the slot."""
+    """Ids whose keys are in the slot."""
 
 
 Job = tuple[SampleRequest, CachedEpisode]
 
 
 class Generator:
-    """Generates batches; one at a time.
+    """Generates one batch at a time.
 
     Args:
         model: any causal LM of transformers (with or without PEFT adapters).
@@ -63,8 +62,8 @@ class Generator:
         self._cache = SlotCache(0)
 
     def _fit(self, slots: int) -> None:
-        """Give the cache so many slots; what is cached stays. Only the generating thread does this, because an episode
-        may join while a batch is under way."""
+        """Resize the cache, keeping its content. Only the generating thread does this, because an episode may join
+        during a batch."""
         if self._cache.slots == slots:
             return
         cache = SlotCache(slots)
@@ -77,18 +76,18 @@ class Generator:
 
     @torch.inference_mode()
     def move(self, episode: CachedEpisode, slot: int) -> None:
-        """Give an episode another slot that is free; not while a batch is under way."""
+        """Move an episode to another, free slot; not during a batch."""
         if episode.cached:
             self._cache.move(episode.slot, slot)
         episode.slot = slot
 
     @torch.inference_mode()
     def generate(self, jobs: list[Job], *, slots: int, version: int) -> list[SampleResult]:
-        """Responses to all requests, each drawn with the random numbers of its own (episode, turn).
+        """Responses to all requests, each sampled with random numbers seeded by its (episode, turn).
 
         Args:
-            slots: how many episodes the cache must hold.
-            version: the policy version they are marked with.
+            slots: number of episodes in the cache.
+            version: policy version of the results.
         """
         started = time.perf_counter()
         self._fit(slots)
@@ -119,7 +118,7 @@ class Generator:
         return rng.random(count).tolist()
 
     def _prefill(self, jobs: list[Job], device: torch.device) -> Tensor:
-        """Feed what the cache lacks; (B, D) hidden state of each prompt's last token."""
+        """Feed the uncached tokens; returns the (B, D) hidden states of the prompts' last tokens."""
         news: list[tuple[int, list[int]]] = []
         for request, episode in jobs:
             prompt = list(request.prompt_ids)
@@ -159,7 +158,7 @@ class Generator:
         return hidden[torch.arange(len(news), device=device), last]
 
     def _forward(self, ids: Tensor, rows: Sequence[int], positions: Tensor, columns: int) -> Tensor:
-        """(B, Q, D) hidden states of `ids` written at `positions`, all below `columns`, of slots `rows`."""
+        """(B, Q, D) hidden states of `ids` in slots `rows`, written at `positions`, all below `columns`."""
         self.passes += 1
         width = -(-columns // READ_STEP) * READ_STEP
         mask = self._cache.aim(rows, positions, width, next(self.model.parameters()).dtype)
@@ -175,13 +174,13 @@ class Generator:
     def _decode(
         self, jobs: list[Job], hidden: Tensor, uniforms: Tensor, device: torch.device
     ) -> tuple[list[list[int]], list[list[float]], list[bool]]:
-        """Who goes on is decided here and not on the device, so a token is waited for once: when it is read."""
+        """The host decides which rows continue, so each step waits for the device only once."""
         _, head = split_head(self.model)
         rows = [episode.slot for _, episode in jobs]
         ids: list[list[int]] = [[] for _ in jobs]
         logps: list[list[float]] = [[] for _ in jobs]
         ended = [False] * len(jobs)
-        live = fed = list(range(len(jobs)))  # fed: with those who have ended but keep their place
+        live = fed = list(range(len(jobs)))  # fed: also finished rows that keep their place
         neighbours = rows[-1] - rows[0] + 1 == len(rows)
         drawn = uniforms  # of the live rows
         for step in range(max(r.max_new_tokens for r, _ in jobs)):
@@ -196,19 +195,20 @@ class Generator:
                 break
             if not neighbours or len(live) < (1 - ENDED_SHARE) * len(fed):
                 fed = live
-            # One who has ended writes behind its last token, where nobody looks.
+            # A finished row writes behind its last token, where no query looks.
             places = [len(jobs[b][0].prompt_ids) + len(ids[b]) - 1 for b in fed]
-            told = torch.tensor([[ids[b][-1] for b in fed], places], device=device)
+            inputs = torch.tensor([[ids[b][-1] for b in fed], places], device=device)
             place = {b: i for i, b in enumerate(fed)}
             kept = torch.tensor([[place[b] for b in live], live], device=device)
-            made = self._forward(told[0, :, None], [rows[b] for b in fed], told[1, :, None], max(places) + 1)
+            made = self._forward(inputs[0, :, None], [rows[b] for b in fed], inputs[1, :, None], max(places) + 1)
             hidden, drawn = made[kept[0], 0], uniforms[kept[1]]
             for b in live:
                 jobs[b][1].cached.append(ids[b][-1])
         return ids, logps, ended
 
     def draw(self, logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """One token a row by inverting the cumulative distribution at `uniform`; its log-prob in nats."""
+        """One token per row by inverting the cumulative distribution at `uniform`; returns tokens and log-probs in
+        nats."""
         if self.temperature == 0:
             logp = torch.log_softmax(logits.float(), dim=-1)
             tokens = logp.argmax(-1)
@@ -221,17 +221,17 @@ class Generator:
 
 
 def _current(device: torch.device) -> AbstractContextManager[Any]:
-    """Kernels that do not ask where their tensors are (liger's) run on the current GPU, and in a thread of its own that
-    is the first, whichever the process works on."""
+    """Make the device current: some kernels (liger's) run on the current GPU, which in a new thread is the first
+    one."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def _common_prefix(held: list[int], wanted: list[int], *, limit: int) -> int:
-    """Number of leading ids both share, at most `limit`."""
-    limit = min(limit, len(held))
-    if held[:limit] == wanted[:limit]:
+def _common_prefix(cached: list[int], wanted: list[int], *, limit: int) -> int:
+    """Length of the common prefix, at most `limit`."""
+    limit = min(limit, len(cached))
+    if cached[:limit] == wanted[:limit]:
         return limit
     low = 0
-    while low < limit and held[low] == wanted[low]:
+    while low < limit and cached[low] == wanted[low]:
         low += 1
     return low

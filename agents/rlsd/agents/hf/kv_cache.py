@@ -1,8 +1,8 @@
-"""A key-value cache with one slot an episode, kept over turns.
+"""A key-value cache with one slot per episode, kept between turns.
 
-Slot `b` holds the keys of position `p` at column `p`, so a row may be shorter or longer than its neighbours, a prompt
-that extends an earlier one is fed its new tokens alone, and going back is forgetting a length. Columns beyond a row's
-length hold rubbish that no query can see: query position `q` attends to columns `<= q`.
+Slot `b` has the keys of position `p` at column `p`, so rows may have different lengths, a prompt that extends an
+earlier one is fed only its new tokens, and rewinding only shortens the recorded length. Columns beyond a row's length
+contain stale values that no query can see: query position `q` attends to columns `<= q`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ GROW = 128
 class SlotCache(Cache):
     """Keys and values of `slots` episodes in every layer, grown on demand.
 
-    Before a forward pass call `aim(rows, positions)`; the model then writes at those places and reads all columns up
-    to the longest row. Rows that are neighbours are read in place, others are copied together first.
+    Before a forward pass call `aim(rows, positions)`; the model then writes at those positions and reads all columns
+    up to the longest row. Contiguous rows are read in place, others are gathered first.
     """
 
     def __init__(self, slots: int) -> None:
@@ -35,17 +35,17 @@ class SlotCache(Cache):
         self._read: slice | Tensor = self._rows
 
     def aim(self, rows: Sequence[int], positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
-        """Direct the next forward pass.
+        """Set rows and positions of the next forward pass.
 
         Args:
-            rows: B slots, ascending and without repeats. Numbers: to look into a GPU's tensor is to wait for it.
+            rows: B slots, ascending and without repeats. Python ints: reading a GPU tensor would synchronise.
             positions: (B, Q) int64 positions written and queried.
-            width: columns that are read; more than the largest position.
+            width: number of columns read; more than the largest position.
             dtype: of the queries.
 
         Returns:
-            (B, 1, Q, width) in `dtype`, what attention adds to its scores: 0 where a query may look. As numbers,
-            because from bools every layer would make them anew.
+            (B, 1, Q, width) additive attention mask in `dtype`: 0 where a query may attend. Not bool, because every
+            layer would convert it again.
         """
         self._rows = torch.tensor(rows, device=positions.device)
         self._positions, self._width = positions, width
@@ -56,11 +56,11 @@ class SlotCache(Cache):
         )[:, None]
 
     def move(self, source: int, target: int) -> None:
-        """Copy what slot `source` holds to slot `target`."""
-        for held in (*self._keys, *self._values):
-            held[target] = held[source]
+        """Copy the content of slot `source` to slot `target`."""
+        for table in (*self._keys, *self._values):
+            table[target] = table[source]
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object):  # type: ignore[override]
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object):
         """Write (B, H, Q, D) keys and values of one layer; return (B, H, width, D) of the aimed rows."""
         if layer_idx == len(self._keys):
             shape = (self.slots, key_states.shape[1], 0, key_states.shape[3])
@@ -68,14 +68,14 @@ class SlotCache(Cache):
             self._values.append(value_states.new_empty(shape))
         out = []
         for store, new in ((self._keys, key_states), (self._values, value_states)):
-            held = store[layer_idx]
-            if held.shape[2] < self._width:
+            table = store[layer_idx]
+            if table.shape[2] < self._width:
                 columns = -(-self._width // GROW) * GROW
-                grown = new.new_zeros(self.slots, held.shape[1], columns, held.shape[3])
-                grown[:, :, : held.shape[2]] = held
-                store[layer_idx] = held = grown
-            held[self._rows[:, None], :, self._positions] = new.transpose(1, 2)
-            out.append(held[:, :, : self._width][self._read])
+                grown = new.new_zeros(self.slots, table.shape[1], columns, table.shape[3])
+                grown[:, :, : table.shape[2]] = table
+                store[layer_idx] = table = grown
+            table[self._rows[:, None], :, self._positions] = new.transpose(1, 2)
+            out.append(table[:, :, : self._width][self._read])
         return out[0], out[1]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:

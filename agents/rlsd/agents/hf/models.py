@@ -19,7 +19,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-"""Three special tokens a turn: tiny models pay for every one."""
+"""Three special tokens per turn, to keep sequences of tiny models short."""
 SPECIAL = ("<|pad|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>")
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
@@ -29,7 +29,7 @@ DTYPES: dict[str, torch.dtype] = {
 
 
 class ModelError(ValueError):
-    """A model that cannot be loaded or used, with what was given and how to mend it."""
+    """A model that cannot be loaded or used, with what was given and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Policy:
     tokenizer: Any
     eos_ids: frozenset[int]
     context: int
-    """Longest sequence in tokens the model was made for."""
+    """Maximum sequence length of the model, in tokens."""
 
 
 def load_policy(
@@ -49,7 +49,7 @@ def load_policy(
     """Load a folder (or a hub name, where the network allows) as `AutoModelForCausalLM` does.
 
     Raises:
-        ModelError: nothing readable there; a model without chat template; weights that do not fit the config.
+        ModelError: an unreadable folder; a model without chat template; weights that do not match the config.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -73,7 +73,9 @@ def load_policy(
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     absent = sorted(name for name in report["missing_keys"] if name not in tied)
     if absent:
-        raise ModelError(f"{path} lacks {len(absent)} weights its config asks for, e.g. {absent[0]!r}: damaged folder?")
+        raise ModelError(
+            f"{path} lacks {len(absent)} weights that its config requires, e.g. {absent[0]!r}: damaged folder?"
+        )
     return _policy(model.to(device), tokenizer, source=str(path))
 
 
@@ -90,7 +92,7 @@ def _policy(model: Any, tokenizer: Any, *, source: str) -> Policy:
 
 
 def sliding_window(model: Any) -> int | None:
-    """Tokens that the most short-sighted layer looks back; None where all layers see everything."""
+    """Size of the smallest attention window in tokens; None if all layers use full attention."""
     config = (model.get_base_model() if hasattr(model, "get_base_model") else model).config
     window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
     if kinds is not None and "sliding_attention" not in kinds:
@@ -113,7 +115,7 @@ def cache_argument(model: Any) -> str:
 
 @torch.no_grad()
 def check_head(model: Any) -> None:
-    """Make sure that logits are the output embedding of the last hidden state and nothing more.
+    """Check that the logits are exactly the output embedding of the last hidden state.
 
     Raises:
         ModelError: an architecture that scales or caps its logits; log-probs would be wrong.
@@ -195,7 +197,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
     """Write a plain transformers folder that `load_policy` and any other tool reads.
 
     Raises:
-        OSError: the disk does not take it; names the folder.
+        OSError: writing failed; names the folder.
     """
     try:
         with _quiet():
@@ -207,7 +209,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and no reports from transformers: what matters is told in errors of our own."""
+    """Silence progress bars and reports of transformers; our own errors report what matters."""
     from transformers.utils import logging
 
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""Memory that runs out, by whatever name a device tells it."""
+"""Detects out-of-memory errors of any device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from rlsd.envs.errors import RlsdError
 
 
 class MemoryFull(RlsdError):
-    """Something that does not fit into memory; says what, and what to lower."""
+    """Out of memory; says what did not fit, and which setting to lower."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """CUDA's allocator says so by type; the CPU's, and CUDA's libraries (CUBLAS_STATUS_ALLOC_FAILED), in words."""
+    """By type for CUDA's allocator; by message for the CPU's and CUDA's libraries (CUBLAS_STATUS_ALLOC_FAILED)."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()

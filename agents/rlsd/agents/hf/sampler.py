@@ -1,7 +1,7 @@
-"""In-process sampling with a transformers model: batched over episodes, key-value cache kept over turns.
+"""In-process sampling with a transformers model: batched over episodes, with a key-value cache kept between turns.
 
-Requests wait until every episode that has joined is waiting too ("all": bit-for-bit repeatable on CPU, whatever the
-order in which environments answer), or are served as they come ("eager"). Log-probs are those of the
+Requests wait until every joined episode is waiting ("all": bit-for-bit repeatable on CPU, independent of the order in
+which environments respond), or are served as they arrive ("eager"). Log-probs are those of the
 temperature-scaled, untruncated distribution, in float32.
 """
 
@@ -20,7 +20,7 @@ _Waiting = tuple[SampleRequest, CachedEpisode, asyncio.Future[SampleResult]]
 
 
 class HFSampler:
-    """Samples from `model` as it is now: weight updates are seen at once; call `refresh` after each.
+    """Samples from the current weights of `model`; call `refresh` after each update.
 
     Args:
         model: any causal LM of transformers (with or without PEFT adapters).
@@ -29,7 +29,7 @@ class HFSampler:
         seed: base of the per-turn generators.
         context: longest prompt + response in tokens.
         dispatch: "all" (deterministic) or "eager" (overlaps slow environments with generation).
-        source: where `refresh` copies the weights from, for a `model` that is a copy; None where it is the live one.
+        source: model from which `refresh` copies the weights, if `model` is a copy; None if `model` is the live one.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class HFSampler:
         self._waiting: list[_Waiting] = []
         self._serving = False
         self._released: list[int] = []
-        """Slots given back while a batch is being generated; free when it is done."""
+        """Slots released during a batch; free when it is done."""
 
     @property
     def decoded_tokens(self) -> int:
@@ -65,7 +65,7 @@ class HFSampler:
 
     @property
     def prefilled_tokens(self) -> int:
-        """Prompt tokens fed since construction; what the cache held is not fed again."""
+        """Prompt tokens fed since construction; cached ones are not fed again."""
         return self._generator.prefilled_tokens
 
     @property
@@ -99,10 +99,10 @@ class HFSampler:
             self._wake()
 
     def refresh(self, version: int) -> None:
-        """The weights have changed: what is cached is void.
+        """Invalidate the cache after a change of weights.
 
         Raises:
-            RuntimeError: responses are being generated.
+            RuntimeError: during generation.
         """
         if self._serving:
             raise RuntimeError("the weights changed while responses were generated; refresh between rollouts")
@@ -121,13 +121,13 @@ class HFSampler:
         return await future
 
     def connect(self) -> None:
-        """There is nothing to connect to."""
+        """Nothing to do."""
 
     def close(self) -> None:
-        """Nothing is held beside memory."""
+        """Nothing to do."""
 
     def _wake(self) -> None:
-        """Serve at the end of the present turn of the event loop, if it is time."""
+        """Schedule `_maybe_serve` for the next turn of the event loop."""
         if self._waiting and not self._serving:
             asyncio.get_running_loop().call_soon(self._maybe_serve)
 
@@ -154,17 +154,17 @@ class HFSampler:
             task.add_done_callback(lambda done: self._deliver(batch, done.exception() or done.result()))
 
     def _pack(self) -> None:
-        """Move episodes from the highest slots into freed ones, so that those who live are neighbours."""
-        held = sorted(self._episodes.values(), key=lambda episode: episode.slot)
-        taken = {episode.slot for episode in held}
-        for hole, episode in zip([s for s in range(len(held)) if s not in taken], reversed(held)):
+        """Move episodes from the highest slots into free ones, so that active slots are contiguous."""
+        active = sorted(self._episodes.values(), key=lambda episode: episode.slot)
+        taken = {episode.slot for episode in active}
+        for hole, episode in zip([s for s in range(len(active)) if s not in taken], reversed(active)):
             self._generator.move(episode, hole)
-        self._free = list(range(len(held), self._slots))
+        self._free = list(range(len(active), self._slots))
 
     def _generate(self, jobs: list[Job]) -> list[SampleResult]:
         """
         Raises:
-            MemoryFull: keys and values of all episodes do not fit.
+            MemoryFull: the keys and values of all episodes do not fit.
         """
         try:
             return self._generator.generate(jobs, slots=self._slots, version=self.version)
@@ -193,6 +193,6 @@ class HFSampler:
 
 @torch.no_grad()
 def copy_weights(source: Any, target: Any) -> None:
-    """Give `target` the weights of `source`, a model of the same shape."""
+    """Copy the weights of `source` into `target`, a model of the same shape."""
     for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
         mine.copy_(theirs)

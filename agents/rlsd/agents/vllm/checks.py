@@ -1,4 +1,4 @@
-"""What servers serve: what a sampler must know of it, and the servers whose weights are left alone."""
+"""The interface between sampler and server weights, and servers whose weights are not changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rlsd.agents.vllm.source import Alone, Peers
 
 
 class Weights(Protocol):
-    """What a `VLLMSampler` must know of its servers' weights."""
+    """What a `VLLMSampler` needs to know about its servers' weights."""
 
     servers: tuple[VLLMServer, ...]
     version: int
@@ -18,7 +18,7 @@ class Weights(Protocol):
 
     def model(self, server: VLLMServer) -> str: ...
 
-    def held(self, server: VLLMServer) -> int | None: ...
+    def loaded_version(self, server: VLLMServer) -> int | None: ...
 
     def connect(self, server: VLLMServer) -> None: ...
 
@@ -30,7 +30,7 @@ class Weights(Protocol):
 
 
 class AsItIs:
-    """A server whose weights are left alone: evaluation of whatever it serves."""
+    """A server whose weights are not changed: evaluates whatever it serves."""
 
     def __init__(self, server: VLLMServer, tokenizer: Any, *, context: int) -> None:
         self.servers = (server,)
@@ -46,7 +46,7 @@ class AsItIs:
         assert self._base is not None
         return self._base
 
-    def held(self, server: VLLMServer) -> int:
+    def loaded_version(self, server: VLLMServer) -> int:
         return 0
 
     def connect(self, server: VLLMServer) -> None:
@@ -59,7 +59,7 @@ class AsItIs:
         self._base = check_base(server, self._tokenizer, self._context)
 
     def push(self, version: int) -> None:
-        raise SamplerError("this server's weights are not ours to change")
+        raise SamplerError("this server's weights are fixed and cannot be updated")
 
     def ensure(self, server: VLLMServer) -> None:
         if self._base is None:
@@ -71,10 +71,10 @@ class AsItIs:
 
 
 def check_base(server: VLLMServer, tokenizer: Any, context: int) -> str:
-    """The name of a server's base model, which must share the tokenizer and allow `context` tokens.
+    """The name of a server's base model, which must use the same tokenizer and allow `context` tokens.
 
     Raises:
-        ServerMismatch: it does not.
+        ServerMismatch: another tokenizer, or too short a context.
     """
     base = server.models()[0]
     allowed = base.get("max_model_len")

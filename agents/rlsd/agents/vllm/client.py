@@ -1,7 +1,7 @@
-"""One vLLM server over HTTP: token ids in, token ids and log-probs out. No vLLM version is asked for by number.
+"""One vLLM server over HTTP: token ids in, token ids and log-probs out. It checks features, not version numbers.
 
-What a server can do is read from its own `/openapi.json`; what is missing is named together with the flag or variable
-that brings it. Calls that steer the server block; `complete` is awaited.
+Features are read from the server's `/openapi.json`; an error about a missing one names the flag or variable that
+enables it. Control calls block; `complete` is awaited.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from rlsd.envs.errors import RlsdError
 
 
 class SamplerError(RlsdError):
-    """A sampling server that cannot be used; says which one, what it did and how to mend it."""
+    """A sampling server that cannot be used; says which one, what it did and how to fix it."""
 
 
 class ServerUnreachable(SamplerError):
-    """Nobody answers at the address, or only with errors."""
+    """No reply at the address, or only server errors."""
 
 
 class ServerMismatch(SamplerError):
-    """The server holds another model or tokenizer, or lacks a route that is needed."""
+    """The server has another model or tokenizer, or lacks a required route."""
 
 
 class ServerReply(SamplerError):
-    """The server answered, but not with what was asked for."""
+    """The server's reply is not what was requested."""
 
 
 class StalePolicy(SamplerError):
-    """The server answers with weights other than those it was sent."""
+    """The server uses other weights than it was sent."""
 
 
 COMPLETIONS = "/v1/completions"
@@ -45,15 +45,15 @@ NEEDS = {
     "/v1/unload_lora_adapter": "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1",
     "/v1/load_lora_adapter": "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1",
 }
-"""How to get a route that a server lacks."""
+"""Route → how to enable it."""
 
 
 CONNECTIONS: dict[str, Any] = {
     "limits": httpx.Limits(max_connections=None, max_keepalive_connections=0),
     "trust_env": False,
 }
-"""A connection for each request: none is left open, and none can be one to a server that has died since. Proxies named
-in the environment do not stand between a learner and its servers."""
+"""A new connection per request: none stays open, so none can lead to a dead server. Proxies from environment variables
+are ignored."""
 
 
 class VLLMServer:
@@ -62,8 +62,8 @@ class VLLMServer:
     Args:
         url: "http://host:port".
         api_key: sent as a bearer token.
-        timeout_s: seconds one answer may take.
-        quick_s: seconds a question about the server itself may take.
+        timeout_s: time limit of a request in seconds.
+        quick_s: time limit of a request for server information, in seconds.
     """
 
     def __init__(
@@ -83,17 +83,17 @@ class VLLMServer:
         self._client.close()
 
     def forget(self) -> None:
-        """Read the server's routes again when they are next needed."""
+        """Forget the server's routes; they are read again on demand."""
         self._routes = None
 
-    # ------------------------------------------------------------------ steering
+    # ------------------------------------------------------------------ control
 
     def call(self, method: str, path: str, body: Any = None, *, timeout_s: float | None = None, **params: Any) -> Any:
-        """The decoded JSON answer, or its text where it is no JSON.
+        """The decoded JSON reply, or its text if it is not JSON.
 
         Raises:
             ServerUnreachable: no answer, or status 500 and above.
-            ServerReply: status 400 to 499; quotes the server's reason.
+            ServerReply: status 400 to 499; quotes the server's message.
         """
         try:
             answer = self._client.request(
@@ -104,22 +104,22 @@ class VLLMServer:
         return self.decode(answer, path)
 
     def decode(self, answer: httpx.Response, path: str) -> Any:
-        """The body of a good answer.
+        """The body of a successful reply.
 
         Raises:
             ServerUnreachable, ServerReply: as in `call`.
         """
         if answer.status_code >= 400:
-            told = " ".join(answer.text.split())[:300]
+            message = " ".join(answer.text.split())[:300]
             kind = ServerUnreachable if answer.status_code >= 500 else ServerReply
-            raise kind(f"{self.url}{path} answered {answer.status_code}: {told}")
+            raise kind(f"{self.url}{path} answered {answer.status_code}: {message}")
         try:
             return answer.json()
         except ValueError:
             return answer.text
 
     def healthy(self) -> bool:
-        """The server answers."""
+        """Whether the server responds."""
         try:
             self.call("GET", "/health", timeout_s=self._quick_s)
         except SamplerError:
@@ -127,23 +127,23 @@ class VLLMServer:
         return True
 
     def models(self) -> list[dict[str, Any]]:
-        """What `/v1/models` lists: the base model first, adapters after it."""
-        found = self.call("GET", "/v1/models", timeout_s=self._quick_s)
-        data = found.get("data") if isinstance(found, dict) else None
+        """The models listed by `/v1/models`: the base model first, then adapters."""
+        reply = self.call("GET", "/v1/models", timeout_s=self._quick_s)
+        data = reply.get("data") if isinstance(reply, dict) else None
         if not isinstance(data, list) or not data or not all(isinstance(m, dict) and "id" in m for m in data):
-            raise ServerReply(f"{self.url}/v1/models names no model: is it a vLLM server?")
+            raise ServerReply(f"{self.url}/v1/models lists no model: is it a vLLM server?")
         return data
 
     def offers(self, path: str, field: str | None = None) -> bool:
-        """The server has this route, and its request knows this field."""
+        """Whether the server has this route, and its request this field."""
         if self._routes is None:
             try:
-                found = self.call("GET", "/openapi.json", timeout_s=self._quick_s)
+                document = self.call("GET", "/openapi.json", timeout_s=self._quick_s)
             except ServerReply:
-                found = {}
-            self._routes = found if isinstance(found, dict) else {}
+                document = {}
+            self._routes = document if isinstance(document, dict) else {}
         if not self._routes.get("paths"):
-            return True  # it does not tell; what is missing shows when it is used
+            return True  # unknown; a missing feature shows on use
         if path not in self._routes["paths"]:
             return False
         if field is None:
@@ -153,33 +153,34 @@ class VLLMServer:
     def require(self, path: str, field: str | None = None) -> None:
         """
         Raises:
-            ServerMismatch: the server lacks the route or the field; says how to get it.
+            ServerMismatch: the server lacks the route or the field; says how to enable it.
         """
         if not self.offers(path):
-            raise ServerMismatch(f"{self.url} has no route {path}: {NEEDS.get(path, 'take a newer vLLM')}")
+            raise ServerMismatch(f"{self.url} has no route {path}: {NEEDS.get(path, 'use a newer vLLM')}")
         if field is not None and not self.offers(path, field):
-            raise ServerMismatch(f"{self.url}{path} does not know {field!r}: take a newer vLLM")
+            raise ServerMismatch(f"{self.url}{path} does not know {field!r}: use a newer vLLM")
 
     def tokenize(self, model: str, text: str) -> list[int] | None:
-        """Ids the server gives `text`, None where it has no such route."""
+        """The server's token ids for `text`, None if it has no such route."""
         if not self.offers("/tokenize"):
             return None
         body = {"model": model, "prompt": text, "add_special_tokens": False}
-        found = self.call("POST", "/tokenize", body, timeout_s=self._quick_s)
-        return list(found["tokens"]) if isinstance(found, dict) and "tokens" in found else None
+        reply = self.call("POST", "/tokenize", body, timeout_s=self._quick_s)
+        return list(reply["tokens"]) if isinstance(reply, dict) and "tokens" in reply else None
 
     def prompt_logps(self, model: str, ids: Sequence[int]) -> list[float]:
-        """Nats of ids[1:] given what stands before each, under the server's present weights at temperature 1.
+        """Log-probs in nats of ids[1:], each given the ids before it, under the server's current weights at temperature
+        1.
 
         Raises:
             ServerUnreachable: no answer, or status 500 and above.
-            ServerReply: an answer without them.
+            ServerReply: a reply without log-probs.
         """
         return self._read_scores(self.call("POST", COMPLETIONS, scoring_body(ids, model=model)), model, ids)
 
-    def _read_scores(self, found: Any, model: str, ids: Sequence[int]) -> list[float]:
+    def _read_scores(self, reply: Any, model: str, ids: Sequence[int]) -> list[float]:
         try:
-            return read_scores(found, ids, model=model)
+            return read_scores(reply, ids, model=model)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ServerReply(
                 f"{self.url}{COMPLETIONS} gave no prompt log-probs for {len(ids)} ids ({_reason(error)})"
@@ -188,18 +189,18 @@ class VLLMServer:
     # ------------------------------------------------------------------ sampling
 
     async def complete(self, client: httpx.AsyncClient, body: dict[str, Any], *, version: int) -> SampleResult:
-        """One response. `client` belongs to the running event loop; cancelling the call closes its connection, upon
-        which the server stops decoding.
+        """One response. `client` belongs to the running event loop; cancelling the call closes its connection, and
+        the server stops decoding.
 
         Raises:
             ServerUnreachable: no answer, or status 500 and above.
-            ServerReply: an answer that is not one response to `body`.
+            ServerReply: a reply that is not one response to `body`.
         """
-        found = await self._post(client, body)
+        reply = await self._post(client, body)
         try:
-            return read_response(found, body, version=version)
+            return read_response(reply, body, version=version)
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ServerReply(f"{self.url}{COMPLETIONS}: unusable answer: {_reason(error)}") from error
+            raise ServerReply(f"{self.url}{COMPLETIONS}: unusable reply: {_reason(error)}") from error
 
     async def score(self, client: httpx.AsyncClient, model: str, ids: Sequence[int]) -> list[float]:
         """As `prompt_logps`, awaited."""
@@ -218,8 +219,8 @@ class VLLMServer:
 def request_body(
     prompt_ids: Sequence[int], *, model: str, max_new_tokens: int, temperature: float, seed: int, eos_ids: Sequence[int]
 ) -> dict[str, Any]:
-    """A request for one response from the untruncated distribution: every knob that a model's own generation config
-    could turn is named, so that none is turned silently."""
+    """A request for one response from the untruncated distribution: it sets every parameter that a model's generation
+    config could change silently."""
     return {
         "model": model,
         "prompt": list(prompt_ids),
@@ -239,29 +240,29 @@ def request_body(
     }
 
 
-def read_response(found: Any, body: dict[str, Any], *, version: int) -> SampleResult:
-    """Check an answer to `request_body` and take what is needed.
+def read_response(reply: Any, body: dict[str, Any], *, version: int) -> SampleResult:
+    """Validate a reply to `request_body` and extract the response.
 
     Raises:
-        KeyError, IndexError, TypeError, ValueError: it is not such an answer.
+        KeyError, IndexError, TypeError, ValueError: an invalid reply.
     """
-    if found["model"] != body["model"]:
-        raise ValueError(f"it comes from model {found['model']!r}, {body['model']!r} was asked")
-    choice = found["choices"][0]
+    if reply["model"] != body["model"]:
+        raise ValueError(f"it is from model {reply['model']!r}, {body['model']!r} was requested")
+    choice = reply["choices"][0]
     ids, logps, reason = choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["finish_reason"]
     if not ids or not all(type(i) is int and i >= 0 for i in ids):
         raise ValueError(f"token_ids is {str(ids)[:80]}, expected a list of ids")
     if len(logps) != len(ids):
         raise ValueError(f"{len(ids)} token ids with {len(logps)} log-probs")
     if len(ids) > body["max_tokens"]:
-        raise ValueError(f"{len(ids)} tokens, at most {body['max_tokens']} were asked")
+        raise ValueError(f"{len(ids)} tokens, at most {body['max_tokens']} were requested")
     if not all(isinstance(x, int | float) and math.isfinite(x) and x <= 1e-3 for x in logps):
         raise ValueError(f"log-probs are {str(logps)[:80]}, expected finite numbers up to 0")
     if reason not in ("stop", "length"):
         raise ValueError(f"finish_reason is {reason!r}, expected 'stop' or 'length'")
     ended = ids[-1] in body["stop_token_ids"]
     if reason == "stop" and not ended:
-        raise ValueError(f"it stopped after id {ids[-1]}, which is none of the end ids {body['stop_token_ids']}")
+        raise ValueError(f"it stopped after id {ids[-1]}, which is not one of the end ids {body['stop_token_ids']}")
     return SampleResult(
         token_ids=tuple(ids),
         logps=tuple(min(0.0, float(x)) for x in logps),
@@ -271,19 +272,19 @@ def read_response(found: Any, body: dict[str, Any], *, version: int) -> SampleRe
 
 
 def scoring_body(ids: Sequence[int], *, model: str) -> dict[str, Any]:
-    """A request for the log-probs of `ids` themselves. One token must be drawn too; nobody looks at it."""
+    """A request for the log-probs of `ids` themselves. vLLM also samples one token, which is ignored."""
     return {"model": model, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
 
 
-def read_scores(found: Any, ids: Sequence[int], *, model: str) -> list[float]:
-    """Nats of ids[1:] from an answer to `scoring_body`.
+def read_scores(reply: Any, ids: Sequence[int], *, model: str) -> list[float]:
+    """Log-probs in nats of ids[1:] from a reply to `scoring_body`.
 
     Raises:
-        KeyError, IndexError, TypeError, ValueError: it is not such an answer.
+        KeyError, IndexError, TypeError, ValueError: an invalid reply.
     """
-    if found["model"] != model:
-        raise ValueError(f"it comes from model {found['model']!r}, {model!r} was asked")
-    places = found["choices"][0]["prompt_logprobs"][1:]
+    if reply["model"] != model:
+        raise ValueError(f"it is from model {reply['model']!r}, {model!r} was requested")
+    places = reply["choices"][0]["prompt_logprobs"][1:]
     return [float(place[str(i)]["logprob"]) for i, place in zip(ids[1:], places, strict=True)]
 
 

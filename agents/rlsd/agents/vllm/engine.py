@@ -1,5 +1,5 @@
-"""The server's side of `rlsd_gloo`, imported by vLLM's workers alone. vLLM's NCCL engine with another group: the same
-messages, the same layer-by-layer reload, so that CPU builds repack what they keep in a form of their own."""
+"""The server side of `rlsd_gloo`, imported only by vLLM's workers. vLLM's NCCL engine with another process group: the
+same messages and layer-by-layer reload, so that CPU builds also repack their packed weights."""
 
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
@@ -15,14 +15,14 @@ TIMEOUT_S = 600.0
 
 
 class GlooTransferEngine(NCCLWeightTransferEngine):
-    """Takes weights from a learner's gloo group."""
+    """Receives weights from a learner's gloo group."""
 
     group: GlooGroup | None = None
 
     def init_transfer_engine(self, init_info: Any) -> None:
         parallel = self.parallel_config
         worker = parallel.data_parallel_index * parallel.world_size + parallel.rank
-        self.group = None  # a learner before this one may have left one
+        self.group = None  # an earlier learner may have left one
         self.group = GlooGroup(
             init_info.master_address,
             init_info.master_port,
@@ -38,14 +38,14 @@ class GlooTransferEngine(NCCLWeightTransferEngine):
 
     def receive_weights(self, update_info: Any) -> None:
         if self.group is None:
-            raise RuntimeError("no learner has connected: /init_weight_transfer_engine comes first")
+            raise RuntimeError("no learner has connected: call /init_weight_transfer_engine first")
         try:
             for name, dtype, shape in zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True):
                 tensor = torch.empty(shape, dtype=getattr(torch, dtype), device="cpu")
                 self.group.broadcast(tensor)
                 self.model.load_weights([(name, tensor.to(self.device))])
         except BaseException:
-            self.group = None  # so that the learner, too, hears of it
+            self.group = None  # so that the learner fails too
             raise
 
     def shutdown(self) -> None:

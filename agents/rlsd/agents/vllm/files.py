@@ -1,4 +1,4 @@
-"""How weights get into a server: files that it reads. (`broadcast`: tensors that it receives.)"""
+"""Weight transport by files that a server reads. (`broadcast`: by tensors that it receives.)"""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from rlsd.agents.vllm.client import SamplerError, ServerReply, VLLMServer
 from rlsd.agents.vllm.source import WeightSource
 
 ADAPTER = "rlsd-policy-v"
-"""What the names of served LoRA adapters begin with; the policy version follows."""
+"""Prefix of the names of served LoRA adapters; the policy version follows."""
 TEMPORARY = "rlsd-weights-"
 LOCK = ".lock"
 CACHE_TRIES = 40
-"""How often a prefix cache that is in use is asked to empty itself, a quarter of a second apart."""
+"""Attempts to reset a prefix cache that is in use, 0.25 s apart."""
 
 
 class Carrier(Protocol):
-    """Brings a version of the learner's weights to servers."""
+    """Transports versions of the learner's weights to servers."""
 
     routes: tuple[str, ...]
-    """What a server must offer."""
+    """Routes a server must have."""
     together: bool
-    """Several servers may be loaded at once."""
+    """Several servers may be loaded concurrently."""
     shared: bool
-    """Every process of the run can load, once it was told how; else the main one alone."""
+    """Every process of the run can load, after `set_state`; otherwise only the main one."""
 
     def check(self) -> None:
-        """Whether this process can carry at all.
+        """Check that this process can transport weights.
 
         Raises:
-            SamplerError: what it lacks.
+            SamplerError: names what is missing.
         """
         ...
 
     def prepare(self, version: int) -> None:
-        """Once a version, before any server gets it, in the main process."""
+        """Called once per version in the main process, before any server is loaded."""
         ...
 
     def load(self, server: VLLMServer, version: int) -> None:
-        """Bring `version`, the one that was prepared last, to one server.
+        """Load `version`, the last prepared one, into one server.
 
         Raises:
-            SamplerError: a server that does not answer or refuses.
+            SamplerError: a server that does not respond or refuses.
         """
         ...
 
@@ -61,22 +61,22 @@ class Carrier(Protocol):
         ...
 
     def forget(self, server: VLLMServer) -> None:
-        """The server may be another one now."""
+        """Discard what is known about a server that may have restarted."""
         ...
 
-    def told(self) -> Any:
-        """What the other processes must know to load too."""
+    def state(self) -> Any:
+        """State that the other processes need in order to load."""
         ...
 
-    def tell(self, told: Any) -> None:
-        """Take over what the main process told."""
+    def set_state(self, state: Any) -> None:
+        """Adopt the main process's state."""
         ...
 
     def close(self) -> None: ...
 
 
 class _Files:
-    """A folder for each version: vLLM keeps cached prefixes of an adapter whose path stays the same."""
+    """One folder per version: vLLM keeps cached prefixes of an adapter whose path stays the same."""
 
     together = True
     shared = True
@@ -98,16 +98,16 @@ class _Files:
         return self.folder / f"rlsd-v{version:06d}"
 
     def check(self) -> None:
-        """Whether files can be written is seen when they are."""
+        """Nothing to check: writing reports its errors."""
 
-    def told(self) -> str:
+    def state(self) -> str:
         return str(self.folder)
 
-    def tell(self, told: str) -> None:
-        self._folder = Path(told)
+    def set_state(self, state: str) -> None:
+        self._folder = Path(state)
 
     def forget(self, server: VLLMServer) -> None:
-        """Files stay as they are."""
+        """Nothing to do: files persist."""
 
     def close(self) -> None:
         self._release()
@@ -120,8 +120,8 @@ class _Files:
         except (OSError, SafetensorError) as error:
             shutil.rmtree(place, ignore_errors=True)
             raise SamplerError(
-                f"cannot write weights for the servers to {place}: {error}; make room there, or name a folder that the "
-                "servers see under the same path in sampler.weights_folder"
+                f"cannot write weights for the servers to {place}: {error}; free space there, or set "
+                "sampler.weights_folder to a folder that the servers see under the same path"
             ) from error
         for old in self.folder.glob("rlsd-v*"):
             if old != place:
@@ -129,11 +129,11 @@ class _Files:
 
 
 class Folders(_Files):
-    """A transformers folder that every server reads anew.
+    """A transformers folder that every server reloads.
 
     Args:
         source: the learner's weights.
-        folder: where versions are written, at a path the servers see under the same name; default: a temporary one.
+        folder: for the versions, with the same path on the servers; default: a temporary one.
     """
 
     routes: tuple[str, ...] = ("/collective_rpc", "/reset_prefix_cache")
@@ -151,17 +151,17 @@ class Folders(_Files):
 
 
 class Adapters(_Files):
-    """A LoRA adapter under a name of its own, so that no other version can answer a request. Not with vLLM's
-    `load_inplace`: 0.32 keeps that flag with the name, reads the folder again for every batch, and dies when it is
-    gone. Arguments as for `Folders`."""
+    """A LoRA adapter with a name per version, so that no other version can answer a request. It does not use vLLM's
+    `load_inplace`: 0.32 keeps that flag with the name, reads the folder again for every batch, and crashes on a
+    deleted folder. Arguments as for `Folders`."""
 
     routes: tuple[str, ...] = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
 
     def __init__(self, source: WeightSource, folder: Path | None) -> None:
         super().__init__(source, folder)
         self._restarted: set[str] = set()
-        """Servers that lost what they were sent: what they have now under this version's name, another process of this
-        run has loaded. Else it may be another run's."""
+        """Restarted servers: an adapter with this version's name there was loaded by another process of this run.
+        Elsewhere it may be from another run."""
 
     def prepare(self, version: int) -> None:
         self._restarted.clear()
@@ -173,15 +173,15 @@ class Adapters(_Files):
     def load(self, server: VLLMServer, version: int) -> None:
         name, place = f"{ADAPTER}{version}", str(self.place(version).resolve())
         restarted = server.url in self._restarted
-        for held in _served(server):
-            if held.startswith(ADAPTER) and not (restarted and held == name):
-                server.call("POST", "/v1/unload_lora_adapter", {"lora_name": held})
+        for served in _served(server):
+            if served.startswith(ADAPTER) and not (restarted and served == name):
+                server.call("POST", "/v1/unload_lora_adapter", {"lora_name": served})
         if not (restarted and name in _served(server)):
             try:
                 server.call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": place})
             except ServerReply:
                 if not (restarted and name in _served(server)):
-                    raise  # else another process was quicker
+                    raise  # else another process was faster
         self._restarted.discard(server.url)
         if server.offers("/reset_prefix_cache"):
             empty_cache(server)
@@ -191,25 +191,25 @@ class Adapters(_Files):
 
 
 def temporary() -> tuple[Path, int]:
-    """A new temporary folder, and a file descriptor whose lock says that it is in use. Folders of processes that were
-    killed, whose locks are free, go: each holds a whole model."""
+    """A new temporary folder, and a file descriptor whose lock marks it as in use. Removes the folders of killed
+    processes, whose locks are free: each contains a whole model."""
     for left in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*{LOCK}"):
         with contextlib.suppress(OSError):  # in use, or another user's
-            found = os.open(left, os.O_RDWR)
+            descriptor = os.open(left, os.O_RDWR)
             try:
-                fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove(left.with_suffix(""), left)
             finally:
-                os.close(found)
+                os.close(descriptor)
     lock, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=LOCK)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    folder = Path(name).with_suffix("")  # after its lock, so that nobody takes it for one left behind
+    folder = Path(name).with_suffix("")  # created after its lock, so that it does not look abandoned
     folder.mkdir(mode=0o700)
     return folder, lock
 
 
 def release(folder: Path, lock: int) -> None:
-    """Remove what `temporary` made."""
+    """Remove the folder and lock of `temporary`."""
     _remove(folder, folder.with_suffix(LOCK))
     os.close(lock)
 
@@ -224,15 +224,15 @@ def _served(server: VLLMServer) -> list[str]:
 
 
 def empty_cache(server: VLLMServer) -> None:
-    """Empty the prefix cache, which holds keys and values of the weights before.
+    """Reset the prefix cache, which contains keys and values of the previous weights.
 
     Raises:
-        SamplerError: it stays in use.
+        SamplerError: the cache stays in use.
     """
     for attempt in range(CACHE_TRIES):
         late: dict[str, Any] = {"reset_running_requests": "true"} if 2 * attempt > CACHE_TRIES else {}
-        found = server.call("POST", "/reset_prefix_cache", **late)
-        if not isinstance(found, dict) or found.get("success", True):
+        reply = server.call("POST", "/reset_prefix_cache", **late)
+        if not isinstance(reply, dict) or reply.get("success", True):
             return
         time.sleep(0.25)
     raise SamplerError(f"{server.url} did not empty its prefix cache: is another client using it?")

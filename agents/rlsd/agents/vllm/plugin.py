@@ -1,21 +1,21 @@
-"""A vLLM plug-in (entry point `vllm.general_plugins`): servers that can be sent weights over TCP, on any device.
+"""A vLLM plug-in (entry point `vllm.general_plugins`): servers that receive weights over TCP, on any device.
 
-It is loaded where rlsd is installed beside vLLM (`pip install --no-deps rlsd` is enough) and does nothing until a
-server is started with `--weight-transfer-config '{"backend": "rlsd_gloo"}'` (`rlsd serve policy --transfer gloo`).
+It is loaded if rlsd is installed in vLLM's environment (`pip install --no-deps rlsd` is enough) and does nothing until
+a server is started with `--weight-transfer-config '{"backend": "rlsd_gloo"}'` (`rlsd serve policy --transfer gloo`).
 """
 
 from __future__ import annotations
 
 BACKENDS = {"nccl": "nccl", "gloo": "rlsd_gloo"}
-"""vLLM's names for the ways in which a server receives weights as tensors; the second is this plug-in's."""
+"""vLLM's names of its tensor transfer back-ends; the second is this plug-in's."""
 
 
 def register() -> None:
-    """Offer the back-end to vLLM; a vLLM without weight transfer is left as it is."""
+    """Register the back-end with vLLM; does nothing for a vLLM without weight transfer."""
     try:
         from vllm.distributed.weight_transfer import WeightTransferEngineFactory  # pyright: ignore[reportMissingImports]
     except ImportError:
         return
     ours = BACKENDS["gloo"]
-    if ours not in WeightTransferEngineFactory._registry:  # vLLM loads plug-ins once in each process, at least
+    if ours not in WeightTransferEngineFactory._registry:  # vLLM may load plug-ins more than once per process
         WeightTransferEngineFactory.register_engine(ours, "rlsd.agents.vllm.engine", "GlooTransferEngine")

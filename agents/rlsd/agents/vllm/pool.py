@@ -1,7 +1,7 @@
-"""Several vLLM servers as one: least loaded first, what belongs together stays together, failures are retried.
+"""Several vLLM servers as one: least loaded first, an episode stays on its server, failures are retried.
 
-A server that fails is left alone until it answers again with the present weights: after a restart it is sent them
-anew, and requests wait (or go to the other servers) meanwhile, so nothing is lost.
+A server that fails gets no requests until it answers with the current weights, which are sent again after a restart;
+meanwhile requests wait or go to the other servers, so none is lost.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from rlsd.envs.remote.http_pool import Lanes
 
 T = TypeVar("T")
 BACK_OFF_S = 0.1
-"""Pause before the first repetition; doubled each time."""
+"""Pause in seconds before the first retry; doubled each time."""
 LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(slots=True)
 class _Session:
-    """What belongs to one event loop."""
+    """State of one event loop."""
 
     loop: asyncio.AbstractEventLoop
     client: httpx.AsyncClient
     ready: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    """By server: done when the server may be asked; failed when it is beyond hope."""
+    """By server URL: finishes when the server is ready, fails when it cannot be used."""
     closing: asyncio.Task[None] | None = None
-    """Closes the client when the loop ends and cancels what is left."""
+    """Closes the client when the loop ends."""
     away: set[str] = field(default_factory=set)
-    """Servers that failed and have not shown themselves again."""
+    """URLs of servers that failed and have not recovered."""
 
 
 class ServerPool:
-    """Asks the servers that `weights` keeps at the learner's weights.
+    """Sends requests to the servers that `weights` keeps at the learner's weights.
 
     Args:
-        weights: the servers and what they hold.
-        retries: how often a request is sent again.
-        reconnect_s: seconds a server that went away is waited for.
+        weights: the servers and their policy versions.
+        retries: maximum retries per request.
+        reconnect_s: maximum wait for a failed server, in seconds.
     """
 
     def __init__(self, weights: Weights, *, retries: int, reconnect_s: float) -> None:
@@ -59,16 +59,16 @@ class ServerPool:
         self.retries = retries
         self.reconnect_s = reconnect_s
         self.repeated = 0
-        """Requests sent again since construction."""
+        """Number of retries since construction."""
         self.busy_s = 0.0
-        """Seconds with at least one request under way since construction."""
+        """Seconds with at least one open request since construction."""
         self._under_way = 0
         self._since = 0.0
         self._home: dict[Hashable, VLLMServer] = {}
         self._session: _Session | None = None
 
     def join(self, key: Hashable) -> None:
-        """Requests of `key` go to one server, where their common beginnings are cached."""
+        """Assign the requests of `key` to one server, which caches their common prefixes."""
         if key in self._home:
             raise ValueError(f"{key} has joined already")
         self._home[key] = self._least_loaded({server.url: server for server in self.weights.servers})
@@ -77,16 +77,16 @@ class ServerPool:
         self._home.pop(key, None)
 
     async def ask(self, key: Hashable, call: Callable[[VLLMServer, httpx.AsyncClient, int], Awaitable[T]]) -> T:
-        """What `call(server, client, policy version)` gives, asked again as often as it takes.
+        """The result of `call(server, client, policy version)`, with retries.
 
         Raises:
-            SamplerError: no server gave a usable answer, or one holds other weights than it was sent.
+            SamplerError: no server returned a usable answer, or one uses other weights than it was sent.
         """
         session = self._begin()
         failures = 0
         while True:
             server = await self._pick(session, key)
-            version = self.weights.held(server)
+            version = self.weights.loaded_version(server)
             assert version is not None, f"{server} was asked before it had weights"
             self._count(1)
             try:
@@ -102,7 +102,7 @@ class ServerPool:
             await asyncio.sleep(min(LONGEST_PAUSE_S, BACK_OFF_S * 2 ** (failures - 1)))
 
     def _count(self, change: int) -> None:
-        """Requests under way, for `busy_s`."""
+        """Count open requests, for `busy_s`."""
         if self._under_way == 0:
             self._since = time.perf_counter()
         self._under_way += change
@@ -110,7 +110,7 @@ class ServerPool:
             self.busy_s += time.perf_counter() - self._since
 
     def _begin(self) -> _Session:
-        """This event loop's session; with a new one every server must show that it still holds its weights."""
+        """This event loop's session; a new one checks that every server still has its weights."""
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.loop is not loop:
             client = httpx.AsyncClient(transport=Lanes(keep=False), trust_env=False)
@@ -120,24 +120,24 @@ class ServerPool:
         return self._session
 
     async def _pick(self, session: _Session, key: Hashable) -> VLLMServer:
-        """The server that `key` belongs to if it is ready, else the ready one that has the fewest."""
+        """The server of `key` if it is ready, else the least loaded ready one."""
         while True:
             for task in session.ready.values():
                 if task.done() and isinstance(task.exception(), StalePolicy | ServerMismatch):
-                    raise task.exception()  # type: ignore[misc]  # wrong weights stop the run, even one server's
+                    raise task.exception()  # type: ignore[misc]  # wrong weights on any server stop the run
             ready = {s.url: s for s in self.weights.servers if _is_up(session.ready[s.url])}
             home = self._home.get(key)
             if home is not None and home.url in ready:
                 return home
             if home is not None and home.url not in session.away and not session.ready[home.url].done():
-                await asyncio.wait({session.ready[home.url]}, timeout=0.05)  # it is only being looked at
+                await asyncio.wait({session.ready[home.url]}, timeout=0.05)  # its check is still running
                 continue
             if ready:
                 self._home[key] = self._least_loaded(ready)
                 return self._home[key]
             coming = [task for task in session.ready.values() if not task.done()]
             if not coming:
-                raise next(iter(session.ready.values())).exception() or SamplerError("no sampling server is left")
+                raise next(iter(session.ready.values())).exception() or SamplerError("no sampling server is ready")
             await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
 
     def _least_loaded(self, servers: Mapping[str, VLLMServer]) -> VLLMServer:
@@ -148,13 +148,13 @@ class ServerPool:
         return servers[min(load, key=lambda url: load[url])]
 
     def _suspect(self, session: _Session, server: VLLMServer) -> None:
-        """A request failed: nobody asks this server until it has shown itself ready again."""
+        """A request failed: send no more to this server until its check succeeds."""
         session.away.add(server.url)
         if session.ready[server.url].done():
             session.ready[server.url] = session.loop.create_task(self._make_ready(session, server))
 
     async def _make_ready(self, session: _Session, server: VLLMServer) -> None:
-        """Return when `server` answers and holds the present weights, which a restarted one is sent again."""
+        """Return when `server` answers with the current weights; a restarted one is sent them again."""
         deadline = time.monotonic() + self.reconnect_s
         pause = BACK_OFF_S
         while True:
@@ -173,9 +173,9 @@ class ServerPool:
             pause = min(LONGEST_PAUSE_S, 2 * pause)
 
     def gone(self, error: SamplerError) -> ServerUnreachable:
-        """What to tell about a server that was waited for in vain."""
+        """The error for a server that did not recover in time."""
         return ServerUnreachable(
-            f"{error} (waited {self.reconnect_s:g} s). Start the server again or take it out of sampler.urls"
+            f"{error} (waited {self.reconnect_s:g} s). Restart the server or remove it from sampler.urls"
         )
 
 

@@ -1,4 +1,4 @@
-"""The learner's end of a process group with one server's workers: rank 0, which sends."""
+"""The learner's side (rank 0, the sender) of a process group with one server's workers."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
@@ -14,36 +14,36 @@ from torch import Tensor
 from rlsd.agents.vllm.gloo import GlooGroup
 
 HEAD_START_S = 1.0
-"""A server that refuses does so at once; NCCL's wait for one that does not come cannot be ended."""
+"""A server refuses within this time, in seconds; NCCL's wait for a missing member cannot be interrupted."""
 
 MOST_COPIED = 2**30
-"""Bytes of copies on the GPU (of weights that lie elsewhere) that wait to be received."""
+"""Maximum bytes of pending GPU copies (of weights on other devices)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meeting:
-    """Where and how a group forms."""
+    """How a group forms."""
 
     host: str
     port: int
     world: int
-    """Members."""
+    """Number of members."""
     device: torch.device
-    """The learner's."""
+    """The learner's device."""
     timeout_s: float
     refused: threading.Event = field(default_factory=threading.Event)
-    """Set when the server will not come."""
+    """Set when the server refuses."""
 
 
 class Link(Protocol):
-    """Rank 0's end of a group."""
+    """Rank 0's side of a group."""
 
     def send(self, tensor: Tensor) -> None:
-        """Broadcast; may return before the tensor has left."""
+        """Broadcast; may return before the tensor is sent."""
         ...
 
     def flush(self) -> None:
-        """Return when all that was sent has been received."""
+        """Return when every tensor has been received."""
         ...
 
     def close(self) -> None: ...
@@ -67,7 +67,7 @@ class GlooLink:
         self._group.broadcast(tensor.to("cpu").contiguous())
 
     def flush(self) -> None:
-        """Each broadcast has ended when it returns."""
+        """Nothing to do: broadcasts are synchronous."""
 
     def close(self) -> None:
         self._group = None
@@ -76,14 +76,14 @@ class GlooLink:
 class NcclLink:
     """From GPU memory, through the communicator that vLLM's workers use (vLLM must be installed here too).
 
-    On a stream of its own: a server that died in the middle blocks that one alone.
+    On a separate stream: a server that dies during a transfer blocks only that stream.
     """
 
     def __init__(self, meeting: Meeting) -> None:
         if meeting.refused.wait(HEAD_START_S):
             raise RuntimeError("the server refused")
         self._device = meeting.device
-        with torch.cuda.device(self._device):  # threads begin with the first GPU
+        with torch.cuda.device(self._device):  # new threads start on the first GPU
             self._comm = _nccl(meeting)
         if getattr(self._comm, "disabled", False):
             raise RuntimeError("vLLM found no NCCL library in this process")
@@ -92,11 +92,11 @@ class NcclLink:
         self._copied = 0
 
     def send(self, tensor: Tensor) -> None:
-        self._stream.wait_stream(torch.cuda.default_stream(self._device))  # the optimizer's step comes first
+        self._stream.wait_stream(torch.cuda.default_stream(self._device))  # wait for the optimizer's step
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             moved = tensor.to(self._device).contiguous()
             self._comm.broadcast(moved, src=0, stream=self._stream)
-        self._under_way.append(moved)  # a broadcast reads it later
+        self._under_way.append(moved)  # keep it alive until the broadcast reads it
         self._copied += moved.nbytes if moved is not tensor else 0
         if self._copied > MOST_COPIED:
             self.flush()
@@ -113,7 +113,7 @@ class NcclLink:
 
 
 def _nccl(meeting: Meeting) -> Any:
-    """vLLM's communicator, formed as its own workers form theirs."""
+    """vLLM's communicator, created as in its workers."""
     host, port, world, device = meeting.host, meeting.port, meeting.world, meeting.device
     try:
         from vllm.distributed.weight_transfer.nccl_common import stateless_init_process_group

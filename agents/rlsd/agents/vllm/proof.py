@@ -1,4 +1,5 @@
-"""The proof that a server uses the weights it was sent: log-probs of a fixed text, before and after, here and there."""
+"""Verifies that a server uses the weights it was sent: compares log-probs of a fixed text before and after, on server
+and learner."""
 
 from __future__ import annotations
 
@@ -11,64 +12,71 @@ PROBE = (
     "You are in the middle of a room. Looking quickly around you, you see a drawer 1, a shelf 2 and a fridge 1. "
     "Your task is to: put some mug in shelf. go to drawer 1. open drawer 1. take mug 1 from drawer 1. look."
 )
-"""Text whose log-probs tell one set of weights from another."""
+"""Text whose log-probs distinguish sets of weights."""
 PROBE_TOKENS = 128
 NOISE = 1e-5
-"""Nats that log-probs may differ by though the weights are the same."""
+"""Tolerance in nats for log-probs under equal weights."""
 
 
 @dataclass(slots=True)
-class Held:
-    """What a server is known to hold."""
+class ServerState:
+    """The known state of a server's weights."""
 
     version: int | None = None
-    """Policy version; None: unknown."""
+    """Policy version, or None if unknown."""
     theirs: list[float] | None = None
-    """Its probe log-probs after the last push."""
+    """The server's probe log-probs after the last push."""
     ours: list[float] | None = None
-    """The learner's, for the same weights."""
+    """The learner's probe log-probs for the same weights."""
     noise: float = NOISE
-    """Nats by which the probe asked twice differs (engines whose sums depend on the batch)."""
+    """Difference in nats between two runs of the probe (engines whose sums depend on the batch)."""
 
 
 def check(
-    url: str, version: int, held: Held, *, theirs: Sequence[float], ours: Sequence[float], logprob_gap_stop: float
+    url: str,
+    version: int,
+    before: ServerState,
+    *,
+    theirs: Sequence[float],
+    ours: Sequence[float],
+    logprob_gap_stop: float,
 ) -> None:
-    """Make sure that the server at `url` uses the weights of `version`, which it was just sent.
+    """Verify that the server at `url` uses the weights of `version`, which it was just sent.
 
     Args:
-        held: what it held before.
-        theirs: its log-probs of the probe now.
+        before: its state before the push.
+        theirs: its current log-probs of the probe.
         ours: the learner's.
-        logprob_gap_stop: mean difference in nats that means "other model".
+        logprob_gap_stop: mean difference in nats above which the server has another model.
 
     Raises:
-        StalePolicy: it kept its old weights, or took the new ones in part.
-        ServerMismatch: it is far from the learner.
+        StalePolicy: it kept its old weights, or loaded the new ones partially.
+        ServerMismatch: its log-probs are far from the learner's.
     """
     gap = mean(theirs, ours)
-    if held.theirs is not None and held.ours is not None:
-        moved, expected = largest(theirs, held.theirs), largest(ours, held.ours)
+    if before.theirs is not None and before.ours is not None:
+        moved, expected = largest(theirs, before.theirs), largest(ours, before.ours)
         if moved == 0.0 and expected > NOISE:
             raise StalePolicy(
-                f"{url} took version {version} and kept its old weights: the learner's log-probs moved by up to "
-                f"{expected:.2g} nats, the server's not at all"
+                f"{url} accepted version {version} but kept its old weights: the learner's log-probs changed by up "
+                f"to {expected:.2g} nats, the server's not at all; restart the server"
             )
-        step, before, behind = mean(ours, held.ours), mean(held.theirs, held.ours), mean(theirs, held.ours)
-        if gap > behind and step > 4 * before + NOISE:
+        step, usual = mean(ours, before.ours), mean(before.theirs, before.ours)
+        behind = mean(theirs, before.ours)
+        if gap > behind and step > 4 * usual + NOISE:
             raise StalePolicy(
-                f"{url} took version {version}, but its log-probs are nearer to the version before ({behind:.2g} nats "
-                f"away) than to this one ({gap:.2g})"
+                f"{url} accepted version {version}, but its log-probs are closer to the previous version ({behind:.2g} "
+                f"nats) than to this one ({gap:.2g}); restart the server"
             )
-        if gap > 0.1 * step + 4 * before + NOISE:
+        if gap > 0.1 * step + 4 * usual + NOISE:
             raise StalePolicy(
-                f"{url} took version {version} in part: its log-probs are {gap:.2g} nats from the learner's, with the "
-                f"version before it was {before:.2g}"
+                f"{url} loaded version {version} partially: its log-probs are {gap:.2g} nats from the learner's, with "
+                f"the previous version {usual:.2g}; restart the server"
             )
     if not gap <= logprob_gap_stop:
         raise ServerMismatch(
-            f"{url} differs from the learner by {gap:.2g} nats a token on the probe after it was sent version "
-            f"{version} (allowed: {logprob_gap_stop:g}): another model, or weights that did not load"
+            f"{url} differs from the learner by {gap:.2g} nats per token on the probe after it was sent version "
+            f"{version} (allowed: {logprob_gap_stop:g}): it has another model, or the weights did not load"
         )
 
 

@@ -1,4 +1,4 @@
-"""Sampling from vLLM servers, and log-probs of whole sequences from them (the hindsight view, if it is asked for)."""
+"""Sampling from vLLM servers, and log-probs of whole sequences from them (optionally for the teacher view)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from rlsd.agents.vllm.client import SamplerError, ServerUnreachable, StalePolicy
 from rlsd.agents.vllm.pool import BACK_OFF_S, LONGEST_PAUSE_S, ServerPool
 
 SCORED_AT_ONCE = 64
-"""Sequences under way at one server while they are scored; one where it serves adapters."""
+"""Concurrent scoring requests per server; one if it serves adapters."""
 
 
 class VLLMSampler:
     """Samples from servers that a `WeightSync` keeps at the learner's weights.
 
     Args:
-        weights: the servers and what they hold.
+        weights: the servers and their policy versions.
         eos_ids: ids that end a response.
         temperature: > 0 samples; 0 takes the most likely token (evaluation only).
         seed: base of the per-turn seeds.
         context: longest prompt + response in tokens.
-        retries: how often a request is sent again.
-        reconnect_s: seconds a server that went away is waited for.
+        retries: maximum retries per request.
+        reconnect_s: maximum wait for a failed server, in seconds.
     """
 
     def __init__(
@@ -56,17 +56,17 @@ class VLLMSampler:
 
     @property
     def repeated(self) -> int:
-        """Requests sent again since construction."""
+        """Number of retries since construction."""
         return self._pool.repeated
 
     @property
     def busy_s(self) -> float:
-        """Seconds with at least one request under way since construction."""
+        """Seconds with at least one open request since construction."""
         return self._pool.busy_s
 
     @property
     def version(self) -> int:
-        """The policy version that was pushed last."""
+        """The last pushed policy version."""
         return self.weights.version
 
     def view(self, *, temperature: float, seed: int) -> VLLMSampler:
@@ -85,7 +85,7 @@ class VLLMSampler:
         """Check every server.
 
         Raises:
-            SamplerError: one that cannot be used, and why.
+            SamplerError: a server that cannot be used, and why.
         """
         for server in self.weights.servers:
             try:
@@ -93,14 +93,14 @@ class VLLMSampler:
             except ServerUnreachable as error:
                 raise ServerUnreachable(
                     f"no sampling server answers at {server} ({error}); start one, e.g. `rlsd serve policy FOLDER`, "
-                    "or mend sampler.urls"
+                    "or fix sampler.urls"
                 ) from error
 
     def refresh(self, version: int) -> None:
-        """Send the learner's present weights to all servers, as policy `version`; waits for a server that is away.
+        """Send the learner's current weights to all servers, as policy `version`; waits for a failed server.
 
         Raises:
-            SamplerError: a server that cannot be brought to the new weights.
+            SamplerError: a server that cannot load the new weights.
         """
         deadline = time.monotonic() + self.reconnect_s
         while True:
@@ -128,7 +128,7 @@ class VLLMSampler:
         """
         Raises:
             ContextFull: prompt and response would not fit.
-            SamplerError: no server gave a usable answer, or one holds other weights than it was sent.
+            SamplerError: no server returned a usable reply, or one uses other weights than it was sent.
         """
         check_room(request, self.context)
         seed = derive(self.seed, *request.key, "turn", request.turn)
@@ -151,13 +151,13 @@ class VLLMSampler:
     # ------------------------------------------------------------------ scoring
 
     def score(self, sequences: Sequence[Sequence[int]], *, version: int) -> list[list[float]]:
-        """Nats of ids[1:] of every sequence under policy `version`, from the servers' prompt log-probs.
+        """Log-probs in nats of ids[1:] of every sequence under policy `version`, from the servers' prompt log-probs.
 
-        Blocks; not for use inside an event loop. A server whose weights are not known to be `version` is asked nothing.
+        Blocks; not for use inside an event loop. Only servers known to have `version` are used.
 
         Raises:
-            StalePolicy: the servers were sent another version.
-            SamplerError: as for `sample`; or the temperature is not 1, at which servers score prompts.
+            StalePolicy: the servers have another version.
+            SamplerError: as for `sample`; or the temperature is not 1, the only one for prompt log-probs.
         """
         if self.temperature != 1.0:
             raise SamplerError(
@@ -175,7 +175,7 @@ class VLLMSampler:
 
         async def one(number: int, ids: Sequence[int]) -> list[float]:
             async def call(server: VLLMServer, client: httpx.AsyncClient, _: int) -> list[float]:
-                # vLLM 0.32's CPU build with --enable-lora dies when it scores two prompts in one batch
+                # vLLM 0.32's CPU build with --enable-lora crashes on scoring two prompts in one batch
                 alone = server.offers("/v1/load_lora_adapter")
                 async with gates.setdefault(server.url, asyncio.Semaphore(1 if alone else SCORED_AT_ONCE)):
                     return await server.score(client, self.weights.model(server), ids)

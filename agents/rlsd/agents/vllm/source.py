@@ -1,4 +1,4 @@
-"""The learner's weights, as something that can be sent to servers and asked for log-probs."""
+"""The learner's weights, to be sent to servers and to compute log-probs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rlsd.agents.hf.models import Policy
 
 
 class WeightSource(Protocol):
-    """Where the present weights come from: a policy in this process, or a sharded one that is gathered first."""
+    """Source of the current weights: a policy in this process, or a sharded one that is gathered first."""
 
     def write(self, folder: Path, *, adapter: bool) -> None:
-        """Write a transformers folder (with `adapter`: a PEFT adapter's) of the weights as they are now."""
+        """Write the current weights as a transformers folder (with `adapter`: a PEFT adapter folder)."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every weight as it is now, by its name in a transformers folder; not copies."""
+        """All current weights, by their names in a transformers folder; not copies."""
         ...
 
     def logps(self, ids: Sequence[int]) -> list[float]:
-        """Nats of ids[1:] under the weights as they are now, at temperature 1."""
+        """Log-probs in nats of ids[1:] under the current weights, at temperature 1."""
         ...
 
 
@@ -36,12 +36,12 @@ class Peers(Protocol):
     def main(self) -> bool: ...
 
     def gather(self, value: Any) -> list[Any]:
-        """Everybody's value, the main process's first, on every process."""
+        """The values of all processes, the main one's first, on every process."""
         ...
 
 
 class Alone:
-    """One process."""
+    """A single process."""
 
     main = True
 
@@ -62,17 +62,17 @@ class PolicyWeights:
             write_full(self.policy.model, folder)
 
     def tensors(self) -> dict[str, Tensor]:
-        """With the output embedding where it is tied to the input's: vLLM's CPU build keeps a packed copy of it, which
-        a reload renews only if it finds the name."""
+        """Includes the output embedding even if tied to the input's: vLLM's CPU build keeps a packed copy of it, and
+        reloads it only by name."""
         return {name: tensor.detach() for name, tensor in self.policy.model.state_dict().items()}
 
     @torch.inference_mode()
     def logps(self, ids: Sequence[int]) -> list[float]:
         model = self.policy.model
         model.eval()
-        given = torch.tensor([list(ids)], device=next(model.parameters()).device)
-        logp = torch.log_softmax(model(input_ids=given).logits[0, :-1].float(), dim=-1)
-        return logp.gather(-1, given[0, 1:, None]).squeeze(-1).tolist()
+        tokens = torch.tensor([list(ids)], device=next(model.parameters()).device)
+        logp = torch.log_softmax(model(input_ids=tokens).logits[0, :-1].float(), dim=-1)
+        return logp.gather(-1, tokens[0, 1:, None]).squeeze(-1).tolist()
 
 
 def write_full(model: Any, folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""New weights for vLLM servers, and the proof that they use them.
+"""Sends new weights to vLLM servers and verifies that they use them.
 
-After a push every server is asked for the log-probs of a fixed probe. They must have moved if the learner's have, and
-they must lie near the learner's: a server that answers 200 and keeps its old weights stops the run.
+After a push every server computes the log-probs of a fixed probe. They must have changed if the learner's have, and
+must be close to the learner's: a server that answers 200 but keeps its old weights stops the run.
 """
 
 from __future__ import annotations
@@ -23,24 +23,23 @@ from rlsd.agents.vllm.client import (
     VLLMServer,
 )
 from rlsd.agents.vllm.files import Carrier
-from rlsd.agents.vllm.proof import NOISE, PROBE, PROBE_TOKENS, Held, check, largest
+from rlsd.agents.vllm.proof import NOISE, PROBE, PROBE_TOKENS, ServerState, check, largest
 from rlsd.agents.vllm.source import Alone, Peers, WeightSource
 
 WATCH_S = 2.0
-"""How often the main process looks for servers that restarted, where it alone can send them weights."""
+"""Interval in seconds at which the main process checks for restarted servers, if only it can send weights."""
 
 
 class WeightSync:
     """Keeps servers at the learner's weights.
 
     Args:
-        servers: all of them get every version.
+        servers: each gets every version.
         source: the learner's weights.
         tokenizer: the policy's; the servers' must agree.
-        carrier: how weights get there.
-        context: tokens a prompt and its response may take; the servers must allow as many.
-        logprob_gap_stop: mean difference in nats between server and learner on the probe that means
-            "another model".
+        carrier: transports the weights.
+        context: maximum tokens of prompt plus response; the servers must allow as many.
+        logprob_gap_stop: mean difference in nats of probe log-probs from which on a server has another model.
         peers: the learner's processes; all of them push together.
     """
 
@@ -62,35 +61,35 @@ class WeightSync:
         self.logprob_gap_stop = logprob_gap_stop
         self.context = context
         self.version = -1
-        """The version that was pushed last."""
+        """The last pushed version."""
         self.push_s = 0.0
         """Seconds spent on writing, loading and checking weights since construction."""
         self._tokenizer = tokenizer
         self._probe = list(tokenizer.encode(PROBE, add_special_tokens=False))[: min(PROBE_TOKENS, context - 1)]
         self._base: dict[str, str] = {}
-        self._held = {server.url: Held() for server in self.servers}
+        self._states = {server.url: ServerState() for server in self.servers}
         self._ours: list[float] | None = None
         self._lock = threading.RLock()
-        """Held while servers are loaded."""
+        """Locked while servers are loaded."""
         self._watch: threading.Thread | None = None
         self._ended = threading.Event()
-        self._found: SamplerError | None = None
-        """What the watch found, to be raised by the next push."""
+        self._watch_error: SamplerError | None = None
+        """Error of the watch thread, raised by the next push."""
 
     def model(self, server: VLLMServer) -> str:
-        """The model name that requests to `server` carry."""
+        """The model name for requests to `server`."""
         return self.carrier.model(self._base[server.url], self.version)
 
-    def held(self, server: VLLMServer) -> int | None:
-        """The policy version `server` is known to hold; None: not known."""
-        return self._held[server.url].version
+    def loaded_version(self, server: VLLMServer) -> int | None:
+        """The policy version loaded on `server`; None if unknown."""
+        return self._states[server.url].version
 
     def connect(self, server: VLLMServer) -> None:
-        """Check that a server can be used for this policy.
+        """Check that a server can serve this policy.
 
         Raises:
-            ServerMismatch: a route, another tokenizer, too short a context; named.
-            ServerUnreachable: no answer.
+            ServerMismatch: a missing route, another tokenizer, or too short a context.
+            ServerUnreachable: no reply.
         """
         if self.peers.main:
             self.carrier.check()
@@ -101,30 +100,30 @@ class WeightSync:
         self._base[server.url] = check_base(server, self._tokenizer, self.context)
 
     def push(self, version: int) -> None:
-        """Load the present weights everywhere, and make sure that they are in use.
+        """Load the current weights on all servers, and verify that they are in use.
 
         Raises:
             StalePolicy: a server kept other weights.
             ServerMismatch: a server's log-probs are far from the learner's.
-            SamplerError: a server that does not answer or refuses.
+            SamplerError: a server that does not respond or refuses.
         """
         started = time.perf_counter()
         with self._lock:
             self._ours = self.source.logps(self._probe)
             self.version = version
-            failed, self._found = self._found, None
+            failed, self._watch_error = self._watch_error, None
             if self.peers.main and failed is None:
                 try:
                     self._send()
                 except SamplerError as error:
                     failed = error
-        everybody = self.peers.gather((failed, self.carrier.told() if self.peers.main else None))
-        failed, told = everybody[0]
+        everybody = self.peers.gather((failed, self.carrier.state() if self.peers.main else None))
+        failed, state = everybody[0]
         if failed is not None:
             raise failed
         if not self.peers.main:
             try:
-                self.carrier.tell(told)
+                self.carrier.set_state(state)
                 for server in self.servers:
                     self._adopt(server)
             except SamplerError as error:
@@ -132,20 +131,20 @@ class WeightSync:
         elif len(everybody) > 1 and not self.carrier.shared and self._watch is None:
             self._watch = threading.Thread(target=self._keep_watch, daemon=True)
             self._watch.start()
-        for error in self.peers.gather(failed):  # all or none, so that all try again together
+        for error in self.peers.gather(failed):  # all fail or none, so that all retry together
             if error is not None:
                 raise error
         self.push_s += time.perf_counter() - started
 
     def ensure(self, server: VLLMServer) -> None:
-        """Return when `server` holds the version that was pushed last; after a restart it is sent anew.
+        """Return when `server` has the last pushed version; after a restart it is sent again.
 
         Raises:
-            ServerUnreachable: it does not answer, or the main process has not sent it weights yet.
+            ServerUnreachable: no reply, or the main process has not sent it weights yet.
             SamplerError: as `push`.
         """
         with self._lock:
-            if self._still_held(server):
+            if self._still_loaded(server):
                 return
             if not (self.peers.main or self.carrier.shared):
                 raise ServerUnreachable(f"{server} restarted and waits for weights from this run's main process")
@@ -161,7 +160,7 @@ class WeightSync:
     # ------------------------------------------------------------------ parts
 
     def _send(self) -> None:
-        """Load the present weights into all servers."""
+        """Load the current weights into all servers."""
         self.carrier.prepare(self.version)
         if not self.carrier.together or len(self.servers) == 1:
             for server in self.servers:
@@ -172,17 +171,17 @@ class WeightSync:
                 done.result()
 
     def _adopt(self, server: VLLMServer) -> None:
-        """Take over what the main process has loaded into `server`."""
+        """Record the weights that the main process has loaded into `server`."""
         if server.url not in self._base:
             self.connect(server)
-        held = self._held[server.url]
-        held.theirs = server.prompt_logps(self.model(server), self._probe)
-        held.ours, held.version = self._ours, self.version
+        state = self._states[server.url]
+        state.theirs = server.prompt_logps(self.model(server), self._probe)
+        state.ours, state.version = self._ours, self.version
 
     def _load(self, server: VLLMServer) -> None:
-        """Bring one server to the version that was pushed last, and prove it."""
-        held = self._held[server.url]
-        held.version = None
+        """Load the last pushed version into one server, and verify it."""
+        state = self._states[server.url]
+        state.version = None
         if server.url not in self._base:
             self.connect(server)
         self.carrier.load(server, self.version)
@@ -190,22 +189,22 @@ class WeightSync:
             server.call("POST", "/update_weight_version", {"new_version": self._tag()})
         theirs = server.prompt_logps(self.model(server), self._probe)
         assert self._ours is not None, "weights are loaded after a push"
-        check(server.url, self.version, held, theirs=theirs, ours=self._ours, logprob_gap_stop=self.logprob_gap_stop)
+        check(server.url, self.version, state, theirs=theirs, ours=self._ours, logprob_gap_stop=self.logprob_gap_stop)
         again = server.prompt_logps(self.model(server), self._probe)
-        held.noise = max(NOISE, 4 * largest(theirs, again))
-        held.version, held.theirs, held.ours = self.version, theirs, self._ours
+        state.noise = max(NOISE, 4 * largest(theirs, again))
+        state.version, state.theirs, state.ours = self.version, theirs, self._ours
 
     def _load_again(self, server: VLLMServer) -> None:
-        """The server may be another one now: what is known about it is asked again."""
+        """Load a restarted server, after discarding what was known about it."""
         self._base.pop(server.url, None)
         server.forget()
         self.carrier.forget(server)
         self._load(server)
 
-    def _still_held(self, server: VLLMServer) -> bool:
-        """The server answers, with the weights it got last; False after a restart."""
-        held = self._held[server.url]
-        if held.version != self.version or held.theirs is None:
+    def _still_loaded(self, server: VLLMServer) -> bool:
+        """The server still uses the weights it was sent last; False after a restart."""
+        state = self._states[server.url]
+        if state.version != self.version or state.theirs is None:
             return False
         try:
             if not self._tagged(server):
@@ -213,28 +212,28 @@ class WeightSync:
             now = server.prompt_logps(self.model(server), self._probe)
         except ServerReply:
             return False  # e.g. 404: an adapter that a restarted server does not have
-        return largest(now, held.theirs) <= held.noise
+        return largest(now, state.theirs) <= state.noise
 
     def _tagged(self, server: VLLMServer) -> bool:
-        """The server says that it holds the version pushed last, or cannot say."""
+        """The server reports the last pushed version, or cannot report any."""
         if not server.offers("/weight_info"):
             return True
-        found = server.call("GET", "/weight_info")
-        return isinstance(found, dict) and found.get("weight_version") == self._tag()
+        info = server.call("GET", "/weight_info")
+        return isinstance(info, dict) and info.get("weight_version") == self._tag()
 
     def _tag(self) -> str:
         return f"rlsd-{self.version}"
 
     def _keep_watch(self) -> None:
-        """Send weights to servers that restarted while this process is busy and others wait for them."""
+        """Send weights to restarted servers while this process is busy and others wait for them."""
         while not self._ended.wait(WATCH_S):
             for server in self.servers:
                 with self._lock:
                     try:
-                        if not (self._tagged(server) if server.offers("/weight_info") else self._still_held(server)):
+                        if not (self._tagged(server) if server.offers("/weight_info") else self._still_loaded(server)):
                             self._load_again(server)
                     except (StalePolicy, ServerMismatch) as error:
-                        self._found = error
+                        self._watch_error = error
                         return
                     except SamplerError:
                         continue  # not back yet

@@ -1,1 +1,1 @@
-"""ALFWorld, native: the same worlds, texts and rules as the original engine, in plain Python."""
+"""Native ALFWorld: the games, texts and rules of the original engine, in plain Python."""

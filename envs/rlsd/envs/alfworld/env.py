@@ -25,21 +25,21 @@ _ARGUMENTS = ("games", "split", "max_steps", "backend", "expert_seed", "expert_o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedEpisode:
-    """An episode at one moment, independent of what is played afterwards; made and read by `ALFWorldEnv`."""
+    """A snapshot of an episode, unaffected by later steps; made and restored by `ALFWorldEnv`."""
 
     task: Task
     steps: int
     witness: Witness
-    """With the world it watches."""
+    """Contains the world it observes."""
     history: tuple[tuple[str | None, str], ...]
     """(command, observation); the first command is None."""
     explorer: Explorer | None
     watched: int
-    """How much of the history the explorer has read."""
+    """Number of history entries the explorer has read."""
     valid: bool
     """The last command was understood."""
-    parted: bool
-    """Another backend and the native world beside it have parted."""
+    diverged: bool
+    """The original engine and the native world no longer agree."""
 
 
 class ALFWorldEnv(TextEnv):
@@ -47,23 +47,22 @@ class ALFWorldEnv(TextEnv):
 
     Args:
         games: None (generated games, no data needed), a preset ("gen-tiny", "gen-easy", "gen-default",
-            "gen-hard"), "real" (the published games, found through ALFWORLD_DATA or RLSD_DATA), a game file,
+            "gen-hard"), "real" (the published games, located by ALFWORLD_DATA or RLSD_DATA), a game file,
             or a folder of games.
         split: train, valid_seen, valid_unseen or valid_train for the published games; train, valid or test
             for presets.
-        max_steps: the episode is truncated after so many steps.
+        max_steps: the episode is truncated after this many steps.
         backend: "native", this package's engine; "textworld", the original one (packages of the extra
-            `rlsd[alfworld]`; seconds a reset, a tenth of a second a step): what is shown comes from it alone, and
-            a native world steps beside it for hindsight and the oracle, which know nothing once the two part.
-        expert_seed: None lets the explorer search where such things usually are; a number, in an order drawn
-            with it.
-        expert_order: "listed", "random" or "likely", to choose the explorer's order outright.
+            `rlsd[alfworld]`; seconds per reset, 0.1 s per step): all observations come from it, and a native world
+            steps in parallel for hindsight and the oracle, which return nothing if they diverge.
+        expert_seed: None lets the explorer search likely places first; a number seeds a random search order.
+        expert_order: "listed", "random" or "likely", sets the explorer's search order directly.
 
     Reward is 1 at every step after which the goal holds, else 0; `terminated` = the goal holds.
 
     Raises:
         EnvError: an unknown argument, backend, preset or split; or the original engine is not installed.
-        DataError: games that are missing or damaged (a damaged one when it is opened by `reset`).
+        DataError: games that are missing or damaged (`reset` reports a damaged one).
 
     Example:
         >>> import gymnasium, rlsd.envs
@@ -99,11 +98,11 @@ class ALFWorldEnv(TextEnv):
         self._max_steps = max_steps
         self._explorer_order: Order = expert_order or ("likely" if expert_seed is None else "random")
         self._explorer_seed = expert_seed
-        Explorer(seed=expert_seed, order=self._explorer_order)  # an unknown order fails now
+        Explorer(seed=expert_seed, order=self._explorer_order)  # fail early on an unknown order
         self._task: Task | None = None
         self._world: World | None = None
         self._shown: Shown | None = None
-        self._parted = False
+        self._diverged = False
         self._original: Original | None = None
         if backend == "textworld":
             from rlsd.envs.alfworld.parity.original import Original
@@ -117,7 +116,7 @@ class ALFWorldEnv(TextEnv):
         return self._library.content(task_id)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Open the task `options["task"]`, else one drawn with the environment's generator.
+        """Open the task `options["task"]`, else one drawn with the environment's random generator.
 
         Raises:
             TaskError: an unknown task id.
@@ -137,7 +136,7 @@ class ALFWorldEnv(TextEnv):
         return observation, self._info(True)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Do one command; anything the world does not accept is answered with "Nothing happens."."""
+        """Execute one command; the answer to anything the world does not accept is "Nothing happens."."""
         world = self._open_world()
         self._steps += 1
         if isinstance(action, str):
@@ -155,20 +154,20 @@ class ALFWorldEnv(TextEnv):
 
     def hindsight(self) -> Hindsight:
         self._open_world()
-        return Hindsight() if self._parted else self._witness.hindsight()
+        return Hindsight() if self._diverged else self._witness.hindsight()
 
     def expert(self, kind: str) -> str | None:
         """The next command of "oracle" (whole state; shortest plan) or "explorer" (observations alone).
 
-        Returns "look" where there is nothing left to do: the goal holds or is out of reach; None from the oracle
-        when the native world beside another backend has parted from it.
+        Returns "look" when there is nothing left to do: the goal holds or is unreachable. The oracle returns None
+        after the native world has diverged from the original engine.
 
         Raises:
             EnvError: another kind.
         """
         world = self._open_world()
         if kind == "oracle":
-            if self._parted:
+            if self._diverged:
                 return None
             route = self._witness.plan()
             return route[0] if route else "look"
@@ -185,7 +184,7 @@ class ALFWorldEnv(TextEnv):
         return self._explorer.choose(self._now()[0])
 
     def save(self) -> SavedEpisode:
-        """The episode as it stands, for `restore`; the generator that picks tasks is not part of it.
+        """A snapshot of the episode for `restore`; it excludes the random generator that picks tasks.
 
         Raises:
             EnvError: no episode is open.
@@ -200,14 +199,14 @@ class ALFWorldEnv(TextEnv):
             explorer=copy.deepcopy(self._explorer),
             watched=self._watched,
             valid=self._valid,
-            parted=self._parted,
+            diverged=self._diverged,
         )
 
     def restore(self, saved: SavedEpisode) -> tuple[str, dict[str, Any]]:
-        """Go back to a saved moment, as often as wanted; steps, hindsight and experts go on exactly as they did.
+        """Return to a snapshot, any number of times; steps, hindsight and experts continue exactly as before.
 
-        The original engine cannot be copied: with backend="textworld" the episode is played again up to that moment.
-        Returns the last observation of that moment and its `info`, which says of the last command what `step` said.
+        The original engine cannot be copied: with backend="textworld" the episode is replayed up to the snapshot.
+        Returns the snapshot's last observation and its `info`.
 
         Raises:
             EnvError: something that `save` did not return.
@@ -218,7 +217,7 @@ class ALFWorldEnv(TextEnv):
         self._world = self._witness.world
         self._history, self._watched = list(saved.history), saved.watched
         self._explorer = copy.deepcopy(saved.explorer)
-        self._parted = saved.parted
+        self._diverged = saved.diverged
         if self._original is not None:
             self._shown = self._reset_original(self._original)
             for command, _ in self._history[1:]:
@@ -231,24 +230,24 @@ class ALFWorldEnv(TextEnv):
         self._world = self._task = self._shown = None
 
     def _now(self) -> tuple[list[str], bool]:
-        """Admissible commands and whether the goal holds, from the engine that is played."""
+        """Admissible commands and whether the goal holds, from the active backend."""
         if self._shown is not None:
             return self._shown.admissible.copy(), self._shown.won
         world = self._open_world()
         return world.admissible(), world.won
 
     def _reset_original(self, original: Original) -> Shown:
-        from rlsd.envs.alfworld.parity.export import task_data  # late: the generator comes with it
+        from rlsd.envs.alfworld.parity.export import task_data  # late: it imports the generator
 
         assert self._task is not None
         original.open(task_data(self._task.task_id, self._open_world().game.source))
         return original.reset()
 
     def _compare(self, shown: Shown, observation: str, *, afresh: bool = False) -> str:
-        """Take what the original shows; notes when the native world beside it shows something else."""
+        """Return the original's observation; record whether the native world diverges from it."""
         world = self._open_world()
         equal = (shown.observation, shown.admissible, shown.won) == (observation, world.admissible(), world.won)
-        self._shown, self._parted = shown, not equal or (self._parted and not afresh)
+        self._shown, self._diverged = shown, not equal or (self._diverged and not afresh)
         return shown.observation
 
     def _open_world(self) -> World:

@@ -32,14 +32,14 @@ PUBLISHED = {
     "valid_unseen": (134, "f6c3163221cb51f2"),
     "valid_train": (200, "2248d7955d55b50d"),
 }
-"""Published split → number of games and digest of the panel (`Panel.of`), computed from the whole release."""
+"""Published split → number of games and digest of the evaluation set (`Panel.of`), computed from the whole release."""
 _RELEASE = "json_2.1.1"
 _CACHED_GAMES = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """The games of one split, in frozen order; read when asked for, shared within the process."""
+    """The games of one split, in fixed order; loaded on demand, shared within the process."""
 
     tasks: tuple[Task, ...]
     load: Callable[[Task], Game]
@@ -58,13 +58,13 @@ class Library:
         return self.load(task)
 
     def content(self, task_id: str) -> str:
-        """JSON text of all that determines the task, equal for equal worlds; no walkthrough in it."""
+        """JSON text of everything that determines the task, equal for equal games; without the walkthrough."""
         game = self.game(task_id)
         return json.dumps(
             [
                 game.task,
                 str(game.goal),
-                [game.objects, game.receptacles, game.places, game.inside, game.start, game.held],
+                [game.objects, game.receptacles, game.places, game.inside, game.start, game.in_hand],
                 [sorted(fits) for fits in game.fits],
                 [
                     sorted(flags)
@@ -83,7 +83,7 @@ def open_library(games: str | Path | None, split: str) -> Library:
 
     Raises:
         EnvError: no such preset, file, folder or split.
-        DataError: "real" where no data is found, or a folder without games.
+        DataError: "real" without data on this machine, or a folder without games.
     """
     name = "gen-default" if games is None else str(games)
     if name in PRESETS or name in LEVELS:
@@ -108,7 +108,7 @@ def open_library(games: str | Path | None, split: str) -> Library:
 
 
 def real_data_folder(split: str) -> Path | None:
-    """The folder of a published split here, or None; looks at ALFWORLD_DATA, RLSD_DATA, ~/.cache."""
+    """The local folder of a published split, or None; checks ALFWORLD_DATA, RLSD_DATA, ~/.cache."""
     return next((f for f in _real_candidates(split) if f.is_dir()), None)
 
 
@@ -126,14 +126,14 @@ def _real_candidates(split: str) -> list[Path]:
 def _find_real(split: str) -> Path:
     if split not in REAL_SPLITS:
         raise EnvError(f"unknown split {split!r} of the published games{closest(split, REAL_SPLITS)}")
-    found = real_data_folder(split)
-    if found is not None:
-        return found
+    folder = real_data_folder(split)
+    if folder is not None:
+        return folder
     packed = [a for f in _real_candidates(split) for a in sorted(f.parent.parent.glob("games_*.tar.xz"))]
     raise DataError(
         f"the published ALFWorld games (split {split!r}) are not on this machine. Run `alfworld-download` "
         f"where the network allows, or set ALFWORLD_DATA to the folder that holds {_RELEASE}/, or RLSD_DATA "
-        f"to the one that holds alfworld/{_RELEASE}/"
+        f"to the folder that holds alfworld/{_RELEASE}/"
         + (f"; or unpack {packed[0]} there" if packed else "")
         + ". games=None plays generated games and needs no data."
     )
@@ -144,7 +144,7 @@ def _preset_library(name: str, split: str) -> Library:
     from rlsd.envs.alfworld.generate.presets import (
         preset_game,
         preset_tasks,
-    )  # late: most users of files never need it
+    )  # late: not needed for game files
 
     tasks = tuple(
         Task(env_id=ENV_ID, task_id=task.task_id, split=split, task_type=task.task_type, seed=task.seed)
@@ -153,7 +153,7 @@ def _preset_library(name: str, split: str) -> Library:
     position = {task.task_id: i for i, task in enumerate(tasks)}
     return Library(
         tasks=tasks,
-        load=lambda task: preset_game(name, split, position[task.task_id]),  # keeps the last games itself
+        load=lambda task: preset_game(name, split, position[task.task_id]),  # has its own cache
         index={task.task_id: task for task in tasks},
     )
 
@@ -165,7 +165,7 @@ def _file_library(path: str, split: str) -> Library:
 
 @lru_cache(maxsize=64)
 def _folder_library(folder: str, split: str, prefix: str) -> Library:
-    found: list[tuple[str, str]] = []
+    game_files: list[tuple[str, str]] = []
     for here, _, files in os.walk(folder):
         if "movable" in here or "Sliced" in here:  # the original leaves these out
             continue
@@ -177,16 +177,16 @@ def _folder_library(folder: str, split: str, prefix: str) -> Library:
                 name = f"{relative}/{file}".removeprefix("./")
             else:
                 continue
-            found.append((f"{prefix}/{name}".removeprefix("/"), str(Path(here) / file)))
-    if not found:
+            game_files.append((f"{prefix}/{name}".removeprefix("/"), str(Path(here) / file)))
+    if not game_files:
         raise DataError(f"{folder}: no *.tw-pddl or generated *.json game in it; check the path or the download")
-    return _library(sorted(found), split)
+    return _library(sorted(game_files), split)
 
 
-def _library(found: Sequence[tuple[str, str]], split: str) -> Library:
-    paths = dict(found)
+def _library(game_files: Sequence[tuple[str, str]], split: str) -> Library:
+    paths = dict(game_files)
     tasks = tuple(
-        Task(env_id=ENV_ID, task_id=name, split=split, task_type=_task_type(name, path)) for name, path in found
+        Task(env_id=ENV_ID, task_id=name, split=split, task_type=_task_type(name, path)) for name, path in game_files
     )
     return Library(tasks=tasks, load=lambda t: _read(paths[t.task_id]), index={t.task_id: t for t in tasks})
 
@@ -207,7 +207,7 @@ def _read(path: str) -> Game:
     try:
         changed = os.stat(path).st_mtime_ns
     except OSError:
-        changed = 0  # load_game tells what is wrong
+        changed = 0  # load_game reports the error
     return _read_cached(path, changed)
 
 

@@ -1,4 +1,4 @@
-"""What the teacher may know of an ALFWorld episode: plan, missing facts, whereabouts, what changed."""
+"""Hindsight for an ALFWorld episode: plan, missing facts, locations, state changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Fact(NamedTuple):
 
 
 class _State:
-    """What is known of one state of a game, worked out once for all episodes that come through it."""
+    """Hindsight about one state of a game, cached for all episodes that visit it."""
 
     __slots__ = ("_plan", "_planned", "facts", "whereabouts")
 
@@ -41,27 +41,27 @@ class _State:
 
     @classmethod
     def of(cls, world: World) -> _State:
-        held, key = _SEEN.setdefault(world.game, {}), world.key()
-        found = held.get(key)
-        if found is None:
-            if len(held) >= _MOST_SEEN:
-                held.clear()
-            found = held[key] = cls(world)
-        return found
+        states, key = _SEEN.setdefault(world.game, {}), world.key()
+        state = states.get(key)
+        if state is None:
+            if len(states) >= _MOST_SEEN:
+                states.clear()
+            state = states[key] = cls(world)
+        return state
 
 
 _MOST_SEEN = 256
-"""Kept of one game: siblings of a group come through the same states, most often side by side."""
+"""Cached states per game: the rollouts of a group visit the same states, usually at the same time."""
 _SEEN: WeakKeyDictionary[Game, dict[Hashable, _State]] = WeakKeyDictionary()
 
 
 def forget_states() -> None:
-    """Give up what is known of games' states, so that it is worked out again (for measurements)."""
+    """Clear the cache of game states (for measurements)."""
     _SEEN.clear()
 
 
 class Witness:
-    """Watches a world from the side and tells on demand; costs a copy of the state per step until asked."""
+    """Observes a world and computes hindsight on demand; a step costs only a copy of the state."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -74,20 +74,20 @@ class Witness:
 
     @property
     def world(self) -> World:
-        """The watched world."""
+        """The observed world."""
         return self._world
 
     def copy(self) -> Witness:
-        """An independent witness of an independent copy of the world, at the same moment."""
+        """An independent witness with an independent copy of the world."""
         twin = Witness(self._world.copy())
-        twin._before = self._before  # never stepped, so it can be shared
+        twin._before = self._before  # never stepped, so it is safe to share
         twin._plan, twin._plan_before = self._plan, self._plan_before
         twin._fresh, twin._fresh_before = self._fresh, self._fresh_before
         twin._state, twin._state_before = self._state, self._state_before
         return twin
 
     def step(self, command: str) -> str:
-        """Do a command in the watched world; returns its observation."""
+        """Execute a command in the observed world; returns the observation."""
         self._before = self._world.copy()
         self._plan_before, self._fresh_before = self._plan, self._fresh
         self._state_before = self._state
@@ -97,7 +97,7 @@ class Witness:
             self._state = None
         old = self._plan
         if self._fresh and old is not None:
-            # What is left of a shortest plan is shortest; keeping it also keeps the advice steady among equals.
+            # The rest of a shortest plan is shortest too; keeping it also avoids switching between equally short plans.
             if old and self._world.understood and command.strip() == old[0]:
                 self._plan = old[1:]
                 return answer
@@ -107,7 +107,7 @@ class Witness:
         return answer
 
     def plan(self) -> tuple[str, ...] | None:
-        """The oracle's plan from here; None when the goal is out of reach."""
+        """The oracle's plan from here; None when the goal is unreachable."""
         if not self._fresh:
             self._plan, self._fresh = self._present().plan(self._world), True
         return self._plan
@@ -118,7 +118,7 @@ class Witness:
         return self._state
 
     def hindsight(self) -> Hindsight:
-        """Everything about the present state; `feedback` and `lost` speak of the last command."""
+        """Hindsight about the current state; `feedback` and `lost` describe the last command."""
         world, route, state = self._world, self.plan(), self._present()
         feedback, lost, changed, before = "", (), (), None
         if self._before is not None:
@@ -143,7 +143,7 @@ class Witness:
 
 
 def goal_facts(world: World) -> tuple[Fact, ...]:
-    """The goal in parts, easiest to read first: states, then places.
+    """The goal as facts: object states first, then places.
 
     Example: (Fact("some mug is hot", True), Fact("a hot mug is on a shelf", False))
     """
@@ -155,7 +155,7 @@ def goal_facts(world: World) -> tuple[Fact, ...]:
         for s in goal.states
     ]
     if goal.kind == "look":
-        facts.append(Fact(f"you hold a {thing}", world.held in ready))
+        facts.append(Fact(f"you hold a {thing}", world.in_hand in ready))
         lit = [lamp for lamp in game.goal_targets if lamp in world.lit]
         here = any(game.places[r] == world.place for lamp in lit for r in world.inside[lamp])
         facts.append(Fact(f"a {goal.target_type} is turned on", bool(lit)))
@@ -170,7 +170,7 @@ def goal_facts(world: World) -> tuple[Fact, ...]:
 
 
 def whereabouts(world: World) -> tuple[str, ...]:
-    """Where the things the goal speaks of are, one sentence each.
+    """Locations of the objects named in the goal, one sentence each.
 
     Example: ("mug 1 is in cabinet 3 (closed)", "mug 2 is in your hand, hot")
     """
@@ -191,7 +191,7 @@ def whereabouts(world: World) -> tuple[str, ...]:
 
 def _where(world: World, o: int) -> str:
     game = world.game
-    places = ["in your hand"] if o == world.held else []
+    places = ["in your hand"] if o == world.in_hand else []
     for r in world.inside[o]:
         if r in game.openable:
             places.append(f"in {game.receptacles[r]}" + ("" if r in world.opened else " (closed)"))
@@ -220,26 +220,26 @@ def _feedback(changed: tuple[str, ...], now: World, was: float, left: float) -> 
 
 
 def changes(before: World, now: World) -> tuple[str, ...]:
-    """What differs between two states of one game, one fact each, the thing that was handled first.
+    """Differences between two states of one game, one fact each, moved objects first.
 
     Example: ("mug 1 is now hot", "mug 1 is no longer cool")
     """
-    game, found = now.game, list[str]()
-    moved = {o for o in (before.held, now.held) if o >= 0 and before.held != now.held}
-    found += [f"{game.objects[o]} is now {_where(now, o)}" for o in sorted(moved)]
+    game, facts = now.game, list[str]()
+    moved = {o for o in (before.in_hand, now.in_hand) if o >= 0 and before.in_hand != now.in_hand}
+    facts += [f"{game.objects[o]} is now {_where(now, o)}" for o in sorted(moved)]
     for r in sorted(now.opened ^ before.opened):
-        found.append(f"{game.receptacles[r]} is now {'open' if r in now.opened else 'closed'}")
+        facts.append(f"{game.receptacles[r]} is now {'open' if r in now.opened else 'closed'}")
     for word in (*_STATES, "lit"):
         shown = "turned on" if word == "lit" else word
         had, has = getattr(before, word), getattr(now, word)
-        if had is has:  # a world replaces what changes
+        if had is has:  # unchanged sets are the same object
             continue
-        found += [f"{game.objects[o]} is now {shown}" for o in sorted(has - had)]
-        found += [f"{game.objects[o]} is no longer {shown}" for o in sorted(had - has)]
+        facts += [f"{game.objects[o]} is now {shown}" for o in sorted(has - had)]
+        facts += [f"{game.objects[o]} is no longer {shown}" for o in sorted(had - has)]
     if now.place != before.place:
         here = " and ".join(game.receptacles[r] for r in game.at_place[now.place])
-        found.append(f"you are now at {here}")
-    return tuple(found)
+        facts.append(f"you are now at {here}")
+    return tuple(facts)
 
 
 def _lost(

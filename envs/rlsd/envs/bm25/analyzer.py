@@ -1,10 +1,10 @@
-"""Text to search terms as Lucene 8 and 9's English analyser does it, in pyserini's set-up.
+"""Text to search terms as Lucene 8 and 9's English analyser does it, in pyserini's setup.
 
 In order: Unicode word boundaries (UAX #29) with emoji as words, possessive 's removed, lower case, 33 stop words
 removed, Porter stems.
 
-How it is fast: every character is first mapped to a one-letter class (the table fills itself), and the rules run
-over the string of classes. ASCII text takes a shorter way that does not classify at all.
+For speed, every character is first mapped to a one-letter class (cached), and the rules run over the string of classes.
+ASCII text takes a faster path without classes.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def words(text: str) -> list[str]:
     ["Women's", '3.5mm', 'jack', 'wi', 'fi', '★', '5']
     """
     if text.isascii():
-        found = _ASCII_WORD.findall(text)
+        pieces = _ASCII_WORD.findall(text)
     else:
-        found = [text[m.start() : m.end()] for m in _WORD.finditer(text.translate(CLASSES))]
-    if all(len(word) <= _LONGEST // 2 for word in found):
-        return found
-    return [piece for word in found for piece in _pieces(word)]
+        pieces = [text[m.start() : m.end()] for m in _WORD.finditer(text.translate(CLASSES))]
+    if all(len(word) <= _LONGEST // 2 for word in pieces):
+        return pieces
+    return [piece for word in pieces for piece in _pieces(word)]
 
 
 def lucene_english(text: str) -> list[str]:

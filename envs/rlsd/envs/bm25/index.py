@@ -30,7 +30,7 @@ _SLACK = 1e-4
 """Pruning keeps what is this close to the k-th score; double precision is off by far less."""
 _CACHED_QUERIES = 4096
 _FEW = 65_536
-"""Up to so many postings and documents, scoring everything at once is quicker than pruning."""
+"""Up to this many postings and documents, scoring all of them is faster than pruning."""
 
 
 class Hit(NamedTuple):
@@ -82,7 +82,7 @@ class Bm25Index:
             keys: one name a document; equal scores are ordered by it. Without: by position.
             folder: write the index there while building (bounded memory: `buffer_postings` · 16 bytes and the
                 vocabulary; temporary files about as large as the index) and return it memory-mapped.
-            buffer_postings: postings held in memory at a time.
+            buffer_postings: postings buffered in memory at a time.
 
         Raises:
             DataError: k1 or b out of range, or fewer or more keys than texts.
@@ -100,11 +100,11 @@ class Bm25Index:
 
     @classmethod
     def load(cls, folder: str | Path, *, analyzer: Analyzer | None = None, verify: bool | None = None) -> Bm25Index:
-        """Open a saved index; nothing is read until it is needed.
+        """Open a saved index; files are memory-mapped and read on demand.
 
         Args:
-            folder: as given to `save`.
-            analyzer: needed when the index was built with an analyser of your own.
+            folder: the argument of `save`.
+            analyzer: required if the index was built with a custom analyser.
             verify: compare every file with its checksum; None does so for indices under 256 MiB and compares
                 sizes alone above.
 
@@ -120,7 +120,7 @@ class Bm25Index:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write arrays and a manifest with their checksums; an index that is there already is replaced."""
+        """Write arrays and a manifest with their checksums; an existing index is replaced."""
         write_arrays(Path(folder), self._arrays, k1=self._k1, b=self._b, analyzer=analyzer_name(self._analyzer))
 
     def __len__(self) -> int:
@@ -151,13 +151,13 @@ class Bm25Index:
         walked = []
         for i, (_, weight, span) in enumerate(terms):
             if i and len(docs) >= k and bounds[i] < floor - _SLACK:
-                docs = docs[scores[docs] + bounds[i] >= floor - _SLACK]  # the others keep a stale score, and go
+                docs = docs[scores[docs] + bounds[i] >= floor - _SLACK]  # dropped documents keep a stale score
                 self._score_candidates(docs, weight, span, scores)
             else:
                 walked.append(span)
-                found = self._arrays.docs[span].astype(np.int64)
-                scores[found] += self._term_scores(found, weight, span)
-                fresh = found[~seen[found]]
+                matches = self._arrays.docs[span].astype(np.int64)
+                scores[matches] += self._term_scores(matches, weight, span)
+                fresh = matches[~seen[matches]]
                 seen[fresh] = True
                 docs = np.concatenate([docs, fresh])
             if len(docs) >= k:
@@ -171,13 +171,13 @@ class Bm25Index:
     def _score_all(self, terms: list[tuple[float, np.float32, slice]], k: int) -> tuple[Hit, ...]:
         """Without pruning: all postings of all terms in one pass."""
         arrays = self._arrays
-        found = np.concatenate([arrays.docs[span] for _, _, span in terms])
+        matches = np.concatenate([arrays.docs[span] for _, _, span in terms])
         counts = np.concatenate([arrays.counts[span] for _, _, span in terms]).astype(np.float32)
         weights = np.repeat(
             np.array([weight for _, weight, _ in terms], np.float32), [span.stop - span.start for _, _, span in terms]
         )
-        each = weights - weights / (np.float32(1) + counts * self._inverse[arrays.lengths[found]])
-        scores = np.bincount(found, weights=each, minlength=len(self)).astype(np.float64, copy=False)
+        each = weights - weights / (np.float32(1) + counts * self._inverse[arrays.lengths[matches]])
+        scores = np.bincount(matches, weights=each, minlength=len(self)).astype(np.float64, copy=False)
         return self._best(np.flatnonzero(scores), scores, k)
 
     def _weighted(self, query: str) -> list[tuple[float, np.float32, slice]]:
@@ -206,20 +206,20 @@ class Bm25Index:
         postings = self._arrays.docs[span]
         at = np.searchsorted(postings, docs.astype(postings.dtype))
         at[at == len(postings)] = 0
-        held = postings[at] == docs
-        places, owners = at[held], docs[held]
+        has_term = postings[at] == docs
+        places, owners = at[has_term], docs[has_term]
         counts = self._arrays.counts[span][places].astype(np.float32)
         factor = self._inverse[self._arrays.lengths[owners]]
         scores[owners] += weight - weight / (np.float32(1) + counts * factor)
 
     def _best(self, docs: NDArray[np.int64], scores: NDArray[np.float64], k: int) -> tuple[Hit, ...]:
-        found = scores[docs].astype(np.float32)
+        values = scores[docs].astype(np.float32)
         if len(docs) > k:
-            floor = np.partition(found, len(found) - k)[len(found) - k]
-            docs, found = docs[found >= floor], found[found >= floor]
+            floor = np.partition(values, len(values) - k)[len(values) - k]
+            docs, values = docs[values >= floor], values[values >= floor]
         ties = docs if self._arrays.order is None else self._arrays.order[docs]
-        best = np.lexsort((ties, -found))[:k]
-        return tuple(Hit(int(docs[i]), float(found[i])) for i in best)
+        best = np.lexsort((ties, -values))[:k]
+        return tuple(Hit(int(docs[i]), float(values[i])) for i in best)
 
     def _scratch(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """This thread's accumulators, all zero between searches."""

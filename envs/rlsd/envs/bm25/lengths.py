@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FREE = 24
-"""Lengths below this have a code of their own."""
+"""Lengths below this have their own code."""
 
 
 def _decode(code: int) -> int:
@@ -21,7 +21,7 @@ def _decode(code: int) -> int:
 
 
 LENGTHS: NDArray[np.float32] = np.array([_decode(code) for code in range(256)], np.float32)
-"""Code → the length that it stands for; (256,)."""
+"""Code → length; (256,)."""
 
 _EXACT = np.array([_decode(code) for code in range(256)], np.int64)
 

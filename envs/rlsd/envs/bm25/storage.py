@@ -28,7 +28,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrays:
-    """What an index consists of; P postings, W terms, D documents."""
+    """The arrays of an index; P postings, W terms, D documents."""
 
     vocabulary: Vocabulary
     starts: NDArray[np.int64]
@@ -36,7 +36,7 @@ class Arrays:
     docs: NDArray[np.uint32]
     """(P,) document of a posting, ascending inside a term."""
     counts: NDArray[np.uint16]
-    """(P,) how often the term stands in the document."""
+    """(P,) how often the term occurs in the document."""
     lengths: NDArray[np.uint8]
     """(D,) Lucene's one-byte code of the document's length in terms."""
     order: NDArray[np.uint32] | None
@@ -51,7 +51,7 @@ class Arrays:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the manifest says of scoring."""
+    """Scoring settings stored in the manifest."""
 
     k1: float
     b: float
@@ -59,20 +59,20 @@ class Settings:
 
 
 def analyzer_name(analyzer: Analyzer) -> str:
-    """The name a saved index gives its analyser; "" for one of the user's own."""
+    """The name of a shipped analyser, for the manifest; "" for a user's own."""
     return next((name for name, known in ANALYZERS.items() if known is analyzer), "")
 
 
 def find_analyzer(name: str, folder: Path) -> Analyzer:
     """Raises DataError for a name that this version does not know."""
     if name not in ANALYZERS:
-        what = f"with the analyser {name!r}" if name else "with an analyser of its builder's own"
+        what = f"with the analyser {name!r}" if name else "with a custom analyser"
         raise DataError(f"{folder} was built {what}; pass it as load(..., analyzer=...){closest(name, ANALYZERS)}")
     return ANALYZERS[name]
 
 
 def write_arrays(folder: Path, arrays: Arrays, *, k1: float, b: float, analyzer: str) -> None:
-    """Files first, manifest last, each renamed into place: a killed save leaves no index that looks whole."""
+    """Files first, manifest last, each renamed into place: an interrupted save leaves no index that looks complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     parts = {
@@ -135,7 +135,7 @@ def read_arrays(folder: Path, *, verify: bool | None) -> tuple[Arrays, Settings]
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise DataError(f"{folder} holds no index: {MANIFEST} is missing (a build that was stopped leaves none)")
+        raise DataError(f"{folder} holds no index: {MANIFEST} is missing (an interrupted build leaves none)")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != _FORMAT:
@@ -150,7 +150,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged ({type(error).__name__}: {error}); build the index again") from error
     if bad:
-        raise DataError(f"{path} is damaged: {', '.join(bad)} cannot be what it says; build the index again")
+        raise DataError(f"{path} is damaged: {', '.join(bad)} have invalid values; build the index again")
     return manifest
 
 

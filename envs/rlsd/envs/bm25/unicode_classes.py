@@ -1,6 +1,6 @@
-"""One letter for what a character is to the word rules of UAX #29 as Lucene reads them.
+"""One class letter per character for the word rules of UAX #29, as Lucene implements them.
 
-The table fills itself: a character is looked up in the Unicode database once. Emoji properties are those of
+Each character is looked up in the Unicode database once and cached. Emoji properties are those of
 Emoji 11 and 12, which Lucene 8 and 9 carry; later versions of Unicode have taken the pictographic property from
 stars, hearts and other old symbols.
 
@@ -29,7 +29,7 @@ _FIXED = {
     0x200D: "Z", 0xFE0E: "V", 0xFE0F: "V", 0x20E3: "C", ord("#"): "#", ord("*"): "#", 0xE007F: "t", 0xFE10: "n",
     0xFE14: "n", **dict.fromkeys((0xB8, *range(0x2E5, 0x2EC), 0x55A, 0x55F, 0x58A), " "),
 }  # fmt: skip
-"""What Lucene's tables (Unicode 12) have otherwise than later ones."""
+"""Where Lucene's tables (Unicode 12) differ from later ones."""
 _BREAKS = (
     ("A", r"\p{WB=ALetter}"), ("H", r"\p{WB=Hebrew_Letter}"), ("N", r"\p{WB=Numeric}"), ("K", r"\p{WB=Katakana}"),
     ("U", r"\p{WB=ExtendNumLet}"), ("m", r"\p{WB=MidLetter}"), ("n", r"\p{WB=MidNum}"), ("b", r"\p{WB=MidNumLet}"),
@@ -98,11 +98,11 @@ def _classify(code: int) -> str:
     if 0xE0020 <= code <= 0xE007E:
         return "T"
     character = chr(code)
-    found = next((letter for letter, pattern in _patterns() if pattern.match(character)), " ")  # type: ignore[attr-defined]
+    word_class = next((letter for letter, pattern in _patterns() if pattern.match(character)), " ")  # type: ignore[attr-defined]
     if any(first <= code <= last for first, last in _PICTOGRAPHIC):
-        if found == "A":
+        if word_class == "A":
             return "L"
         return "B" if _modifier_base().match(character) else "E"  # type: ignore[attr-defined]
-    if found == "S" and _extends().match(character):  # type: ignore[attr-defined]
+    if word_class == "S" and _extends().match(character):  # type: ignore[attr-defined]
         return "s"
-    return found
+    return word_class

@@ -1,4 +1,4 @@
-"""Terms as one sorted block of bytes: found by bisection, so that a large vocabulary costs no start-up."""
+"""Terms as one sorted block of bytes, searched by bisection, so that a large vocabulary costs no start-up time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _TABLED = 200_000
-"""Terms up to which a look-up table is worth its memory."""
+"""Up to this many terms, a lookup table is worth its memory."""
 
 
 class Vocabulary:

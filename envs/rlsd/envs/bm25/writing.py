@@ -1,4 +1,4 @@
-"""Texts to postings in one pass: buffered, spilled to sorted runs, scattered to their places at the end."""
+"""Texts to postings in one pass: buffered, spilled to sorted runs, merged at the end."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _order(names: list[bytes]) -> NDArray[np.uint32]:
 
 
 class _Build:
-    """Postings on their way: (term, document, count) triples, a run at a time."""
+    """Postings under construction: (term, document, count) triples, one run at a time."""
 
     def __init__(self, scratch: Path | None, buffer: int) -> None:
         self._scratch, self._buffer = scratch, buffer
@@ -78,16 +78,16 @@ class _Build:
         """One document."""
         self._tokens += len(terms)
         self._codes.append(encode_length(len(terms)))
-        found = Counter(terms)
+        counts = Counter(terms)
         numbers = self._numbers
-        self._terms.extend([numbers.setdefault(term, len(numbers)) for term in found])
-        self._counts.extend(found.values())
-        self._widths.append(len(found))
+        self._terms.extend([numbers.setdefault(term, len(numbers)) for term in counts])
+        self._counts.extend(counts.values())
+        self._widths.append(len(counts))
         if len(self._terms) >= self._buffer:
             self._spill()
 
     def _spill(self) -> None:
-        """Sort what is held by term (documents stay in order inside a term) and put it aside."""
+        """Sort the buffer by term (documents stay in order within a term) and spill it."""
         terms = np.array(self._terms, np.uint32)
         first = self._run_start
         docs = np.repeat(np.arange(first, first + len(self._widths), dtype=np.uint32), self._widths)
@@ -95,7 +95,7 @@ class _Build:
         by_term = np.argsort(terms, kind="stable")
         run = (terms[by_term], docs[by_term], counts[by_term])
         if self._scratch is not None:
-            run = tuple(self._park(f"{len(self._runs)}-{i}", part) for i, part in enumerate(run))  # type: ignore[assignment]
+            run = tuple(self._park(f"{len(self._runs)}-{i}", part) for i, part in enumerate(run))
         self._runs.append(run)  # type: ignore[arg-type]
         self._run_start += len(self._widths)
         self._terms, self._counts, self._widths = [], [], []
@@ -107,7 +107,7 @@ class _Build:
         return np.load(path, mmap_mode="r")
 
     def finish(self, order: NDArray[np.uint32] | None, folder: Path | None) -> Arrays:
-        """Put every run's postings at their places, terms in UTF-8 order."""
+        """Merge the runs, terms in UTF-8 order."""
         if self._widths:
             self._spill()
         words = sorted((term.encode("utf-8", "surrogatepass"), number) for term, number in self._numbers.items())

@@ -1,1 +1,1 @@
-"""Environments elsewhere: in worker processes, or behind HTTP. They look like any other `TextEnv`."""
+"""Remote environments, in worker processes or behind HTTP, with the interface of any other `TextEnv`."""

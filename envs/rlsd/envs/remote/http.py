@@ -1,7 +1,7 @@
 """The client of `rlsd serve env`: an environment behind HTTP.
 
-Every call carries a number, and the server answers a number it has seen with the reply it gave, so a call may be sent
-again after a broken connection without being carried out twice.
+Every call carries a number. The server answers a repeated number with its earlier reply, so a call can be sent again
+after a broken connection without being executed twice.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from rlsd.envs.remote.wire import RemoteEnv, dumps, value
 
 TOKEN_VARIABLE = "RLSD_TOKEN"
 TRIES = 4
-"""How often a call is sent before the environment counts as lost."""
+"""Attempts per call before the environment counts as lost."""
 BACK_OFF_S = 0.1
 BUSY = (429, 502, 503)
-"""Answers after which the same call may be sent again."""
+"""Status codes after which the same call is sent again."""
 
 
 class HttpEnv(RemoteEnv):
-    """An environment that `rlsd serve env` offers at `url`; the server chooses which, the client the split.
+    """An environment served by `rlsd serve env` at `url`; only the split can be chosen here.
 
     Args:
         url: as in "http://127.0.0.1:8017".
-        split: as the served environment names it; None: its default.
+        split: a split name of the served environment; None: its default.
         token: the server's secret; default: the variable RLSD_TOKEN.
-        timeout_s: seconds one answer may take.
+        timeout_s: time limit of one reply, in seconds.
 
     Raises:
-        EnvError: nobody answers, the token is wrong, or the server has no room.
+        EnvError: no reply, a wrong token, or a server at its session limit.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class _HttpTransport:
             self._client.close()
             raise
 
-    def ask(self, op: str, given: dict[str, Any]) -> Any:
-        call = {"number": next(self._numbers), "op": op, "given": given}
+    def ask(self, op: str, arguments: dict[str, Any]) -> Any:
+        call = {"number": next(self._numbers), "op": op, "given": arguments}
         return value(self._post(f"/sessions/{self._session}", call), self.url)
 
     def close(self) -> None:
@@ -77,29 +77,31 @@ class _HttpTransport:
     def _post(self, path: str, body: Any) -> Any:
         import httpx
 
-        told = ""
+        failure = ""
         for attempt in range(TRIES):
             if attempt:
                 time.sleep(BACK_OFF_S * 2 ** (attempt - 1))
             try:
                 reply = self._client.post(self.url + path, content=dumps(body))
             except httpx.HTTPError as error:
-                told = f"{type(error).__name__}: {error}"
+                failure = f"{type(error).__name__}: {error}"
                 continue
             if reply.status_code in BUSY:
-                told = f"status {reply.status_code}"
+                failure = f"status {reply.status_code}"
                 continue
             return self._read(reply)
-        raise EnvError(f"{self.url}{path} gave no answer ({told}, tried {TRIES} times); is `rlsd serve env` running?")
+        raise EnvError(
+            f"{self.url}{path} gave no answer ({failure}, tried {TRIES} times); is `rlsd serve env` running?"
+        )
 
     def _read(self, reply: Any) -> Any:
         try:
-            found = reply.json()
+            data = reply.json()
         except ValueError:
-            found = None
+            data = None
         if reply.status_code == 200:
-            return found
-        told = found.get("error") if isinstance(found, dict) else None
-        if isinstance(told, dict):
-            return found
-        raise EnvError(f"{self.url} answered {reply.status_code}: {told or reply.text[:200]}")
+            return data
+        message = data.get("error") if isinstance(data, dict) else None
+        if isinstance(message, dict):
+            return data
+        raise EnvError(f"{self.url} answered {reply.status_code}: {message or reply.text[:200]}")

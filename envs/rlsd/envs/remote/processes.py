@@ -1,7 +1,7 @@
-"""Environments in worker processes: slow steps use other cores, and one that crashes or hangs takes nobody along.
+"""Environments in worker processes: slow steps use other cores, and a crash or hang affects only its own process.
 
-A pool has a fixed number of processes; each holds many environments, one thread each. After an environment has hung
-its process takes no new ones and is killed when its last other environment has left; another takes its place.
+A pool has a fixed number of processes; each holds many environments, one thread each. After an environment hangs, its
+process takes no new ones, is killed when its last other environment closes, and is replaced.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rlsd.envs.remote.wire import RemoteEnv, dumps, value
 
 
 class WorkerPool:
-    """Opens environments in `count` processes, which start when they are first needed.
+    """Opens environments in `count` processes, which start on first use.
 
     Example:
         >>> with WorkerPool(2) as pool: env = pool.open("rlsd/Keys-v0", rooms=4)
@@ -38,10 +38,10 @@ class WorkerPool:
         self._lock = threading.Lock()
 
     def open(self, env_id: str, **kwargs: Any) -> TextEnv:
-        """An environment as `registry.make` opens it, in the process that has the fewest.
+        """An environment as `registry.make` opens it, in the process with the fewest environments.
 
         Raises:
-            RlsdError: what `make` raises there; EnvError when the process dies meanwhile.
+            RlsdError: whatever `make` raises there; EnvError when the process dies during the call.
         """
         with self._lock:
             for i, worker in enumerate(self._workers):
@@ -73,7 +73,7 @@ class WorkerPool:
 
 @functools.cache
 def shared_pool(count: int) -> WorkerPool:
-    """This process's pool of `count` workers; they end with the process."""
+    """This process's pool of `count` workers; they exit with the process."""
     return WorkerPool(count)
 
 
@@ -97,12 +97,12 @@ class _Worker:
     def takes_more(self) -> bool:
         return not self._died and not self._hung
 
-    def ask(self, session: str, op: str, given: dict[str, Any]) -> Any:
+    def ask(self, session: str, op: str, arguments: dict[str, Any]) -> Any:
         waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with self._lock:
             number = next(self._numbers)
             self._pending[number] = waiting
-        self._send({"id": number, "session": session, "op": op, "given": given})
+        self._send({"id": number, "session": session, "op": op, "given": arguments})
         if self._died:
             self.deliver(number, None)
         reply = waiting.get()
@@ -111,7 +111,7 @@ class _Worker:
         return value(reply, "the worker process")
 
     def leave(self, session: str, *, hung: bool) -> None:
-        """A session is over; the last one to leave a process with a hanging environment ends it."""
+        """End a session; the last one to leave a process with a hung environment ends the process."""
         with self._lock:
             self.sessions -= 1
             self._hung += hung
@@ -139,7 +139,7 @@ class _Worker:
     def _send(self, call: dict[str, Any]) -> None:
         assert self.process.stdin is not None
         line = dumps(call) + "\n"
-        with self._lock, contextlib.suppress(OSError, ValueError):  # a dead process is told of by its reader
+        with self._lock, contextlib.suppress(OSError, ValueError):  # the reader thread reports a dead process
             self.process.stdin.write(line)
             self.process.stdin.flush()
 
@@ -155,8 +155,8 @@ class _Session:
         self._over = False
         worker.sessions += 1
 
-    def ask(self, op: str, given: dict[str, Any]) -> Any:
-        return self._worker.ask(self._name, op, given)
+    def ask(self, op: str, arguments: dict[str, Any]) -> Any:
+        return self._worker.ask(self._name, op, arguments)
 
     def close(self) -> None:
         self._leave(hung=False)
@@ -171,25 +171,25 @@ class _Session:
 
 
 def _read(process: subprocess.Popen[str], worker: Callable[[], _Worker | None]) -> None:
-    """Hand the replies of a process to who waits for them, until it ends."""
+    """Deliver the replies of a process to the waiting calls, until it exits."""
     assert process.stdout is not None
     for line in process.stdout:
-        found = worker()
-        if found is None:
+        target = worker()
+        if target is None:
             return
         try:
             reply = json.loads(line)
-            found.deliver(reply["id"], reply)
+            target.deliver(reply["id"], reply)
         except (ValueError, KeyError, TypeError):
-            continue  # no reply of ours
-        del found
-    found = worker()
-    if found is not None:
-        found.died()
+            continue  # not one of our replies
+        del target
+    target = worker()
+    if target is not None:
+        target.died()
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Kill a worker; it holds nothing that would have to be saved."""
+    """Kill a worker; it holds no state to save."""
     with contextlib.suppress(OSError):
         process.kill()
     process.wait()

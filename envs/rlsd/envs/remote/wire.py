@@ -1,4 +1,4 @@
-"""What travels between an environment elsewhere and its stand-in here: plain JSON, errors by name.
+"""The protocol between a remote environment and its client: plain JSON, errors by name.
 
 call   {"op": "step", "given": {"action": "go to desk 1"}}
 reply  {"ok": ["You arrive at desk 1.", 0.0, false, false, {…}]}  or  {"error": {"kind": "TaskError", "message": "…"}}
@@ -14,32 +14,32 @@ from rlsd.envs.core import Hindsight, Task, TextEnv
 from rlsd.envs.errors import DataError, EnvError, RlsdError, TaskError
 
 ERRORS: dict[str, type[RlsdError]] = {e.__name__: e for e in (RlsdError, TaskError, DataError, EnvError)}
-"""Errors that arrive as what they were; any other becomes an `EnvError` that names it."""
+"""Errors that keep their type; any other becomes an `EnvError` that names it."""
 
 
 class Transport(Protocol):
-    """Carries calls to one environment elsewhere."""
+    """Carries calls to one remote environment."""
 
-    def ask(self, op: str, given: dict[str, Any]) -> Any:
-        """The value of `op`; raises what the environment raised, or EnvError when it cannot be reached."""
+    def ask(self, op: str, arguments: dict[str, Any]) -> Any:
+        """The result of `op`; re-raises the environment's error, or EnvError when it cannot be reached."""
         ...
 
     def close(self) -> None:
-        """Let the environment go."""
+        """Close the environment."""
         ...
 
     def abandon(self) -> None:
-        """Let it go without waiting: it hangs."""
+        """Drop a hung environment without waiting."""
         ...
 
 
-def answer(env: TextEnv, op: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The reply to one call; never raises for what the environment does."""
+def answer(env: TextEnv, op: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The reply to one call; an error of the environment becomes an error reply."""
     try:
         if op not in _OPS:
             raise EnvError(f"unknown operation {op!r}; expected one of {', '.join(_OPS)}")
-        return {"ok": _OPS[op](env, given)}
-    except Exception as error:  # whatever an environment does is told to the caller
+        return {"ok": _OPS[op](env, arguments)}
+    except Exception as error:  # the caller receives any error of the environment
         return failure(error)
 
 
@@ -50,47 +50,47 @@ def failure(error: BaseException) -> dict[str, Any]:
 
 
 def value(reply: Any, source: str) -> Any:
-    """What a reply holds.
+    """The result in a reply.
 
     Raises:
-        RlsdError: the error it holds, of its own type; EnvError for something that is no reply of `source`.
+        RlsdError: the error in the reply, with its own type; EnvError for a malformed reply of `source`.
     """
     if isinstance(reply, dict) and "ok" in reply:
         return reply["ok"]
     if isinstance(reply, dict) and isinstance(reply.get("error"), dict):
-        told = reply["error"]
-        raise ERRORS.get(str(told.get("kind")), EnvError)(str(told.get("message")))
+        error = reply["error"]
+        raise ERRORS.get(str(error.get("kind")), EnvError)(str(error.get("message")))
     raise EnvError(f"{source} gave no usable reply: {str(reply)[:200]!r}")
 
 
 def dumps(data: Any) -> str:
-    """JSON on one line; NumPy's scalars become plain numbers."""
+    """JSON on one line; NumPy scalars become plain numbers."""
     return json.dumps(data, default=_plain)
 
 
-def _plain(found: Any) -> Any:
-    if hasattr(found, "item"):
-        return found.item()
-    raise TypeError(f"a {type(found).__name__} cannot travel as JSON; environments give text, numbers and lists")
+def _plain(scalar: Any) -> Any:
+    if hasattr(scalar, "item"):
+        return scalar.item()
+    raise TypeError(f"a {type(scalar).__name__} cannot be sent as JSON; return texts, numbers and lists")
 
 
 _OPS: dict[str, Callable[[TextEnv, dict[str, Any]], Any]] = {
-    "about": lambda env, given: {
+    "about": lambda env, arguments: {
         "max_chars": getattr(env.action_space, "max_chars", 8192),
         "response_format": env.response_format,
         "accepts_formats": env.accepts_formats,
     },
-    "tasks": lambda env, given: [task.to_json() for task in env.tasks()],
-    "content": lambda env, given: env.content(given["task_id"]),
-    "reset": lambda env, given: list(env.reset(seed=given.get("seed"), options=given.get("options"))),
-    "step": lambda env, given: list(env.step(given["action"])),
-    "hindsight": lambda env, given: env.hindsight().to_json(),
-    "expert": lambda env, given: env.expert(given["kind"]),
+    "tasks": lambda env, arguments: [task.to_json() for task in env.tasks()],
+    "content": lambda env, arguments: env.content(arguments["task_id"]),
+    "reset": lambda env, arguments: list(env.reset(seed=arguments.get("seed"), options=arguments.get("options"))),
+    "step": lambda env, arguments: list(env.step(arguments["action"])),
+    "hindsight": lambda env, arguments: env.hindsight().to_json(),
+    "expert": lambda env, arguments: env.expert(arguments["kind"]),
 }
 
 
 class RemoteEnv(TextEnv):
-    """An environment elsewhere. Every method is one call; what is privileged travels in a call of its own."""
+    """A remote environment. Every method is one call; hindsight has a separate call."""
 
     blocking = True
 
@@ -136,7 +136,7 @@ class RemoteEnv(TextEnv):
         if transport is not None:
             transport.abandon()
 
-    def _ask(self, op: str, **given: Any) -> Any:
+    def _ask(self, op: str, **arguments: Any) -> Any:
         if self._transport is None:
             raise EnvError("the environment is closed")
-        return self._transport.ask(op, given)
+        return self._transport.ask(op, arguments)

@@ -1,10 +1,10 @@
-"""A worker process: environments on demand, one thread each, JSON lines in and out.
+"""A worker process: environments on demand, one thread each; JSON lines on standard input and output.
 
     python -m rlsd.envs.remote.worker
     in   {"id": 7, "session": "a", "op": "open", "given": {"env": "rlsd/Keys-v0", "kwargs": {"rooms": 4}}}
     out  {"id": 7, "ok": null}
 
-It ends when its input ends, so it cannot outlive whoever started it.
+It exits when its input ends, so it cannot outlive its parent.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def main() -> None:
     writing = threading.Lock()
     sessions: dict[str, queue.SimpleQueue[Any]] = {}
 
-    def reply(number: int, found: dict[str, Any]) -> None:
+    def reply(number: int, result: dict[str, Any]) -> None:
         try:
-            line = dumps({"id": number, **found})
+            line = dumps({"id": number, **result})
         except (TypeError, ValueError) as error:
             line = dumps({"id": number, **failure(error)})
-        with writing, contextlib.suppress(OSError):  # nobody listens any more
+        with writing, contextlib.suppress(OSError):  # the parent is gone
             replies.write(line + "\n")
 
     for line in sys.stdin:
@@ -47,7 +47,7 @@ def main() -> None:
             sessions[name].put(call)
         if call["op"] == "close":
             sessions.pop(name, None)
-    os._exit(0)  # threads of environments that hang would keep the interpreter
+    os._exit(0)  # threads of hung environments would keep the interpreter alive
 
 
 def _session(calls: queue.SimpleQueue[Any], reply: Any) -> None:
@@ -62,14 +62,14 @@ def _session(calls: queue.SimpleQueue[Any], reply: Any) -> None:
         if call["op"] == "open":
             try:
                 env = make(call["given"]["env"], **call["given"]["kwargs"])
-                found: dict[str, Any] = {"ok": None}
+                result: dict[str, Any] = {"ok": None}
             except Exception as error:
-                found = failure(error)
+                result = failure(error)
         elif env is None:
-            found = failure(RuntimeError("no environment is open"))
+            result = failure(RuntimeError("no environment is open"))
         else:
-            found = answer(env, call["op"], call["given"])
-        reply(call["id"], found)
+            result = answer(env, call["op"], call["given"])
+        reply(call["id"], result)
 
 
 if __name__ == "__main__":

@@ -25,45 +25,45 @@ SAY = {
     "tags": "write <search>a query</search> to search, or <answer>your answer</answer> to answer",
     "tool": "call the tool search or the tool answer, as JSON in one <tool_call> block",
 }
-"""What is told after a turn that could not be read."""
+"""The instruction after a turn that could not be parsed."""
 UPSTREAM_SAY = (
     "\nMy previous action is invalid. A query belongs between <search> and </search>, a final answer between "
     "<answer> and </answer>. I try once more.\n"
 )
-"""Our wording of Search-R1's reply. It spells an answer block, as the original does, which its scorer then finds."""
+"""Our wording of Search-R1's reply. Like the original, it contains an answer block, which the scorer matches."""
 
 
 class SearchQAEnv(TextEnv):
     """Answer a question with the help of a search engine.
 
-    An action is what the agent says: `<search>query</search>`, `<answer>text</answer>`, or the same as a tool call
-    (`rlsd.envs.searchqa.parsing`). A search is answered with an information block of the best passages.
+    An action is the agent's text: `<search>query</search>`, `<answer>text</answer>`, or the same as a tool call
+    (`rlsd.envs.searchqa.parsing`). A search returns an information block with the best passages.
 
     Args:
-        questions: None (the generated encyclopedia "gen-default", no data needed), "gen-tiny", "gen-hard", a set that
-            lies under RLSD_DATA/searchqa ("nq", "triviaqa", "popqa", "hotpotqa", "2wiki", "musique", "bamboogle"),
-            "suite" (all that are there), or a file.
-        split: train, valid or test; "all" too for files and sets.
-        corpus: where paragraphs come from: None (the encyclopedia itself, or what is published with the questions), a
+        questions: None (the generated encyclopedia "gen-default", no data needed), "gen-tiny", "gen-hard", a set
+            under RLSD_DATA/searchqa ("nq", "triviaqa", "popqa", "hotpotqa", "2wiki", "musique", "bamboogle"),
+            "suite" (all that are present), or a file.
+        split: train, valid or test; also "all" for files and sets.
+        corpus: source of paragraphs: None (the encyclopedia itself, or the paragraphs published with the questions), a
             corpus file, a folder made by `rlsd index build`, the address of a retrieval server, a `Retriever`, or
             "none" (no search: the closed-book baseline).
         max_steps: turns, the answer included; default: the preset's, 4 for files. Under `search-r1` one more turn
-            follows in which nothing is searched any more.
+            follows, without search.
         topk: passages of one query; default: the preset's, 3 for files.
-        protocol: "rlsd", or "search-r1": parsing, texts and scoring as there, quirks included.
-        format: "tags" or "tool": the blocks in which results are shown and experts act. Both are always understood.
+        protocol: "rlsd", or "search-r1": parsing, texts and scoring as in Search-R1, quirks included.
+        format: "tags" or "tool": the block syntax of results and expert actions. Both are always accepted as input.
         reward: "em" (1 for an exact match) or "f1".
-        recall_reward: added, times the share of what is needed, when a search brings it for the first time.
-        max_queries, max_query_chars: limits of one turn (`rlsd`).
-        max_obs_chars: longest observation.
-        token: for a retrieval server that wants one; "$NAME" takes it from the environment.
+        recall_reward: bonus times the share of needed paragraphs that a search retrieves for the first time.
+        max_queries, max_query_chars: limits per turn (`rlsd`).
+        max_obs_chars: maximum length of an observation.
+        token: for a retrieval server that requires one; "$NAME" reads an environment variable.
 
     `success` is the exact match, `score` the F1 (the exact match under `search-r1`). `terminated` = answered.
 
     Raises:
         EnvError: an unknown argument or value, or questions without a corpus.
         DataError: files that are missing or damaged.
-        RetrievalError: from `step`, when the retriever fails: the episode is void, its answer was not wrong.
+        RetrievalError: from `step`, when the retriever fails: the episode is invalid, not a wrong answer.
 
     Example:
         >>> import gymnasium, rlsd.envs
@@ -96,17 +96,17 @@ class SearchQAEnv(TextEnv):
     ) -> None:
         for name in unknown:
             raise EnvError(f"rlsd/SearchQA-v0 takes no argument {name!r}{closest(name, _ARGUMENTS)}")
-        for name, given, known in (
+        for name, value, known in (
             ("protocol", protocol, PROTOCOLS),
             ("format", format, FORMATS),
             ("reward", reward, REWARDS),
         ):
-            if given not in known:
-                raise EnvError(f"unknown {name} {given!r}{closest(str(given), known)}")
+            if value not in known:
+                raise EnvError(f"unknown {name} {value!r}{closest(str(value), known)}")
         counts = {"max_steps": max_steps, "topk": topk, "max_queries": max_queries, "max_query_chars": max_query_chars}
-        for name, given in counts.items():
-            if given is not None and (not isinstance(given, int) or given < 1):
-                raise EnvError(f"{name} must be a whole number of at least 1, got {given!r}")
+        for name, value in counts.items():
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise EnvError(f"{name} must be a whole number of at least 1, got {value!r}")
         if not isinstance(max_obs_chars, int) or max_obs_chars < 64:
             raise EnvError(f"max_obs_chars must be a whole number of at least 64, got {max_obs_chars!r}")
         super().__init__(max_chars=max(8192, max_obs_chars + 64))
@@ -134,7 +134,7 @@ class SearchQAEnv(TextEnv):
         return super().pick_task(options) if wanted is None else self._library.find(wanted)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Ask the question of the task `options["task"]`, else of one drawn with the environment's generator.
+        """Ask the question of the task `options["task"]`, else of one drawn with the environment's random generator.
 
         Raises:
             TaskError: an unknown task id.
@@ -153,7 +153,7 @@ class SearchQAEnv(TextEnv):
         return self._text[: self._max_obs_chars], self._info(True)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """One turn. After the end of an episode nothing happens any more.
+        """One turn. After the end of an episode it has no effect.
 
         Raises:
             RetrievalError: the retriever failed.
@@ -169,15 +169,17 @@ class SearchQAEnv(TextEnv):
             return self._finish(move.answer, answered=True)
         if move.queries:
             searches = self._protocol == "rlsd" or not last
-            found = ask(self._retriever, move.queries, self._topk) if searches else []
-            new = witness.searched(found)
+            results = ask(self._retriever, move.queries, self._topk) if searches else []
+            new = witness.searched(results)
             reward = self._recall_reward * new / len(witness.needs)
             if searches:
-                observation = block(found, protocol=self._protocol, format=self._format, max_chars=self._max_obs_chars)
+                observation = block(
+                    results, protocol=self._protocol, format=self._format, max_chars=self._max_obs_chars
+                )
         else:
             witness.refused(move.fault)
             observation = self._unreadable(move.fault)
-        self._steps += 1  # a retriever that failed did not cost a turn
+        self._steps += 1  # a failed retrieval costs no turn
         if last:
             _, late, terminated, truncated, info = self._finish(None, answered=False)
             return observation, reward + late, terminated, truncated, {**info, "valid_action": move.valid}
@@ -188,7 +190,7 @@ class SearchQAEnv(TextEnv):
         return self._open_witness().hindsight()
 
     def expert(self, kind: str) -> str | None:
-        """The next action of "oracle", which knows the hops. There is no "explorer": None.
+        """The next action of "oracle", which knows the hops. There is no "explorer": returns None.
 
         Raises:
             EnvError: another kind.
@@ -211,7 +213,7 @@ class SearchQAEnv(TextEnv):
 
     def _read(self, action: Any) -> Move:
         if not isinstance(action, str):
-            return Move(fault="the action is no text")
+            return Move(fault="the action is not text")
         if self._protocol == "search-r1":
             for end in ("</search>", "</answer>"):
                 if end in action:
@@ -221,7 +223,7 @@ class SearchQAEnv(TextEnv):
         return parse(action, self._protocol, max_queries=self._max_queries, max_query_chars=self._max_query_chars)
 
     def _finish(self, answer: str | None, *, answered: bool) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Score what was answered, or what the protocol takes for it."""
+        """Score the answer, or what the protocol counts as one."""
         witness = self._open_witness()
         golds = witness.question.answers
         upstream = self._protocol == "search-r1"

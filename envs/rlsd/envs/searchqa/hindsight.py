@@ -1,6 +1,6 @@
-"""What the teacher may know of a search QA episode: the answer, the chain of hops, what was found and what was lost.
+"""Hindsight for a search QA episode: the answer, the chain of hops, what was retrieved and what was lost.
 
-Nothing here quotes what the policy wrote: hindsight for a turn may not contain the text that is being judged.
+It never quotes the policy's text: hindsight for a turn must not contain the text being scored.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from rlsd.envs.searchqa.rendering import Format
 from rlsd.envs.searchqa.scoring import contains_answer
 
 _TRIES = 3
-"""Queries the oracle spends on one paragraph before it goes on without it."""
+"""Maximum queries of the oracle per paragraph."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """Something a searcher has to see."""
+    """A piece of evidence the question needs."""
 
     asks: str
     queries: tuple[str, ...]
-    """In the order in which they are worth trying."""
+    """Best first."""
     support: Support | None
     evidence: tuple[str, ...]
-    """Where no paragraph is named: one of these has to stand in a passage."""
+    """Without a named paragraph: a passage must contain one of these."""
     answer: str = ""
-    """What this hop finds out, where it is known."""
+    """The answer of this hop, if known."""
 
     def met_by(self, passage: Passage) -> bool:
         if self.support is not None:
@@ -43,7 +43,7 @@ class Need:
 
 
 def needs_of(question: Question) -> tuple[Need, ...]:
-    """The question's hops in order; supporting paragraphs no hop names; else its answer in some paragraph."""
+    """The question's hops in order, then other supporting paragraphs; without either, its answer in any paragraph."""
     needs = [_hop_need(hop, question) for hop in question.hops]
     named = {hop.support for hop in question.hops}
     for i, support in enumerate(question.support):
@@ -85,11 +85,11 @@ def _spelled(name: str, argument: str, text: str, format: Format) -> str:
 
 
 class Witness:
-    """Watches one episode.
+    """Observes one episode and computes hindsight.
 
     Args:
-        question: what is asked.
-        format: how the plan's actions are spelled.
+        question: of the episode.
+        format: syntax of the plan's actions.
         max_steps: turns of the episode.
     """
 
@@ -97,7 +97,7 @@ class Witness:
         self.question, self._left = question, max_steps
         self._format: Format = format
         self.needs = needs_of(question)
-        self.found = [False] * len(self.needs)
+        self.met = [False] * len(self.needs)
         self._tries = [0] * len(self.needs)
         self._start = self._plan(steps=max_steps)
         self._feedback = ""
@@ -105,36 +105,36 @@ class Witness:
 
     @property
     def recall(self) -> float:
-        """Share of what is needed that was seen, in [0, 1]."""
-        return sum(self.found) / len(self.found)
+        """Share of needs that were met, in [0, 1]."""
+        return sum(self.met) / len(self.met)
 
     def searched(self, results: Sequence[Sequence[Passage]]) -> int:
-        """A turn of searches; returns how many needs were met for the first time."""
+        """Record a turn of searches; returns how many needs were met for the first time."""
         self._left -= 1
         aimed = self._next()
         new = []
         for i, need in enumerate(self.needs):
-            if not self.found[i] and any(need.met_by(p) for passages in results for p in passages):
-                self.found[i] = True
+            if not self.met[i] and any(need.met_by(p) for passages in results for p in passages):
+                self.met[i] = True
                 new.append(need)
-        if aimed is not None and not self.found[aimed]:
+        if aimed is not None and not self.met[aimed]:
             self._tries[aimed] += 1
-        share = f"{sum(self.found)} of {len(self.found)} found"
+        share = f"{sum(self.met)} of {len(self.met)} found"
         if new:
             self._feedback = f"The search brought what was needed: {'; '.join(n.asks for n in new)} ({share})."
-        elif all(self.found):
+        elif all(self.met):
             self._feedback = f"The search was not needed: everything had been found ({share})."
         else:
             self._feedback = f"The search brought nothing new of use ({share})."
         return len(new)
 
     def refused(self, fault: str) -> None:
-        """A turn that did nothing."""
+        """Record a turn without effect."""
         self._left -= 1
         self._feedback = f"Nothing was done: {fault}."
 
     def ended(self, *, right: bool, answered: bool, f1: float) -> None:
-        """The episode is over. `answered` False: out of turns (call it after the last turn was told)."""
+        """Record the end of the episode. `answered` False: out of turns (call it after the last turn was recorded)."""
         if answered:
             self._left -= 1
             self._feedback = "The answer is right." if right else f"The answer is wrong (F1 {f1:.2f})."
@@ -142,7 +142,7 @@ class Witness:
         self._answered = answered
 
     def hindsight(self) -> Hindsight:
-        """Everything about the present state; feedback and `lost` speak of the last turn."""
+        """Hindsight about the current state; feedback and `lost` describe the last turn."""
         over = self._outcome is not None
         plan = () if over else self._plan(steps=self._left)
         if over:
@@ -154,20 +154,20 @@ class Witness:
             demonstration=self._start,
             plan=plan,
             missing=() if self._outcome else self._missing(),
-            whereabouts=tuple(self._told(i) for i in range(len(self.needs))),
+            whereabouts=tuple(self._need_line(i) for i in range(len(self.needs))),
             distance=distance,
             lost=self._lost(),
             feedback=self._feedback,
         )
 
     def next_action(self) -> str:
-        """The oracle's: search for the next missing hop, answer when nothing is missing or no turn is left for it."""
+        """The oracle's action: search for the next unmet need; answer when none or no search turn is left."""
         plan = self._plan(steps=self._left)
         return plan[0] if plan else answer_action(self.question.answers[0], self._format)
 
     def _next(self) -> int | None:
-        """The first need that is neither met nor given up."""
-        return next((i for i, met in enumerate(self.found) if not met and self._tries[i] < self._most(i)), None)
+        """The first need that is neither met nor abandoned."""
+        return next((i for i, met in enumerate(self.met) if not met and self._tries[i] < self._most(i)), None)
 
     def _most(self, i: int) -> int:
         return min(_TRIES, len(self.needs[i].queries))
@@ -175,17 +175,17 @@ class Witness:
     def _plan(self, *, steps: int) -> tuple[str, ...]:
         if steps < 1:
             return ()
-        open_needs = [i for i, met in enumerate(self.found) if not met and self._tries[i] < self._most(i)]
+        open_needs = [i for i, met in enumerate(self.met) if not met and self._tries[i] < self._most(i)]
         searches = [search_action(self.needs[i].queries[self._tries[i]], self._format) for i in open_needs]
         return (*searches[: steps - 1], answer_action(self.question.answers[0], self._format))
 
     def _missing(self) -> tuple[str, ...]:
-        return tuple(f"{need.asks}, {need.place}" for need, met in zip(self.needs, self.found, strict=True) if not met)
+        return tuple(f"{need.asks}, {need.place}" for need, met in zip(self.needs, self.met, strict=True) if not met)
 
-    def _told(self, i: int) -> str:
+    def _need_line(self, i: int) -> str:
         need = self.needs[i]
         value = f": {need.answer}" if need.answer and need.answer not in need.asks else ""
-        return f"{need.asks}{value}, {need.place} ({'found' if self.found[i] else 'not found yet'})"
+        return f"{need.asks}{value}, {need.place} ({'found' if self.met[i] else 'not found yet'})"
 
     def _lost(self) -> tuple[str, ...]:
         if self._outcome is None or self._outcome:

@@ -1,10 +1,10 @@
-"""From what an agent says to what it wants. Linear in the length of the text; nothing here can raise.
+"""Parses an agent's turn. Linear in the length of the text; never raises.
 
-Three spellings mean the same:
+Three equivalent forms:
 
     <search>query</search>                    <answer>text</answer>
     <tool_call>{"name": "search", "arguments": {"query": "…"}}</tool_call>      (name "answer", argument "answer")
-    {"name": "search", …} alone, as tool-calling endpoints hand it over
+    {"name": "search", …} alone, as tool-calling endpoints return it
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal
 Protocol = Literal["rlsd", "search-r1"]
 PROTOCOLS: tuple[Protocol, ...] = ("rlsd", "search-r1")
 TAGS = ("search", "answer", "information", "think", "tool_call", "tool_response")
-"""Names with a meaning in this world; retrieved text may not carry them as tags."""
+"""Reserved tag names; retrieved text may not contain them as tags."""
 
 _UPSTREAM = re.compile(r"<(search|answer)>(.*?)</\1>", re.DOTALL)
 _TAG = re.compile(r"<(/?)(search|answer|information|tool_call|tool_response)>")
@@ -29,7 +29,7 @@ _DEEPEST_JSON = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """What one turn asks for: queries, or an answer, or nothing that can be done (then `fault` says why)."""
+    """The content of one turn: queries, or an answer, or a `fault` that says why it is invalid."""
 
     queries: tuple[str, ...] = ()
     answer: str | None = None
@@ -43,17 +43,17 @@ class Move:
 def parse(text: str, protocol: Protocol = "rlsd", *, max_queries: int = 3, max_query_chars: int = 512) -> Move:
     """Read one turn.
 
-    `search-r1`: the first closed search or answer pair, wherever it stands, after the text was cut at the first
+    `search-r1`: the first closed search or answer pair, anywhere in the text, which was cut at the first
     `</search>`, else at the first `</answer>`; everything else is ignored.
 
-    `rlsd` mends what that lets through: blocks count outside of `<think>` alone; a search and an answer in one turn
-    (the answer was written before the results were read), two answers, an unclosed or crossed block, and an
-    information block of the agent's own are faults; several searches in one turn are all done, up to `max_queries`.
+    `rlsd` is stricter: only blocks outside `<think>` count; a search and an answer in one turn (the answer was written
+    before the results were read), two answers, an unclosed or crossed block, and an information block written by the
+    agent are faults; all searches of one turn are executed, up to `max_queries`.
 
     Args:
-        text: the whole response, or the part a parser took out of it.
-        max_queries: searches of one turn (`rlsd`).
-        max_query_chars: longest query (`rlsd`).
+        text: the whole response, or the part a parser extracted.
+        max_queries: maximum searches per turn (`rlsd`).
+        max_query_chars: maximum length of a query (`rlsd`).
     """
     if protocol == "search-r1":
         return _parse_upstream(text)
@@ -85,16 +85,16 @@ def _parse_upstream(text: str) -> Move:
             text = text.partition(end)[0] + end
             break
     else:
-        return Move(fault="no search and no answer")  # an open tag without an end: nothing can match
-    found = _first_upstream(text)
-    if found is None:
+        return Move(fault="no search and no answer")  # no closing tag: nothing can match
+    match = _first_upstream(text)
+    if match is None:
         return Move(fault="no search and no answer")
-    tag, content = found
+    tag, content = match
     return Move(answer=content) if tag == "answer" else Move(queries=(content,))
 
 
 def _first_upstream(text: str) -> tuple[str, str] | None:
-    """What `_UPSTREAM.search` finds, in linear time: the expression tries every open tag to the end of the text."""
+    """The match of `_UPSTREAM.search`, in linear time (the expression rescans the text from every open tag)."""
     ends = {tag: text.rfind(f"</{tag}>") for tag in ("search", "answer")}
     at = 0
     while (opening := _OPENING.search(text, at)) is not None:
@@ -110,7 +110,7 @@ _OPENING = re.compile(r"<(search|answer)>")
 
 
 def _spoken(text: str) -> str:
-    """The text without its thoughts; a thought that is never closed hides everything after it."""
+    """The text without its thoughts; an unclosed thought hides everything after it."""
     parts, start, thinking = [], 0, False
     for tag in _THINK.finditer(text):
         opens = tag[0] == "<think>"
@@ -127,7 +127,7 @@ def _spoken(text: str) -> str:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    """(tag, content) of every block in order; ("fault", why) where tags do not pair up."""
+    """(tag, content) of every block in order; ("fault", why) for unpaired tags."""
     open_tag, start = "", 0
     for tag in _TAG.finditer(text):
         closes, name = bool(tag[1]), tag[2]
@@ -145,7 +145,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _tool(content: str) -> list[tuple[str, str]] | str:
-    """The calls of one tool block; a text says what is wrong with it."""
+    """The calls of one tool block, or a text that says what is wrong with it."""
     if content.count("{") + content.count("[") > _DEEPEST_JSON:
         return "the tool call is nested too deeply"
     try:
@@ -161,8 +161,8 @@ def _tool(content: str) -> list[tuple[str, str]] | str:
             arguments = json.loads(arguments)
         except (ValueError, RecursionError):
             return "the arguments of the tool call are not JSON"
-    given = next((arguments[k] for k in _TOOLS[name] if k in arguments), None) if isinstance(arguments, dict) else None
-    texts: list[Any] = given if isinstance(given, list) and name == "search" else [given]
+    value = next((arguments[k] for k in _TOOLS[name] if k in arguments), None) if isinstance(arguments, dict) else None
+    texts: list[Any] = value if isinstance(value, list) and name == "search" else [value]
     if not texts or not all(isinstance(t, str) for t in texts):
         return f'the tool call {name} needs a text argument "{_TOOLS[name][0]}"'
     return [(name, t.strip()) for t in texts]

@@ -1,4 +1,4 @@
-"""Exact match and F1 with the usual normalisation, and Search-R1's way to find the answer in a text.
+"""Exact match and F1 with the usual normalisation, and Search-R1's answer extraction.
 
 Normalisation (SQuAD 1.1's, which HotpotQA and Search-R1 use too): lower case, ASCII punctuation dropped, the articles
 a, an, the dropped as whole words, white space squeezed. Formulas: Rajpurkar et al. 2016 (arXiv 1606.05250); HotpotQA's
@@ -20,7 +20,7 @@ _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _CACHED_CHARS = 256
 
 UPSTREAM_EXAMPLES = (" and ", " Beijing ")
-"""What stands between answer tags in Search-R1's prompt: twice, once in the rule and once in the example."""
+"""The contents of the two answer blocks in Search-R1's prompt: one in the rule, one in the example."""
 
 
 def normalize(text: str) -> str:
@@ -42,11 +42,11 @@ def exact_match(answer: str, golds: Sequence[str], *, silence_counts: bool = Fal
     """The normalised answer equals one of the normalised golds.
 
     Args:
-        silence_counts: an answer of which nothing is left matches a gold of which nothing is left, as in the official
-            scripts. Off, it matches nothing: a gold such as "The" would otherwise pay for saying nothing.
+        silence_counts: an answer that normalises to "" matches a gold that does, as in the official scripts. If False,
+            it matches nothing: otherwise a gold such as "The" would reward an empty answer.
     """
-    given = normalize(answer)
-    return bool(given or silence_counts) and any(given == normalize(gold) for gold in golds)
+    normalized = normalize(answer)
+    return bool(normalized or silence_counts) and any(normalized == normalize(gold) for gold in golds)
 
 
 def f1(answer: str, golds: Sequence[str]) -> float:
@@ -56,16 +56,16 @@ def f1(answer: str, golds: Sequence[str]) -> float:
 
 def hotpot_f1(answer: str, golds: Sequence[str]) -> float:
     """Best word F1 over the golds, HotpotQA's: as `f1`, but yes, no and noanswer match only themselves."""
-    given, best = normalize(answer), 0.0
+    normalized, best = normalize(answer), 0.0
     for gold in map(normalize, golds):
-        if given != gold and (given in _CLOSED or gold in _CLOSED):
+        if normalized != gold and (normalized in _CLOSED or gold in _CLOSED):
             continue
-        best = max(best, _f1(given, gold))
+        best = max(best, _f1(normalized, gold))
     return best
 
 
-def _f1(given: str, gold: str) -> float:
-    mine, theirs = given.split(), gold.split()
+def _f1(answer: str, gold: str) -> float:
+    mine, theirs = answer.split(), gold.split()
     same = sum((Counter(mine) & Counter(theirs)).values())
     if not same:
         return 0.0
@@ -74,19 +74,19 @@ def _f1(given: str, gold: str) -> float:
 
 
 def contains_answer(text: str, golds: Sequence[str]) -> bool:
-    """A gold stands in the text as whole normalised words ("answer recall", where no paragraphs are named)."""
+    """The text contains a gold as whole normalised words ("answer recall", without named paragraphs)."""
     padded = f" {normalize(text)} "
     return any(gold and f" {gold} " in padded for gold in map(normalize, golds))
 
 
 def search_r1_answer(whole: str) -> str | None:
-    """Search-R1's answer of a whole text, prompt included: the last answer block if there are at least two.
+    """Search-R1's answer in a whole text, prompt included: the last answer block if there are at least two.
 
-    The rule stands there because the prompt holds blocks of its own. It has two, so an episode that never answers is
-    taken to have answered "Beijing"; and applied to a response alone it would throw a single answer away.
+    The prompt itself contains two blocks, so an episode without an answer counts as answering "Beijing"; applied to a
+    response alone, the rule would discard a single answer.
     """
-    found = _ANSWER.findall(whole)
-    return found[-1].strip() if len(found) >= 2 else None
+    blocks = _ANSWER.findall(whole)
+    return blocks[-1].strip() if len(blocks) >= 2 else None
 
 
 def upstream_text(said: str) -> str:

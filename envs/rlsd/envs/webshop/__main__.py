@@ -1,6 +1,6 @@
 """Catalogues as files.
 
-    python -m rlsd.envs.webshop build SOURCE FOLDER     store a catalogue once, so that it opens at once
+    python -m rlsd.envs.webshop build SOURCE FOLDER     store a catalogue once, so that it opens immediately
     python -m rlsd.envs.webshop publish SOURCE FOLDER   write a catalogue in the published format, for other programs
 
 SOURCE is a generated catalogue ("gen-1000000"), "real", a folder with the published files, or the products' file.
@@ -20,7 +20,7 @@ _EVERY_S = 2.0
 
 
 def main(arguments: list[str]) -> int:
-    """0 when the catalogue was written, 2 with one line otherwise."""
+    """Returns 0 on success, 2 after printing an error."""
     if len(arguments) != 3 or arguments[0] not in ("build", "publish"):
         print("usage: python -m rlsd.envs.webshop build|publish SOURCE FOLDER", file=sys.stderr)
         return 2
@@ -30,11 +30,11 @@ def main(arguments: list[str]) -> int:
         if what == "publish":
             from rlsd.envs.webshop.catalogue.publishing import publish
 
-            print(f"{publish(_told(products), folder)} products written to {folder}")
+            print(f"{publish(_with_progress(products), folder)} products written to {folder}")
         else:
             from rlsd.envs.webshop.catalogue.store import build_catalogue
 
-            count = build_catalogue(name, _told(products), folder)
+            count = build_catalogue(name, _with_progress(products), folder)
             print(f"{count} products stored in {folder}; open them with catalogue={str(folder)!r}")
     except RlsdError as error:
         print(error, file=sys.stderr)
@@ -54,8 +54,8 @@ def _source(source: str) -> tuple[str, Iterator[Product]]:
     return "real", read_products(find_real() if source == "real" else Path(source).expanduser())
 
 
-def _told(products: Iterable[Product]) -> Iterator[Product]:
-    """Passes products on, and tells a person at a terminal how far it is."""
+def _with_progress(products: Iterable[Product]) -> Iterator[Product]:
+    """Passes products on and prints progress on a terminal."""
     shown, began = 0.0, time.monotonic()
     for i, product in enumerate(products, start=1):
         yield product

@@ -20,7 +20,7 @@ from rlsd.envs.webshop.hindsight import Witness
 from rlsd.envs.webshop.shops import ENV_ID, find_goal, open_shop
 
 SEARCH_HERE = "search[<your query>]"
-"""How the list of admissible actions says that words may be searched for."""
+"""The placeholder for a search in the list of admissible actions."""
 _ARGUMENTS = (
     "catalogue", "split", "observation", "max_steps", "prices", "protocol", "nouns", "goals", "products",
     "show_attributes", "draw_seed", "max_chars",
@@ -33,20 +33,20 @@ class WebShopEnv(TextEnv):
 
     Args:
         catalogue: None or "gen-default", "gen-tiny", "gen-N" (generated, no data needed), "real" (the published
-            files, found through WEBSHOP_DATA or RLSD_DATA), a folder with them, the products' file, or a folder that
+            files, located by WEBSHOP_DATA or RLSD_DATA), a folder with them, the products' file, or a folder that
             `python -m rlsd.envs.webshop build` made.
-        split: train, valid, test or test_products (products of no other split); under the other protocols train,
-            valid, test or all, by index.
+        split: train, valid, test or test_products (shares no product with other splits); under the other protocols
+            train, valid, test or all, by index.
         observation: "text", "text_rich" or "html".
-        max_steps: the episode is truncated after so many steps.
-        prices: product id → dollars, or a JSON file with that, in place of the fixed draws for price ranges.
-        protocol: "rlsd" (faults mended, see `quirks.py`), "original" (to the letter), "legacy" (goals and reward as
-            training code has them: drawn with a worker's seed, split by index, 10 for a score of 1 and else 0).
+        max_steps: the episode is truncated after this many steps.
+        prices: product id → dollars, or a JSON file with this mapping, replaces the fixed draws for price ranges.
+        protocol: "rlsd" (faults fixed, see `quirks.py`), "original" (exactly the original), "legacy" (goals and reward
+            of published training code: drawn with a worker's seed, split by index, 10 for a score of 1, else 0).
         nouns: "builtin", "spacy" (as the original), or a function title → nouns.
-        goals: "human", "synthetic", or "auto" (human where their file is there).
-        products: only so many of the published products are read.
+        goals: "human", "synthetic", or "auto" (human if their file exists).
+        products: read only the first N published products.
         show_attributes: item pages have an "Attributes" button.
-        draw_seed: of prices, limits and order under "original" and "legacy".
+        draw_seed: seeds prices, limits and order under "original" and "legacy".
         max_chars: longer observations are cut, with a mark (not under "original").
 
     Reward is the score of the purchase (0 to 1) when something is bought, else 0; success is a score of exactly 1.
@@ -123,7 +123,7 @@ class WebShopEnv(TextEnv):
         return self._by_id[wanted]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Open `options["task"]` or `options["goal"]`, else a task drawn with the environment's generator.
+        """Open `options["task"]` or `options["goal"]`, else a task drawn with the environment's random generator.
 
         Raises:
             TaskError: an unknown task or goal, or a goal whose product the catalogue does not have.
@@ -156,7 +156,7 @@ class WebShopEnv(TextEnv):
         self._bought: Score | None = None
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Do one action; what the page does not have changes nothing. After the purchase nothing does."""
+        """Execute one action; an action the page does not offer, or any after the purchase, changes nothing."""
         session = self._open_session()
         self._steps += 1
         if self._bought is not None:
@@ -198,12 +198,12 @@ class WebShopEnv(TextEnv):
 
     @property
     def page(self) -> Page:
-        """What is open now."""
+        """The current page."""
         return self._open_session().page
 
     @property
     def goal(self) -> Goal:
-        """What is asked for. Privileged: only people who have finished, and the teacher, may see it."""
+        """The goal. Privileged: only the teacher, and people who have finished, may see it."""
         self._open_session()
         return self._goal
 
@@ -214,7 +214,7 @@ class WebShopEnv(TextEnv):
 
     @property
     def bought(self) -> Score | None:
-        """The purchase against the goal; None until there is one. Privileged, as the goal is."""
+        """The score of the purchase, None before it. Privileged, like the goal."""
         self._open_session()
         return self._bought
 
@@ -225,7 +225,7 @@ class WebShopEnv(TextEnv):
         return max(0, self._max_steps - self._steps)
 
     def instruction(self, task_id: str) -> str:
-        """What a task asks for.
+        """The instruction of a task.
 
         Raises:
             TaskError: an unknown task.

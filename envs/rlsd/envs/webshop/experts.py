@@ -15,13 +15,13 @@ from rlsd.envs.webshop.engine.shop import BACK, BUY, HITS, NEXT, PREVIOUS, WINDO
 from rlsd.envs.webshop.generate.sentence import read
 
 _LOOKS = 5
-"""Products the explorer opens before it settles."""
+"""Number of products the explorer opens at most."""
 _TRIES = 400
-"""Combinations of options that are scored when the asked ones do not give the full score."""
+"""Maximum number of option combinations scored if the requested options do not give the full score."""
 _WORD = re.compile(r"[^\W_]+")
 
 ScoreOf = Callable[[Product, Mapping[str, str]], Score]
-"""What buying a product with these options is worth."""
+"""(product, options) → score of that purchase."""
 
 
 def click(label: str) -> str:
@@ -29,9 +29,9 @@ def click(label: str) -> str:
 
 
 class Explorer:
-    """Searches for the sentence, opens the hit whose title fits best, chooses the asked options, buys.
+    """Searches for the sentence, opens the hit with the best matching title, selects the requested options, buys.
 
-    It sees what a page shows, and remembers which products lacked an option.
+    It sees only the pages, and remembers which products lacked an option.
     """
 
     def __init__(self, instruction: str) -> None:
@@ -56,7 +56,7 @@ class Explorer:
 
     def _from_results(self, page: Page) -> str:
         words = set(_WORD.findall(self._request.words.lower()))
-        best, found = -1.0, ""
+        best, target = -1.0, ""
         pieces = page.pieces
         for i, piece in enumerate(pieces):
             if piece.kind is not Kind.LINK or piece.text in self._left:
@@ -65,15 +65,15 @@ class Explorer:
             shared = len(words & set(_WORD.findall(title.lower()))) / max(1, len(words))
             fits = shared - (1.0 if _lowest(tag) > self._request.limit else 0.0)
             if fits > best + 1e-9:
-                best, found = fits, piece.text
-        if not found:
+                best, target = fits, piece.text
+        if not target:
             self._left.clear()
             return click(BACK)
-        self._opened = found
-        return click(found)
+        self._opened = target
+        return click(target)
 
     def _wanted(self, page: Page) -> tuple[str, bool]:
-        """The next option to click ("" if none), and whether an asked option is missing here."""
+        """The next option to click ("" if none), and whether a requested option is missing here."""
         groups: dict[str, list[tuple[str, bool]]] = {}
         name = ""
         for piece in page.pieces[4:]:
@@ -93,7 +93,7 @@ class Explorer:
     def _asked(self, groups: Mapping[str, list[tuple[str, bool]]]) -> list[tuple[str, str]]:
         if self._request.options:
             return list(self._request.options)
-        named = []  # a person's sentence does not say which word is an option: take the longest value it contains
+        named = []  # human sentences do not mark options: take the longest value in the sentence
         for name, values in groups.items():
             inside = [value for value, _ in values if value and value in self._sentence]
             if inside:
@@ -110,7 +110,7 @@ def _lowest(tag: str) -> float:
 
 
 def best_options(goal: Goal, product: Product) -> dict[str, str]:
-    """Options of the goal's product that the goal asks for, name → value."""
+    """Options of the goal's product that match the goal, name → value."""
     chosen: dict[str, str] = {}
     for name, value in goal.options:
         for own_name, values in product.options.items():
@@ -126,7 +126,7 @@ def best_options(goal: Goal, product: Product) -> dict[str, str]:
 
 
 class Oracle:
-    """Plans from the whole state. Where asked options do not give the full score, others are tried."""
+    """Plans from the full state. If the requested options do not give the full score, it tries others."""
 
     def __init__(self, catalogue: Catalogue, goal: Goal, score_of: ScoreOf, *, original: bool) -> None:
         self.catalogue, self._goal, self._original = catalogue, goal, original
@@ -140,7 +140,7 @@ class Oracle:
         return None if self.position is None else self.catalogue.product(self.position)
 
     def options(self, session: Session) -> dict[str, str]:
-        """What to choose on the goal's page, name → value; only what can be clicked."""
+        """Options to select on the goal's page, name → value; only clickable ones."""
         if self._options is None:
             product = self.product
             assert product is not None
@@ -166,7 +166,7 @@ class Oracle:
         return parse(click(label), original=self._original) == ("click", label)
 
     def query(self) -> tuple[str, int]:
-        """Words that find the goal's product, and its place among the hits from 0; −1 if none finds it."""
+        """A query that finds the goal's product, and its rank from 0; −1 if none does."""
         if self._query is None:
             product = self.product
             assert product is not None
@@ -180,11 +180,11 @@ class Oracle:
                     tried.append((text, hits.index(self.position)))
                     if tried[-1][1] < WINDOW:
                         break
-            self._query = min(tried, key=lambda found: found[1] // WINDOW) if tried else ("", -1)
+            self._query = min(tried, key=lambda entry: entry[1] // WINDOW) if tried else ("", -1)
         return self._query
 
     def plan(self, session: Session) -> tuple[str, ...] | None:
-        """The shortest way from here to buying the goal with its options; None if it is out of reach."""
+        """The shortest way from here to buying the goal with its options; None if it is unreachable."""
         product = self.product
         if product is None:
             return None

@@ -1,4 +1,4 @@
-"""What the teacher may know of a shopping trip: the product, the way there, what is missing, why the score is lost."""
+"""Hindsight for a WebShop episode: the product, the plan, unmet facts, why the score is below 1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlsd.envs.webshop.experts import Oracle
 
 
 class Witness:
-    """Watches a session from the side; plans are made when asked for."""
+    """Observes a session; plans are computed on demand."""
 
     def __init__(self, session: Session, goal: Goal, oracle: Oracle) -> None:
         self._session, self._goal, self._oracle = session, goal, oracle
@@ -22,7 +22,7 @@ class Witness:
         self._start: tuple[str, ...] | None = None
 
     def step(self, action: str) -> bool:
-        """Do an action in the watched session; whether it was understood."""
+        """Execute an action in the observed session; returns whether it was understood."""
         self._before = self._session.copy()
         self._understood = self._session.act(action)
         return self._understood
@@ -31,7 +31,7 @@ class Witness:
         return self._oracle.plan(self._session)
 
     def hindsight(self, scored: Score | None) -> Hindsight:
-        """About the present state; `scored` is what buying the open product now (or the purchase) is worth."""
+        """Hindsight about the current state; `scored`: of the purchase, or of buying the open product now."""
         session, goal, route = self._session, self._goal, self.plan()
         product = self._oracle.product
         wanted = self._oracle.options(session) if product is not None else {}

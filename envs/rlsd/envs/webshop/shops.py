@@ -1,9 +1,9 @@
-"""Opens catalogues and their goals, once a process, and deals goals into splits.
+"""Opens catalogues and their goals, once per process, and assigns goals to splits.
 
-Splits (`protocol="rlsd"`): a tenth of the products is held out; their goals are `test_products`. Of the others, goals
-are dealt by the hash of their sentence: a tenth to `test`, a tenth to `valid`, the rest to `train`; a sentence that
-asks for a held-out product as well is left out. So no sentence is in two splits, and `test_products` shares no product
-with any other. Every split is ordered by goal id.
+Splits (`protocol="rlsd"`): the goals of a tenth of the products form `test_products`. The other goals are assigned
+by the hash of their sentence: a tenth to `test`, a tenth to `valid`, the rest to `train`; a sentence that also asks for
+a `test_products` product is left out. So no sentence is in two splits, and `test_products` shares no product with any
+other split. Every split is ordered by goal id.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ PROTOCOLS = ("rlsd", "original", "legacy")
 GOAL_KINDS = ("auto", "human", "synthetic")
 _SHARE = 10
 _MOST = {"valid": 120, "test": 500, "test_products": 500}
-"""Panels are no longer than this."""
-_HELD_BYTES = 256 << 20
-"""A larger products' file is not held in memory."""
+"""Maximum sizes of the evaluation sets."""
+_LOADED_BYTES = 256 << 20
+"""A larger products' file must be stored first."""
 _ASKED_PRODUCTS = 20_000
-"""Goals are made for the first so many products that an instruction asks for."""
+"""Goals are made for the first this many products with an instruction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shelf:
-    """The goals of one split, in frozen order."""
+    """The goals of one split, in fixed order."""
 
     tasks: tuple[Task, ...]
     goals: Mapping[str, Goal]
@@ -49,7 +49,7 @@ class Shelf:
 
 
 class Shop:
-    """A catalogue with prices and goals; read-only, shared by all environments that open it alike."""
+    """A catalogue with prices and goals; read-only, shared by all environments with the same arguments."""
 
     def __init__(self, catalogue: Catalogue, *, prices: Mapping[str, float], protocol: str, draw_seed: int) -> None:
         self.catalogue, self.protocol = catalogue, protocol
@@ -57,7 +57,7 @@ class Shop:
         self._shelves: dict[str, Shelf] = {}
 
     def price(self, product: Product) -> float:
-        """What a product costs in this shop."""
+        """The price of a product in this shop."""
         return self._price_of(product)
 
     def shelf(self, split: str) -> Shelf:
@@ -127,15 +127,15 @@ class Shop:
 
     @cached_property
     def _price_of(self) -> Callable[[Product], float]:
-        given = self._prices
+        fixed = self._prices
         if self.protocol == "rlsd":
-            return lambda product: given[product.asin] if product.asin in given else fixed_price(product)
+            return lambda product: fixed[product.asin] if product.asin in fixed else fixed_price(product)
         drawn = self._drawn[0]
-        return lambda product: given[product.asin] if product.asin in given else drawn[product.asin]
+        return lambda product: fixed[product.asin] if product.asin in fixed else drawn[product.asin]
 
 
 def split_of(goal: Goal) -> str:
-    """Where a goal belongs, by its content alone."""
+    """The split of a goal, by its content alone."""
     if _bucket(f"product {goal.asin}") == 0:
         return "test_products"
     return {0: "test", 1: "valid"}.get(_bucket(f"sentence {goal.instruction}"), "train")
@@ -154,10 +154,10 @@ def open_shop(
     products: int | None = None,
     draw_seed: int = 0,
 ) -> Shop:
-    """The shop of these arguments; the same object for the same ones. See `WebShopEnv` for what they mean.
+    """The shop of these arguments, cached. See `WebShopEnv` for their meaning.
 
     Raises:
-        EnvError: an argument that is none of the known ones.
+        EnvError: an unknown argument value.
         DataError: files that are missing or damaged.
     """
     for value, known, label in ((protocol, PROTOCOLS, "protocol"), (goals, GOAL_KINDS, "goals")):
@@ -185,7 +185,7 @@ def _open_shop(
 
 
 def _changed(name: str) -> int:
-    """When a file or folder last changed, so that a rewritten one is read again; 0 for what is no path."""
+    """Modification time of a file or folder, so that a rewritten one is read again; 0 if it does not exist."""
     path = Path(name).expanduser()
     try:
         files = path.iterdir() if path.is_dir() else [path]
@@ -198,7 +198,7 @@ def open_catalogue(name: str, goals: str = "auto", products: int | None = None) 
     """A generated catalogue, "real", a stored one, a folder with the published files, or the products' file itself.
 
     Raises:
-        EnvError: no such thing.
+        EnvError: no such catalogue.
         DataError: files that are missing or damaged.
     """
     from rlsd.envs.webshop.catalogue.store import is_stored, load_catalogue  # late: most catalogues are not stored
@@ -215,10 +215,10 @@ def open_catalogue(name: str, goals: str = "auto", products: int | None = None) 
     if is_stored(path):
         return load_catalogue(path)
     items = find_files(path)[0]
-    if products is None and items.stat().st_size > _HELD_BYTES:
+    if products is None and items.stat().st_size > _LOADED_BYTES:
         raise DataError(
             f"{items} has {items.stat().st_size >> 20:,} MiB: store it once with `python -m rlsd.envs.webshop build "
-            f"{name} FOLDER` and open it with catalogue='FOLDER' (it loads at once), or read N products with products=N"
+            f"{name} FOLDER` and open it with catalogue='FOLDER' (it loads fast), or read N products with products=N"
         )
     return _published(path, goals, products, _changed(str(path)))
 
@@ -236,7 +236,9 @@ def read_products(path: Path, goals: str = "auto", limit: int | None = None) -> 
     """
     items, attributes, human = find_files(path)
     if goals == "human" and human is None:
-        raise DataError(f"goals='human' needs items_human_ins.json beside {items}; goals='synthetic' does not")
+        raise DataError(
+            f"goals='human' needs items_human_ins.json in the folder of {items}; goals='synthetic' does not"
+        )
     entries = read_entries(attributes) if attributes is not None else {}
     asked = read_entries(human) if human is not None and goals != "synthetic" else None
     return products_of(read_array(items), entries, asked, source=str(items), limit=limit)
@@ -259,10 +261,10 @@ def find_goal(shop: Shop, wanted: object) -> Goal:
     if isinstance(wanted, Mapping):
         goal = Goal.from_published(wanted)
     else:
-        found = shop.goal(str(wanted))
-        if found is None:
+        known = shop.goal(str(wanted))
+        if known is None:
             raise TaskError(f"unknown goal {wanted!r}: expected twelve hex digits, or a goal in the published format")
-        goal = found
+        goal = known
     if shop.catalogue.find(goal.asin) is None:
         raise TaskError(f"the goal's product {goal.asin!r} is not in the catalogue {shop.catalogue.name!r}")
     return goal

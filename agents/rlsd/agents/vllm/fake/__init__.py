@@ -1,1 +1,1 @@
-"""A stand-in for a vLLM server: the same routes over a transformers model."""
+"""A fake vLLM server: the same routes over a transformers model."""

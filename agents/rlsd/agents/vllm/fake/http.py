@@ -1,4 +1,4 @@
-"""The stand-in's HTTP: vLLM's routes, answered by a `FakeVLLM`."""
+"""HTTP of the fake server: vLLM's routes, answered by a `FakeVLLM`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hung up is no news; anything else is."""
+        """Ignore disconnected clients; report other errors."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: requests are no news."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         self._serve({})
@@ -46,17 +46,17 @@ class Handler(BaseHTTPRequestHandler):
         try:
             body = json.loads(self.rfile.read(size) or b"{}")
         except ValueError:
-            return self._answer(400, {"error": "no JSON"})
+            return self._answer(400, {"error": "not JSON"})
         self._serve(body)
 
     def _serve(self, body: dict[str, Any]) -> None:
         fake, path = self.server.fake, self.path.partition("?")[0]
-        found = ROUTES.get(path)
-        if found is None or fake.lacks(path):
+        route = ROUTES.get(path)
+        if route is None or fake.lacks(path):
             return self._answer(404, {"detail": "Not Found"})
         try:
-            answer = found(self, body)
-        except (KeyError, FileNotFoundError, ValueError) as error:  # a name or folder that the request got wrong
+            answer = route(self, body)
+        except (KeyError, FileNotFoundError, ValueError) as error:  # a wrong name or folder in the request
             return self._answer(404, {"error": {"message": f"{type(error).__name__}: {error}"}})
         except Refused as error:
             return self._answer(500, {"error": {"message": str(error)}})
@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
-        except OSError:  # the client has gone
+        except OSError:  # the client disconnected
             self.close_connection = True
 
     # ------------------------------------------------------------------ routes

@@ -1,4 +1,4 @@
-"""The stand-in's side of weight transfer: what vLLM's worker does with the same requests, over gloo."""
+"""Weight transfer of the fake server: handles the requests of vLLM's worker, over gloo."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ TIMEOUT_S = 60.0
 
 
 class Refused(Exception):
-    """What vLLM answers with status 500."""
+    """An error that vLLM answers with status 500."""
 
 
 class Receiver:
-    """One worker's end of a group."""
+    """One worker's side of a group."""
 
     def __init__(self, fake: FakeVLLM) -> None:
         self._fake = fake
         self._group: GlooGroup | None = None
         self._fresh: dict[str, Tensor] | None = None
-        """Weights of an update under way."""
+        """Weights of the current update."""
         self.meetings = 0
-        """Groups that were formed."""
+        """Number of groups formed."""
 
     def meet(self, meeting: dict[str, Any]) -> dict[str, str]:
         if self._fake.wrong.transfer != BACKENDS["gloo"]:
@@ -58,7 +58,7 @@ class Receiver:
                     raise RuntimeError("connection lost")
                 self._fresh[name] = torch.empty(shape, dtype=getattr(torch, dtype))
                 self._group.broadcast(self._fresh[name])
-        except RuntimeError as error:  # the learner is gone
+        except RuntimeError as error:  # the learner disconnected
             self._fresh = self._group = None
             raise Refused(str(error)) from error
         except Refused:

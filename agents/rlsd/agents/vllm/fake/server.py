@@ -1,6 +1,6 @@
-"""A small stand-in for a vLLM server: the same routes over a transformers model, for tests and for trying a config out.
+"""A small fake vLLM server: the same routes over a transformers model, for tests and for trying a config.
 
-It really samples, really loads weights and adapters, and can be told to misbehave. It is slow: one request at a time.
+It samples, loads weights and adapters, and can be set to misbehave. It is slow: one request at a time.
 
     python -m rlsd.agents.vllm.fake.server FOLDER --port 8000
 """
@@ -25,36 +25,36 @@ from rlsd.agents.vllm.proof import PROBE
 
 @dataclass(slots=True, kw_only=True)
 class Misbehaviour:
-    """What goes wrong, and how often from now on."""
+    """Faults to inject, and how often."""
 
     fail: int = 0
     """Completions answered with status 500."""
     garbage: int = 0
-    """Completions answered with something that is no completion."""
+    """Completions answered with an invalid reply."""
     wrong_model: int = 0
-    """Completions that say they come from another model."""
+    """Completions attributed to another model."""
     keep_weights: bool = False
-    """Answer 200 to new weights and keep the old ones."""
+    """Answer 200 to new weights but keep the old ones."""
     stuck_cache: int = 0
-    """Attempts to empty the prefix cache that fail."""
+    """Number of prefix cache resets that fail."""
     lacks: tuple[str, ...] = ()
     """Routes and fields the server does not have."""
     prompt_shift: float = 0.0
-    """Nats added to the prompt log-probs of anything but the probe: a server that only the check on episodes finds."""
+    """Nats added to prompt log-probs except the probe's: only the check on episodes detects it."""
     token_delay_s: float = 0.0
     """Pause before each token."""
     broken_transfers: int = 0
-    """Transfers of weights that break off in the middle."""
+    """Number of weight transfers that break off."""
     transfer: str | None = "rlsd_gloo"
-    """The back-end it was started to receive weights with."""
+    """The weight transfer back-end it was started with."""
 
 
 class FakeVLLM:
-    """A server in this process, on a thread of its own.
+    """A server on a thread of this process.
 
     Args:
         folder: a transformers model folder.
-        port: 0 takes a free one.
+        port: 0 picks a free one.
         context: `max_model_len`.
     """
 
@@ -65,20 +65,20 @@ class FakeVLLM:
         self.probe = self.policy.tokenizer.encode(PROBE, add_special_tokens=False)
         self.wrong = Misbehaviour()
         self.lock = threading.Lock()
-        """Held while the model computes or changes."""
+        """Locked while the model computes or changes."""
         self.loading = threading.Lock()
-        """Held while an adapter is loaded, so that of two requests for a name one is refused, as vLLM does."""
+        """Locked while an adapter is loaded, so that one of two requests for a name is refused, as in vLLM."""
         self.adapters: dict[str, Any] = {}
         self.receiver = Receiver(self)
         self._adapter: Any = None
-        """The one that was loaded last."""
+        """The last loaded adapter."""
         self.weight_version = "default"
         self.completions = 0
         self.scored_tokens = 0
-        """Prompt tokens whose log-probs were asked for, the probe's apart."""
+        """Prompt tokens scored, without the probe's."""
         self.decoded_tokens = 0
         self.aborted = 0
-        """Completions whose client went away before they were done."""
+        """Completions whose client disconnected early."""
         self.cache_resets = 0
         self._server = Server(("127.0.0.1", port), Handler)
         self._server.fake = self
@@ -89,7 +89,7 @@ class FakeVLLM:
         self._thread.start()
 
     def stop(self) -> None:
-        """Go away, as a killed server does: nobody answers at the port any more. A second time does nothing."""
+        """Stop like a killed server: the port is closed. A second call does nothing."""
         if not self._thread.is_alive():
             return
         self._server.shutdown()
@@ -126,7 +126,7 @@ class FakeVLLM:
 
     @torch.inference_mode()
     def sample(self, model: Any, body: dict[str, Any], gone: Any) -> tuple[list[int], list[float], str] | None:
-        """Ids, log-probs of the temperature-scaled distribution, and why it ended; None when `gone()`."""
+        """Ids, log-probs of the temperature-scaled distribution, and the finish reason; None when `gone()`."""
         rng = torch.Generator().manual_seed(int(body.get("seed") or 0))
         temperature, ends = float(body.get("temperature", 1.0)), set(body.get("stop_token_ids") or ())
         ids, logps, cache = [], [], DynamicCache()
@@ -154,13 +154,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder")
     parser.add_argument("--port", type=int, default=8000)
-    given = parser.parse_args()
-    if not (Path(given.folder) / "config.json").is_file():
-        parser.error(f"{given.folder} holds no config.json: give a transformers model folder")
+    arguments = parser.parse_args()
+    if not (Path(arguments.folder) / "config.json").is_file():
+        parser.error(f"{arguments.folder} has no config.json: give a transformers model folder")
     try:
-        fake = FakeVLLM(given.folder, port=given.port)
+        fake = FakeVLLM(arguments.folder, port=arguments.port)
     except OSError as error:
-        parser.error(f"cannot listen on port {given.port}: {error.strerror}")
+        parser.error(f"cannot listen on port {arguments.port}: {error.strerror}")
     print(fake.url, flush=True)
     threading.Event().wait()
 

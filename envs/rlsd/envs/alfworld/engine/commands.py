@@ -1,4 +1,4 @@
-"""Which commands a world accepts in its present state: the list of admissible commands, as the original orders it."""
+"""The admissible commands of a world in its current state, in the original's order."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ if TYPE_CHECKING:
     from rlsd.envs.alfworld.engine.world import World
 
 CONSTANT = ("help", "inventory", "look")
-"""Accepted in every state, and change nothing."""
+"""Accepted in every state, without effect on it."""
 
 
 def commands_of(world: World) -> list[str]:
     """Every command the world would accept now, sorted."""
-    game, held = world.game, world.held
+    game, in_hand = world.game, world.in_hand
     commands = [*game.go[world.place], *CONSTANT]
     add = commands.append
-    thing = game.objects[held] if held >= 0 else ""
-    lamps: set[str] = set()  # a thing may be in two receptacles here; its command is listed once
+    thing = game.objects[in_hand] if in_hand >= 0 else ""
+    lamps: set[str] = set()  # an object may be in two receptacles here; list its command once
     for r in game.at_place[world.place]:
         name = game.receptacles[r]
         add("examine " + name)
@@ -27,21 +27,21 @@ def commands_of(world: World) -> list[str]:
         for o in world.contents[r]:
             if o in game.toggleable:
                 lamps.add("use " + game.objects[o])
-            if held < 0 and not shut and o in game.pickupable:
+            if in_hand < 0 and not shut and o in game.pickupable:
                 add(f"take {game.objects[o]} from {name}")
-        if held < 0:
+        if in_hand < 0:
             continue
-        if not shut and r in game.fits[held]:
+        if not shut and r in game.fits[in_hand]:
             add(f"move {thing} to {name}")
-        if r in game.sinks and held in game.cleanable:
+        if r in game.sinks and in_hand in game.cleanable:
             add(f"clean {thing} with {name}")
-        if r in game.microwaves and held in game.heatable:
+        if r in game.microwaves and in_hand in game.heatable:
             add(f"heat {thing} with {name}")
-        if r in game.fridges and held in game.coolable:
+        if r in game.fridges and in_hand in game.coolable:
             add(f"cool {thing} with {name}")
-    if held >= 0:
+    if in_hand >= 0:
         add("examine " + thing)
-        if held in game.knives:
+        if in_hand in game.knives:
             here = world.place
             commands += [f"slice {game.objects[o]} with {thing}" for o in game.sliceable if here in world.lies_at[o]]
     commands += lamps

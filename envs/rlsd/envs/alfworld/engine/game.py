@@ -1,4 +1,4 @@
-"""A game, compiled: everything about one ALFWorld problem that does not change while it is played."""
+"""A compiled game: the constant part of one ALFWorld problem."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from rlsd.envs.errors import GameFileError
 
 _TASK_RULE = re.compile(r"Your task is to: ((?:[^\"\\]|\\.)*)\"")
 _PREFIX = "Your task is to: "
-MEND = "fetch the file anew (alfworld-download) or remove it from the folder"
+FIX = "download the file again (alfworld-download) or remove it from the folder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Game:
     """One problem; objects, receptacles and locations are small integers in the original's id order.
 
-    Compare games by identity: two readings of one file are two games.
+    Games compare by identity: loading one file twice gives two games.
     """
 
     source: str
-    """Where it came from, for error messages: a path or a generator's coordinates."""
+    """Source for error messages: a path or a generated game's id."""
     task: str
     """The task sentence without "Your task is to: "."""
     task_type: str
@@ -62,23 +62,23 @@ class Game:
     fridges: frozenset[int]
 
     start: int
-    """Location of the agent at first."""
-    held: int
-    """Object in hand at first, or -1."""
+    """Initial location of the agent."""
+    in_hand: int
+    """Object initially in hand, or -1."""
     opened: frozenset[int]
     inside: tuple[tuple[int, ...], ...]
-    """Receptacles each object is in at first (normally one)."""
+    """Receptacles each object is initially in (normally one)."""
     contents: tuple[tuple[int, ...], ...]
-    """Objects in each receptacle at first."""
+    """Objects initially in each receptacle."""
     lies_at: tuple[tuple[int, ...], ...]
-    """Locations each object is recorded at at first (normally one)."""
+    """Locations each object is initially recorded at (normally one)."""
     states: tuple[tuple[str, frozenset[int]], ...]
-    """(state, objects that have it at first) for clean, hot, cool, sliced, lit."""
+    """(state, objects initially in it) for clean, hot, cool, sliced, lit."""
 
     goal_objects: tuple[int, ...]
-    """Objects that can serve the goal: right type, right properties."""
+    """Objects that can satisfy the goal: right type, right properties."""
     goal_targets: tuple[int, ...]
-    """Receptacles ("place") or lamps ("look") that can serve the goal."""
+    """Receptacles ("place") or lamps ("look") that can satisfy the goal."""
     object_index: dict[str, int]
     receptacle_index: dict[str, int]
 
@@ -97,8 +97,8 @@ class Game:
         Args:
             problem: the whole `(define (problem …) …)` text.
             task: the task sentence, with or without "Your task is to: ".
-            task_type: one of the six published names; default: read off the goal.
-            source: what to call the game in errors.
+            task_type: one of the six published names; default: derived from the goal.
+            source: name of the game in errors.
 
         Raises:
             GameFileError: truncated or malformed, or a goal outside the six families.
@@ -117,20 +117,20 @@ class Game:
 
 
 def load_game(path: str | Path) -> Game:
-    """Read a published `game.tw-pddl`, or a generated game (same JSON with "task" in the grammar's stead).
+    """Read a published `game.tw-pddl`, or a generated game (the same JSON with "task" instead of "grammar").
 
     Raises:
-        GameFileError: missing, not JSON, truncated or malformed; names the file and the mend.
+        GameFileError: missing, not JSON, truncated or malformed; names the file and the fix.
     """
     source = str(path)
     try:
         data: Any = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
-        raise GameFileError(f"{source}: no such game file; check the path, or {MEND}") from None
+        raise GameFileError(f"{source}: no such game file; check the path, or {FIX}") from None
     except OSError as error:
         raise GameFileError(f"{source}: cannot be read ({error.strerror}); check the path and its rights") from None
     except (ValueError, RecursionError) as error:
-        raise GameFileError(f"{source}: not a JSON game file, perhaps truncated ({error}); {MEND}") from None
+        raise GameFileError(f"{source}: not a JSON game file, perhaps truncated ({error}); {FIX}") from None
     return game_from_json(data, source)
 
 
@@ -141,12 +141,12 @@ def game_from_json(data: Any, source: str) -> Game:
         GameFileError: a key is missing or has the wrong kind of value.
     """
     if not isinstance(data, dict) or not isinstance(data.get("pddl_problem"), str):
-        raise GameFileError(f'{source}: a game file is a JSON object with a text under "pddl_problem"; {MEND}')
+        raise GameFileError(f'{source}: a game file is a JSON object with a text under "pddl_problem"; {FIX}')
     task = data.get("task")
     if task is None:
         match = _TASK_RULE.search(data["grammar"]) if isinstance(data.get("grammar"), str) else None
         if match is None:
-            raise GameFileError(f'{source}: no task sentence: neither "task" nor a "task" rule in "grammar"; {MEND}')
+            raise GameFileError(f'{source}: no task sentence: neither "task" nor a "task" rule in "grammar"; {FIX}')
         task = match.group(1)
     walkthrough = data.get("walkthrough") or []
     if (
@@ -154,7 +154,7 @@ def game_from_json(data: Any, source: str) -> Game:
         or not isinstance(walkthrough, list)
         or not all(isinstance(x, str) for x in walkthrough)
     ):
-        raise GameFileError(f'{source}: "task" must be a text and "walkthrough" a list of texts; {MEND}')
+        raise GameFileError(f'{source}: "task" must be a text and "walkthrough" a list of texts; {FIX}')
     task_type = data.get("task_type")
     return Game.parse(
         data["pddl_problem"],
@@ -176,7 +176,7 @@ def shown_names(ids: Iterable[str]) -> dict[str, str]:
             names[i] = f"{kind} {left[kind]}"
             left[kind] -= 1
         else:
-            names[i] = f"{kind} "  # the original leaves the blank; no command can reach such a thing
+            names[i] = f"{kind} "  # the original leaves the blank; no command can name such an object
     return names
 
 
@@ -191,12 +191,12 @@ def _compile(facts: Facts, goal: Goal, source: str) -> dict[str, Any]:
     place_of: dict[str, str] = {}
     for r, where in facts.get("receptacleatlocation", ()):
         if place_of.setdefault(r, where) != where:
-            raise GameFileError(f"{source}: receptacle {r} stands at two locations; give it one")
+            raise GameFileError(f"{source}: receptacle {r} has two locations; expected one")
     agent = facts.get("atlocation", ())
     if len(agent) != 1 or not place_of or not object_type:
-        found = f"{len(agent)} agent locations, {len(place_of)} receptacles, {len(object_type)} objects"
+        counts = f"{len(agent)} agent locations, {len(place_of)} receptacles, {len(object_type)} objects"
         raise GameFileError(
-            f"{source}: the initial facts are incomplete ({found}; one, some and some expected); {MEND}"
+            f"{source}: the initial facts are incomplete ({counts}; expected one, some and some); {FIX}"
         )
     loose = [o for name in ("inreceptacle", "objectatlocation") for o, _ in facts.get(name, ())]
     object_ids = sorted({*object_type, *loose})
@@ -212,11 +212,11 @@ def _compile(facts: Facts, goal: Goal, source: str) -> dict[str, Any]:
         return frozenset(index[a] for a, _ in facts.get(predicate, ()) if a in index)
 
     def related(predicate: str, index: dict[str, int]) -> tuple[tuple[int, ...], ...]:
-        found: list[list[int]] = [[] for _ in object_ids]
+        targets: list[list[int]] = [[] for _ in object_ids]
         for o, b in facts.get(predicate, ()):
-            if o in o_of and b in index and index[b] not in found[o_of[o]]:
-                found[o_of[o]].append(index[b])
-        return tuple(tuple(sorted(f)) for f in found)
+            if o in o_of and b in index and index[b] not in targets[o_of[o]]:
+                targets[o_of[o]].append(index[b])
+        return tuple(tuple(sorted(row)) for row in targets)
 
     inside = related("inreceptacle", r_of)
     contents: list[list[int]] = [[] for _ in receptacle_ids]
@@ -262,7 +262,7 @@ def _compile(facts: Facts, goal: Goal, source: str) -> dict[str, Any]:
         "microwaves": frozenset(r for r, t in enumerate(receptacle_types) if t == "microwave"),
         "fridges": frozenset(r for r, t in enumerate(receptacle_types) if t == "fridge"),
         "start": spots[agent[0][1]],
-        "held": holding[0] if holding else -1,
+        "in_hand": holding[0] if holding else -1,
         "opened": some("opened", r_of),
         "inside": inside,
         "contents": tuple(map(tuple, contents)),

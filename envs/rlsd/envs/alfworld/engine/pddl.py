@@ -1,4 +1,4 @@
-"""Read the two parts of an ALFWorld PDDL problem that matter: the initial facts and the goal.
+"""Read the initial facts and the goal of an ALFWorld PDDL problem.
 
 The domain never changes, so its rules live in `world.py` as code. Names are lower-cased, as the original
 planner does. Goals are of the six published families, each also with a sliced object.
@@ -32,7 +32,7 @@ class Goal:
     """
 
     kind: Literal["place", "look"]
-    """place: objects in or on a receptacle; look: an object held where a lit lamp stands."""
+    """place: objects in or on a receptacle; look: an object in hand at a lit lamp."""
     object_type: str
     target_type: str
     """Type of the receptacle ("place") or of the lamp ("look")."""
@@ -41,7 +41,7 @@ class Goal:
     properties: tuple[str, ...] = ()
     """Which of cleanable, heatable, coolable, sliceable the goal asks of the object."""
     count: int = 1
-    """How many different objects must stand in the same receptacle."""
+    """Number of different objects that must be in the same receptacle."""
 
     @property
     def task_type(self) -> str:
@@ -57,7 +57,7 @@ class Goal:
 
 
 def split_problem(problem: str, source: str) -> tuple[str, str]:
-    """The text of the `:init` section and of the `:goal` section, lower-cased, white space made plain.
+    """The text of the `:init` section and of the `:goal` section, lower-cased, comments removed.
 
     Raises:
         GameFileError: one of the sections is missing, as in a truncated file.
@@ -69,7 +69,7 @@ def split_problem(problem: str, source: str) -> tuple[str, str]:
     if init < 0 or goal < init:
         missing = "(:init" if init < 0 else "(:goal"
         raise GameFileError(
-            f"{source}: the PDDL problem has no {missing} …) section; the file looks truncated, fetch it anew"
+            f"{source}: the PDDL problem has no {missing} …) section; the file looks truncated; download it again"
         )
     return text[init + 6 : goal], text[goal:]
 
@@ -77,10 +77,10 @@ def split_problem(problem: str, source: str) -> tuple[str, str]:
 def read_facts(init: str) -> Facts:
     """All facts of an `:init` section by predicate, in the order of the file."""
     facts: Facts = {}
-    found = _FACT.findall(init)
-    if len(found) < init.count("("):  # unusual spacing or a cost assignment: normalise and read again
-        found = _FACT.findall(re.sub(r"\s+", " ", init).replace("( ", "(").replace(" )", ")"))
-    for name, first, second in found:
+    matches = _FACT.findall(init)
+    if len(matches) < init.count("("):  # unusual spacing or a cost assignment: normalise and read again
+        matches = _FACT.findall(re.sub(r"\s+", " ", init).replace("( ", "(").replace(" )", ")"))
+    for name, first, second in matches:
         pairs = facts.get(name)
         if pairs is None:
             facts[name] = [(first, second)]
@@ -93,7 +93,7 @@ def read_goal(text: str, source: str) -> Goal:
     """The typed goal in a `:goal` section.
 
     Raises:
-        GameFileError: a goal outside the known families (names the predicates found), or a truncated one.
+        GameFileError: a goal outside the known families (lists its predicates), or a truncated one.
     """
     atoms = [(name, tuple(args.split())) for name, args in _GOAL_ATOM.findall(text)]
     names = {name for name, _ in atoms}
@@ -103,12 +103,12 @@ def read_goal(text: str, source: str) -> Goal:
     states = tuple(word for name, word in _STATES.items() if name in names)
     properties = tuple(name for name in _PROPERTIES if name in names)
     if not unknown and "holds" in names:
-        held = {args[-1] for name, args in atoms if name == "holds"}
+        in_hand = {args[-1] for name, args in atoms if name == "holds"}
         lamps = {args[0] for name, args in atoms if name == "istoggled"}
-        if len(held) == len(lamps) == 1 and set(types) == held | lamps and not targets:
+        if len(in_hand) == len(lamps) == 1 and set(types) == in_hand | lamps and not targets:
             return Goal(
                 kind="look",
-                object_type=types[held.pop()],
+                object_type=types[in_hand.pop()],
                 target_type=types[lamps.pop()],
                 states=states,
                 properties=properties,

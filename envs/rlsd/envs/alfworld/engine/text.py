@@ -51,7 +51,7 @@ def things(names: Sequence[str]) -> str:
 
 
 def described(name: str, states: set[str], *, toggleable: bool, sliceable: bool) -> str:
-    """What `examine` says of an object in hand; `states` of clean, hot, cool, sliced, lit."""
+    """The text of `examine` for an object in hand; `states` is a subset of clean, hot, cool, sliced, lit."""
     for needed, words in _LOOKS:
         if states.issuperset(needed):
             return f"This is a {words} {name}."

@@ -1,8 +1,8 @@
-"""The rules of the ALFRED text domain, as the original engine plays them, quirks included.
+"""The rules of the ALFRED text domain as the original engine implements them, quirks included.
 
-Quirks kept on purpose: `examine` knows only the object in hand; `heat`, `cool`, `clean` work on a closed
+Quirks kept deliberately: `examine` knows only the object in hand; `heat`, `cool`, `clean` work on a closed
 appliance; a lamp can be used inside a closed drawer and is never turned off; `look` lists only what was moved
-between two receptacles at one location; the goal may hold and be lost again.
+between two receptacles at one location; a satisfied goal may be undone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ class World:
 
     Attributes:
         place: location of the agent.
-        held: object in hand, or -1.
+        in_hand: object in hand, or -1.
         opened: receptacles that are open.
         contents: per receptacle its objects, in the original's order.
         inside: per object the receptacles it is in.
         lies_at: per object the locations it is recorded at.
         clean, hot, cool, sliced, lit: objects in that state.
-        understood: False after a command the world did not know or refused.
+        understood: False after an unknown or refused command.
     """
 
     __slots__ = (
@@ -34,8 +34,8 @@ class World:
         "contents",
         "cool",
         "game",
-        "held",
         "hot",
+        "in_hand",
         "inside",
         "lies_at",
         "lit",
@@ -52,15 +52,15 @@ class World:
     def reset(self) -> str:
         """Back to the start; returns the first observation."""
         game = self.game
-        self.place, self.held = game.start, game.held
-        # Every value is immutable and replaced when it changes, so that a copy of the world is a few assignments.
+        self.place, self.in_hand = game.start, game.in_hand
+        # All values are immutable and replaced on change, so copying a world is a few assignments.
         self.opened = game.opened
         self.inside, self.lies_at, self.contents = game.inside, game.lies_at, game.contents
         states = dict(game.states)
         self.clean, self.hot, self.cool = states["clean"], states["hot"], states["cool"]
         self.sliced, self.lit = states["sliced"], states["lit"]
-        self._left: frozenset[tuple[int, int]] = frozenset()  # (object, receptacle) taken out and not put back
-        self._admissible: list[str] | None = None  # both are worked out when asked for, until something changes
+        self._left: frozenset[tuple[int, int]] = frozenset()  # (object, receptacle) pairs taken and not put back
+        self._admissible: list[str] | None = None  # both are cached until the state changes
         self._won: bool | None = None
         self.understood = True
         if game.at_place[self.place]:
@@ -73,7 +73,7 @@ class World:
     def copy(self) -> World:
         """An independent world in the same state (the game is shared)."""
         twin = World.__new__(World)
-        twin.game, twin.place, twin.held = self.game, self.place, self.held
+        twin.game, twin.place, twin.in_hand = self.game, self.place, self.in_hand
         twin.opened, twin.inside, twin.lies_at, twin.contents = self.opened, self.inside, self.lies_at, self.contents
         twin.clean, twin.hot, twin.cool = self.clean, self.hot, self.cool
         twin.sliced, twin.lit, twin._left = self.sliced, self.lit, self._left
@@ -83,7 +83,7 @@ class World:
     def key(self) -> tuple[object, ...]:
         """Hashable value, equal for equal states of one game."""
         states = (self.opened, self.clean, self.hot, self.cool, self.sliced, self.lit, self._left)
-        return (self.place, self.held, self.inside, self.lies_at, *states)
+        return (self.place, self.in_hand, self.inside, self.lies_at, *states)
 
     def reachable(self, r: int) -> bool:
         """The receptacle's inside can be seen and touched from here."""
@@ -92,7 +92,7 @@ class World:
     # --- acting ---------------------------------------------------------------------------------------------
 
     def step(self, command: str) -> str:
-        """Do one command (only white space around it is forgiven); returns the observation."""
+        """Execute one command (surrounding white space is ignored); returns the observation."""
         command = command.strip()
         if command in CONSTANT:
             self.understood = True
@@ -140,28 +140,28 @@ class World:
     def _take(self, rest: str) -> str | None:
         thing, _, name = rest.partition(" from ")
         o, r = self.game.object_index.get(thing, -1), self._here(name)
-        if self.held >= 0 or o not in self.game.pickupable or r < 0 or not self.reachable(r):
+        if self.in_hand >= 0 or o not in self.game.pickupable or r < 0 or not self.reachable(r):
             return None
         if o not in self.contents[r]:
             return None
         self.contents = _replaced(self.contents, r, _without(self.contents[r], o))
         self.inside = _replaced(self.inside, o, _without(self.inside[o], r))
         self.lies_at = _replaced(self.lies_at, o, _without(self.lies_at[o], self.place))
-        self.held, self._admissible = o, None
+        self.in_hand, self._admissible = o, None
         self._left |= {(o, r)}
         return f"You pick up the {thing} from the {name}."
 
     def _move(self, rest: str) -> str | None:
         thing, _, name = rest.partition(" to ")
         o, r = self.game.object_index.get(thing, -1), self._here(name)
-        if o < 0 or o != self.held or r < 0 or not self.reachable(r) or r not in self.game.fits[o]:
+        if o < 0 or o != self.in_hand or r < 0 or not self.reachable(r) or r not in self.game.fits[o]:
             return None
         if r not in self.inside[o]:
             self.inside = _replaced(self.inside, o, tuple(sorted((*self.inside[o], r))))
             self.contents = _replaced(self.contents, r, tuple(sorted((*self.contents[r], o))))
         if self.place not in self.lies_at[o]:
             self.lies_at = _replaced(self.lies_at, o, (*self.lies_at[o], self.place))
-        self.held, self._admissible = -1, None
+        self.in_hand, self._admissible = -1, None
         self._left -= {(o, r)}
         return f"You move the {thing} to the {name}."
 
@@ -175,37 +175,37 @@ class World:
     def _with(self, rest: str, able: frozenset[int], appliances: frozenset[int]) -> tuple[int, str, str] | None:
         thing, _, name = rest.partition(" with ")
         o = self.game.object_index.get(thing, -1)
-        if o < 0 or o != self.held or o not in able or self._here(name) not in appliances:
+        if o < 0 or o != self.in_hand or o not in able or self._here(name) not in appliances:
             return None
         return o, thing, name
 
     def _clean(self, rest: str) -> str | None:
-        found = self._with(rest, self.game.cleanable, self.game.sinks)
-        if found is None:
+        match = self._with(rest, self.game.cleanable, self.game.sinks)
+        if match is None:
             return None
-        self.clean |= {found[0]}
-        return f"You clean the {found[1]} using the {found[2]}."
+        self.clean |= {match[0]}
+        return f"You clean the {match[1]} using the {match[2]}."
 
     def _heat(self, rest: str) -> str | None:
-        found = self._with(rest, self.game.heatable, self.game.microwaves)
-        if found is None:
+        match = self._with(rest, self.game.heatable, self.game.microwaves)
+        if match is None:
             return None
-        self.hot |= {found[0]}
-        self.cool -= {found[0]}
-        return f"You heat the {found[1]} using the {found[2]}."
+        self.hot |= {match[0]}
+        self.cool -= {match[0]}
+        return f"You heat the {match[1]} using the {match[2]}."
 
     def _cool(self, rest: str) -> str | None:
-        found = self._with(rest, self.game.coolable, self.game.fridges)
-        if found is None:
+        match = self._with(rest, self.game.coolable, self.game.fridges)
+        if match is None:
             return None
-        self.cool |= {found[0]}
-        self.hot -= {found[0]}
-        return f"You cool the {found[1]} using the {found[2]}."
+        self.cool |= {match[0]}
+        self.hot -= {match[0]}
+        return f"You cool the {match[1]} using the {match[2]}."
 
     def _slice(self, rest: str) -> str | None:
         thing, _, tool = rest.partition(" with ")
         o, knife = self.game.object_index.get(thing, -1), self.game.object_index.get(tool, -1)
-        if o not in self.game.sliceable or knife < 0 or knife != self.held or knife not in self.game.knives:
+        if o not in self.game.sliceable or knife < 0 or knife != self.in_hand or knife not in self.game.knives:
             return None
         if self.place not in self.lies_at[o]:
             return None
@@ -228,7 +228,7 @@ class World:
         if r >= 0:
             return self._view(r)
         game, o = self.game, self.game.object_index.get(name, -1)
-        if o < 0 or o != self.held:
+        if o < 0 or o != self.in_hand:
             return None
         if o in game.boxes:
             return f"This is a normal {name}. In it, you see {things([game.objects[x] for x in game.boxes[o]])}."
@@ -244,15 +244,15 @@ class World:
         return f"You are facing the {listing([game.receptacles[r] for r in here])}. Next to it, you see {near}."
 
     def _inventory(self) -> str:
-        if self.held < 0:
+        if self.in_hand < 0:
             return "You are not carrying anything."
-        return f"You are carrying: a {self.game.objects[self.held]}."
+        return f"You are carrying: a {self.game.objects[self.in_hand]}."
 
     def _help(self) -> str:
         return HELP
 
     def admissible(self) -> list[str]:
-        """Every command the world would accept now, sorted; a list of the caller's own."""
+        """Every command the world would accept now, sorted; a new list."""
         if self._admissible is None:
             self._admissible = commands_of(self)
         return self._admissible.copy()
@@ -269,7 +269,7 @@ class World:
     def _goal_holds(self) -> bool:
         game, goal = self.game, self.game.goal
         if goal.kind == "look":
-            if self.held not in game.goal_objects or not self.has_states(self.held):
+            if self.in_hand not in game.goal_objects or not self.has_states(self.in_hand):
                 return False
             return any(
                 lamp in self.lit and any(game.places[r] == self.place for r in self.inside[lamp])
@@ -283,7 +283,7 @@ class World:
 
     def has_states(self, o: int) -> bool:
         """The object is all of clean, hot, cool, sliced that the goal asks for."""
-        for word in self.game.goal.states:  # noqa: SIM110 (asked for at every step; a generator costs more than the rest)
+        for word in self.game.goal.states:  # noqa: SIM110 (hot path: a generator is slower)
             if o not in getattr(self, word):
                 return False
         return True

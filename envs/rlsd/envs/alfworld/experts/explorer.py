@@ -1,8 +1,7 @@
-"""The expert that sees what an agent sees: it reads observations and admissible commands, nothing else.
+"""The explorer expert: it reads only what an agent sees, observations and admissible commands.
 
-It searches receptacles in order, remembers where it saw things, and knows the six families of tasks from the
-goal sentence. Everything it knows is read off the texts, so it can also take over in the middle of an episode
-that somebody else played, as long as it was shown every observation.
+It searches receptacles in order, remembers where it saw objects, and derives the task family from the goal sentence.
+It can take over in the middle of another player's episode if it was shown every observation.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ _DONE = re.compile(
 class Explorer:
     """Call `reset` with the first observation and the goal, then `act` with every observation in turn.
 
-    Where somebody else acts, `watch` each of their steps; `choose` then advises without another observation.
+    When another player acts, `watch` each step; `choose` then advises without another observation.
 
     Args:
         seed: for order "random"; the same seed gives the same choices.
-        order: "listed" searches as the first observation lists, "random" in a seeded order, "likely" by where
-            such a thing usually is (a fixed table), places that cannot hold it last.
+        order: "listed" searches in the order of the first observation, "random" in a seeded order, "likely" by a
+            fixed table of usual places, places that cannot hold the object last.
 
     Raises:
         EnvError: an unknown order.
@@ -51,7 +50,7 @@ class Explorer:
         """Forget everything and read the first observation.
 
         Raises:
-            EnvError: the goal sentence is of no known form.
+            EnvError: unknown form of goal sentence.
         """
         self._random = random.Random(self.seed)
         self._wish = read_wish(goal)
@@ -64,19 +63,19 @@ class Explorer:
         self._refused: set[tuple[str, str]] = set()
         self._target: str | None = None
         self._tried: str | None = None
-        _, found, rest = observation.partition("you see ")
-        if found:
+        _, separator, rest = observation.partition("you see ")
+        if separator:
             self._listed = _names(rest.partition(".")[0])
         if self.order == "random":
             self._random.shuffle(self._listed)
 
     def act(self, observation: str, admissible: list[str] | None) -> str:
-        """The next command, given what the last one showed and what is admissible now."""
+        """The next command, from the last observation and the admissible commands."""
         self.watch(self._tried, observation)
         return self.choose(admissible)
 
     def choose(self, admissible: list[str] | None) -> str:
-        """The next command, given that everything seen so far was watched."""
+        """The next command; every observation so far must have been passed to `watch`."""
         self._can = set(admissible or ())
         for command in sorted(self._can):
             if command.startswith("go to ") and command[6:] not in self._listed:
@@ -91,7 +90,7 @@ class Explorer:
     # --- reading --------------------------------------------------------------------------------------------
 
     def watch(self, command: str | None, text: str) -> None:
-        """Take in the observation that followed a command (None: the first one), whoever gave it."""
+        """Process the observation after a command (None: the first observation), whoever issued it."""
         if text.strip() == "Nothing happens." and command is not None:
             self._refused.add((command, self._here or ""))
         arrived = re.match(r"You arrive at (.+?)\. ", text)
@@ -129,7 +128,7 @@ class Explorer:
         if kind == wish.thing:
             missing = [s for s in wish.states if s not in self._states.get(self._hand, ())]
             if missing and missing[0] == "sliced":
-                return self._lay_down()  # a knife has to be in the hand for that
+                return self._lay_down()  # slicing needs a knife in hand
             if missing:
                 return self._treat(missing[0])
             return self._finish()
@@ -148,7 +147,7 @@ class Explorer:
             self._target = self._second_home([p for p in self._listed if _kind(p) == self._wish.target])
         for place, things in self._seen.items():
             if place == self._target and self._wish.count > 1:
-                continue  # the first of two stands here already
+                continue  # holds the first of two already
             for thing in things:
                 take = f"take {thing} from {place}"
                 if _kind(thing) in kinds and self._ready(thing, kinds) and (take, place) not in self._refused:
@@ -169,7 +168,7 @@ class Explorer:
         return self._lay_down()
 
     def _finish(self) -> str:
-        """The thing in hand is as it should be: bring it where it belongs."""
+        """The object in hand is ready: take it to its target."""
         wish = self._wish
         if wish.kind == "look":
             for place, things in self._seen.items():
@@ -192,7 +191,7 @@ class Explorer:
         return self._search((wish.target,))
 
     def _second_home(self, places: list[str]) -> str | None:
-        """For two things: the receptacle that was seen to hold one of them already."""
+        """For two objects: a receptacle known to hold one of them already."""
         if self._wish.count > 1:
             for place in places:
                 if any(_kind(x) == self._wish.thing for x in self._seen.get(place, ())):
@@ -231,7 +230,7 @@ class Explorer:
     # --- moving ---------------------------------------------------------------------------------------------
 
     def _at(self, place: str, command: str) -> str:
-        """Do `command` at `place`: walk there, open it when it is shut and that stands in the way."""
+        """Do `command` at `place`: go there, and open it first if needed."""
         if command in self._can:
             return command
         if f"go to {place}" in self._can:
@@ -250,7 +249,7 @@ class Explorer:
             for command in (f"go to {place}", f"open {place}", f"examine {place}"):
                 if command in self._can and (command, self._here or "") not in self._refused:
                     return command
-        if self._seen:  # everything was looked at: forget and look again
+        if self._seen:  # everything was searched: forget it all and search again
             self._seen.clear()
             self._refused.clear()
             return "look" if "look" in self._can else "inventory"
@@ -271,7 +270,7 @@ class Explorer:
 
 @lru_cache(maxsize=256)
 def _holders(thing: str) -> frozenset[str]:
-    """Receptacle types that such a thing can lie in; none for what is never put anywhere."""
+    """Receptacle types that can contain such an object; empty if there are none."""
     return frozenset(
         holder.lower() for holder, things in can_contain().items() if thing in {kind.lower() for kind in things}
     )

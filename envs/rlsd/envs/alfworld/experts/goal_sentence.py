@@ -1,4 +1,4 @@
-"""What a task sentence of the original's templates asks for."""
+"""Parses a task sentence of the original's templates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Wish:
     target: str
     """Receptacle type ("place") or lamp type ("look")."""
     states: tuple[str, ...] = ()
-    """Of sliced, clean, hot, cool, in the order to bring them about."""
+    """Subset of sliced, clean, hot, cool, in the order to achieve them."""
     count: int = 1
 
 

@@ -1,6 +1,6 @@
-"""Where things usually are: per type of thing the receptacle types that hold it, best first.
+"""Usual places: per object type the receptacle types that contain it, most likely first.
 
-Counted over the published training games alone: the share of receptacles of a type that hold such a thing,
+Counted over the published training games only: the share of receptacles of a type that contain such an object,
 halved for those that must be opened first; long tails are cut.
 """
 
@@ -62,7 +62,7 @@ winebottle: diningtable countertop garbagecan shelf sidetable cabinet fridge
 HABITS: dict[str, tuple[str, ...]] = {
     thing: tuple(places.split()) for thing, _, places in (line.partition(": ") for line in _TABLE.strip().splitlines())
 }
-"""Type of thing → receptacle types, most rewarding to look at first."""
+"""Object type → receptacle types, most likely first."""
 
 USUAL = (
     "diningtable",
@@ -93,4 +93,4 @@ USUAL = (
     "toiletpaperhanger",
     "toaster",
 )
-"""The order for a type of thing not in the table."""
+"""The order for an object type not in the table."""

@@ -1,10 +1,10 @@
-"""The expert that sees everything: a shortest plan from any state, found by arithmetic over few choices.
+"""The oracle expert: a shortest plan from any state, by enumerating a few choices.
 
-A plan is a route of handlings (take, move, clean, heat, cool, slice, use), each at one receptacle. Walking
-costs one command between different locations and opening one per shut receptacle, so a route's length is a
-sum; the search is over which object, which receptacle, which appliance, and where to lay down what is in the hand.
-The shortest over these choices is the shortest plan (checked against breadth-first search in the tests); the
-one exception is a sliced object, where only "slice first" and "slice last" are tried.
+A plan is a route of handling actions (take, move, clean, heat, cool, slice, use), each at one receptacle. Moving to
+another location costs one command, and so does opening a closed receptacle, so a route's length is a sum. The search
+enumerates the object, the receptacle, the appliance, and where to put down the object in hand. The shortest of these
+routes is a shortest plan (the tests compare it with breadth-first search), except for a sliced object, where only
+"slice first" and "slice last" are tried.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Handling(NamedTuple):
 
 
 Route = tuple[Handling, ...]
-_HANDS_IN = frozenset(("take", "move"))  # these need an open receptacle; the others work on a shut one
+_HANDS_IN = frozenset(("take", "move"))  # these need an open receptacle; the others work on a closed one
 
 
 def plan(world: World) -> tuple[str, ...] | None:
-    """Commands that lead from here to the goal; () when it holds, None when it cannot be reached."""
+    """Commands from the current state to the goal; () when it holds, None when it is unreachable."""
     if world.won:
         return ()
     best = _Search(world).best()
@@ -42,9 +42,9 @@ def plan(world: World) -> tuple[str, ...] | None:
 
 
 def distance(world: World) -> float:
-    """Length of `plan(world)`; `inf` when the goal is out of reach."""
-    found = plan(world)
-    return math.inf if found is None else float(len(found))
+    """Length of `plan(world)`; `inf` when the goal is unreachable."""
+    route = plan(world)
+    return math.inf if route is None else float(len(route))
 
 
 class _Search:
@@ -56,7 +56,7 @@ class _Search:
     def best(self) -> Route | None:
         goal, game = self.game.goal, self.game
         if {"hot", "cool"} <= set(goal.states):
-            return None  # heating ends cold and cooling ends heat
+            return None  # heating and cooling cancel each other
         if goal.kind == "look":
             return self.shortest(self.looks())
         if goal.count == 1:
@@ -66,7 +66,7 @@ class _Search:
         return self.shortest(self.pairs())
 
     def shortest(self, routes: Iterable[Route], place: int | None = None) -> Route | None:
-        """The first of the cheapest routes, starting from `place` (default: where the agent stands)."""
+        """The first of the cheapest routes, starting from `place` (default: the agent's location)."""
         best, least = None, math.inf
         for route in routes:
             cost = self.cost(route, place)
@@ -75,7 +75,7 @@ class _Search:
         return best
 
     def cost(self, route: Route, place: int | None = None) -> int:
-        """Commands the route takes, walking and opening included."""
+        """Number of commands of the route, walking and opening included."""
         places, total = self.game.places, len(route)
         here = self.world.place if place is None else place
         opened: list[int] = []
@@ -111,10 +111,10 @@ class _Search:
                     yield (Handling("move", hand, drop), take)
 
     def drops(self, thing: int, here: int, following: int) -> list[int]:
-        """Where to lay down `thing` on the way from location `here` to receptacle `following` (-1: none).
+        """Where to put down `thing` on the way from location `here` to receptacle `following` (-1: none).
 
-        One choice a location: an open receptacle, else one that is opened anyway, else a shut one. Other
-        locations count only where neither end takes the thing.
+        One choice per location: an open receptacle, else one that is opened anyway, else a closed one. Other
+        locations count only if neither end accepts the object.
         """
         game, places = self.game, self.game.places
         there = places[following] if following >= 0 else here
@@ -137,7 +137,7 @@ class _Search:
         return int(r in self.shut and r != following)
 
     def treat(self, o: int, *, ignore: str = "sliced") -> list[Route]:
-        """Ways to give the object in hand the states the goal asks for and it lacks (slicing apart)."""
+        """Ways to give the object in hand the goal states it lacks (except slicing)."""
         game, world = self.game, self.world
         able = {
             "clean": (game.cleanable, game.sinks),
@@ -157,7 +157,7 @@ class _Search:
         return [route for order in permutations(stages) for route in product(*order)]
 
     def targets(self, objects: Sequence[int]) -> list[int]:
-        """Goal receptacles worth trying: all at a location that matters, and the handiest of the rest."""
+        """Goal receptacles worth trying: all at a relevant location, and the cheapest of the rest."""
         game, world = self.game, self.world
         vital = {world.place}
         for o in (*objects, *(game.knives if "sliced" in game.goal.states else ())):
@@ -176,10 +176,10 @@ class _Search:
     # --- whole routes ---------------------------------------------------------------------------------------
 
     def deliver(self, o: int, r: int, place: int | None = None, hand: int | None = None) -> Iterator[Route]:
-        """Ways to make `o` stand in `r` with all states the goal asks for."""
+        """Ways to put `o` in `r` with all goal states."""
         world = self.world
         here = world.place if place is None else place
-        hand = world.held if hand is None else hand
+        hand = world.in_hand if hand is None else hand
         raw = "sliced" in self.game.goal.states and o not in world.sliced
         treatments = self.treat(o)
         in_place = r in world.inside[o] and treatments == [()]
@@ -187,7 +187,7 @@ class _Search:
         fits = r in self.game.fits[o]
         if not raw:
             for start in self.fetch(o, hand, here):
-                # A thing in two receptacles at once stays in the other one when it is taken from the first.
+                # An object in two receptacles stays in the other one when taken from the first.
                 stays = r in world.inside[o] and not (start and start[-1].r == r)
                 for treatment in treatments:
                     if stays:
@@ -195,7 +195,7 @@ class _Search:
                     elif fits:
                         yield start + treatment + put
             return
-        if in_place and world.lies_at[o]:  # only the knife is missing; a hand-made game may say it lies elsewhere
+        if in_place and world.lies_at[o]:  # only the knife is missing; in a hand-made game it may lie elsewhere
             for where in world.lies_at[o]:
                 yield from self.cut(o, hand, here, where)
             return
@@ -212,7 +212,7 @@ class _Search:
                     yield first + start + treatment + put
 
     def cut(self, o: int, hand: int, here: int, where: int, laid: Route = ()) -> Iterator[Route]:
-        """Ways to fetch a knife (in hand already, perhaps) and slice `o`, which lies at location `where`."""
+        """Ways to fetch a knife (unless in hand) and slice `o`, which lies at location `where`."""
         game = self.game
         if o not in game.sliceable or where < 0 or not game.at_place[where]:
             return
@@ -224,7 +224,7 @@ class _Search:
                 yield (*start, stop._replace(knife=knife))
 
     def cut_first(self, o: int, hand: int, here: int) -> Iterator[tuple[Route, int, int, list[int]]]:
-        """Ways to slice `o` before it is carried: (route, knife in hand, location, where `o` then is)."""
+        """Ways to slice `o` before carrying it: (route, knife in hand, location, receptacles of `o` afterwards)."""
         game, world = self.game, self.world
         if hand == o:
             for r in self.drops(o, here, -1):
@@ -243,9 +243,9 @@ class _Search:
             raw = "sliced" in game.goal.states and o not in world.sliced
             starts: list[Route] = []
             if not raw:
-                starts = list(self.fetch(o, world.held, world.place))
+                starts = list(self.fetch(o, world.in_hand, world.place))
             else:
-                for first, knife, stop, source in self.cut_first(o, world.held, world.place):
+                for first, knife, stop, source in self.cut_first(o, world.in_hand, world.place):
                     starts += [first + start for start in self.fetch(o, knife, stop, source)]
             for lamp in game.goal_targets:
                 verb = "stand" if lamp in world.lit else "use"
@@ -256,9 +256,9 @@ class _Search:
                             yield start + treatment + (Handling(verb, lamp, r),)
 
     def pairs(self) -> Iterator[Route]:
-        """For each target the best way to have two goal objects in it."""
+        """The best way to put two goal objects in each target."""
         world, game = self.world, self.game
-        hand, objects = world.held, game.goal_objects
+        hand, objects = world.in_hand, game.goal_objects
         for r in self.targets(objects):
             ready = [o for o in objects if r in world.inside[o] and world.has_states(o)]
             left = [o for o in objects if o not in ready]

@@ -1,4 +1,4 @@
-"""What one can ask of a generated world."""
+"""Configuration of the game generator."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ TASK_TYPES = (
     "pick_cool_then_place_in_recep",
     "pick_two_obj_and_place",
 )
-"""The published six, in the order in which seeds take them by turns."""
+"""The six published types, in the order in which seeds cycle through them."""
 ROOM_KINDS = 4
 """Kitchen, living room, bedroom, bathroom."""
 CONTENT_PARTS = 8
-"""All worlds fall into so many classes by content, for splits that cannot overlap."""
+"""Number of content classes of games; splits from different classes cannot overlap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldConfig:
-    """The knobs of the generator. The defaults come close to the published games.
+    """Settings of the generator. The defaults come close to the published games.
 
     Example: WorldConfig(receptacles=(4, 6), objects=(3, 6), goal_objects=(1, 1), horizon=9)
 
     Raises:
-        EnvError: a range upside down, a share outside [0, 1], an unknown task type.
+        EnvError: an invalid range, a share outside [0, 1], an unknown task type.
     """
 
     receptacles: tuple[int, int] = (6, 54)
-    """Fewest and most. A room that would have fewer or more by nature gets a number drawn from this range."""
+    """Fewest and most. If a drawn room has fewer or more, its number is redrawn from this range."""
     objects: tuple[int, int] = (8, 64)
-    """Fewest and most, drawn likewise; all lie in receptacles."""
+    """Fewest and most, likewise; all lie in receptacles."""
     goal_objects: tuple[int, int] = (1, 3)
-    """Objects of the goal's type; at least two where the task is about two."""
+    """Objects of the goal's type; at least two if the task needs two."""
     closed_share: float = 0.83
-    """Share of cabinets, drawers and safes that can be opened and are shut; fridge and microwave always are."""
+    """Share of cabinets, drawers and safes that are closed and can be opened; fridge and microwave always are."""
     shared_share: float = 0.15
-    """Share of receptacles that stand at the location of another of their type."""
+    """Share of receptacles at the same location as another of their type."""
     prior_strength: float = 1.0
-    """Objects lie in a receptacle type in proportion to its published share to this power: 0 = anywhere they
-    were ever seen, 1 = as published, above 1 = ever more in the usual place."""
+    """Objects lie in a receptacle type in proportion to its published share to this power: 0 = uniform over the
+    observed types, 1 = as published, above 1 = more concentrated in the usual place."""
     task_types: tuple[str, ...] = TASK_TYPES
-    """The seed picks one by turns: seed 0 the first, seed 1 the second, …"""
+    """The seed cycles through them: seed 0 the first, seed 1 the second, …"""
     horizon: int = 12
-    """Longest shortest plan allowed, in commands."""
+    """Maximum length of the shortest plan, in commands."""
     rooms: tuple[int, int] = (1, 1)
-    """Fewest and most rooms, each of another kind, whose furniture and things make up the world. Every published
-    game is of one; a world of several needs larger `receptacles` and `objects` too."""
+    """Fewest and most rooms, all of different kinds, whose furniture and objects make up the game. Every published
+    game has one; several rooms need larger `receptacles` and `objects` too."""
     difficulty: tuple[int, int] = (0, 10_000)
-    """Keep worlds whose `difficulty` in commands lies in this half-open range: a shortest plan
-    plus the search that finding things costs."""
+    """Keep games whose `difficulty` in commands lies in this half-open range: length of the shortest plan plus
+    expected wasted commands."""
     parts: tuple[int, int] = (0, CONTENT_PARTS)
-    """Keep worlds whose content hash modulo 8 lies in this half-open range: configs with ranges that do not
-    meet share no world, whatever their seeds."""
+    """Keep games whose content hash modulo 8 lies in this half-open range: configs with disjoint ranges share no
+    game, whatever their seeds."""
 
     def __post_init__(self) -> None:
         limits = (("receptacles", 3), ("objects", 2), ("goal_objects", 1), ("rooms", 1), ("difficulty", 0))
@@ -68,7 +68,7 @@ class WorldConfig:
                 raise EnvError(f"{name}={low, high} must be (fewest, most) with {least} ≤ fewest ≤ most")
         if self.rooms[1] > ROOM_KINDS:
             raise EnvError(
-                f"rooms={self.rooms}: there are {ROOM_KINDS} kinds of room, and a world has one of each at most"
+                f"rooms={self.rooms}: there are {ROOM_KINDS} kinds of room, and a game has at most one of each"
             )
         for name in ("closed_share", "shared_share"):
             if not 0 <= getattr(self, name) <= 1:
@@ -88,17 +88,17 @@ class WorldConfig:
         return self.task_types[seed % len(self.task_types)]
 
     def to_json(self) -> dict[str, Any]:
-        """All knobs; those that came later are left out at their default, since games are drawn from this text."""
+        """All settings; later additions are omitted at their default, because this text seeds the generator."""
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         later = {"rooms": [1, 1], "difficulty": [0, 10_000]}
         return {k: v for k, v in values.items() if later.get(k) != v}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WorldConfig:
-        """Raises EnvError for an unknown knob; names the closest one."""
+        """Raises EnvError for an unknown setting; names the closest one."""
         known = {f.name for f in fields(cls)}
         for name in data:
             if name not in known:
-                raise EnvError(f"unknown knob {name!r}{closest(name, known)}")
+                raise EnvError(f"unknown setting {name!r}{closest(name, known)}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         return cls(**values)

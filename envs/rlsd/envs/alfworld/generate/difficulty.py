@@ -1,9 +1,9 @@
-"""How hard a game is to one who has to search: commands of a shortest plan, plus those spent looking in vain.
+"""Difficulty of a game: length of the shortest plan plus expected wasted commands of a random search.
 
-The searcher looks into the receptacles in random order, one command to walk there and one more to open what is shut,
-until it has seen what the goal needs. Of `k` receptacles that hold a goal object, the `j`-th comes after a given empty
-one with probability j / (k + 1); so the commands spent on empty receptacles have a closed form (for a lamp and a thing
-by inclusion and exclusion, as if no receptacle held both).
+The searcher visits receptacles in random order, one command to walk there and one more to open a closed one, until it
+has seen what the goal needs. Of `k` receptacles with a goal object, the `j`-th comes after any one empty receptacle
+with probability j / (k + 1), so the expected wasted commands have a closed form (for a lamp and an object by
+inclusion and exclusion, as if no receptacle contained both).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from rlsd.envs.alfworld.experts.oracle import plan
 
 
 def difficulty(game: Game, steps: int | None = None) -> float:
-    """Expected commands of the searcher above; `inf` where the goal is out of reach.
+    """Expected commands of the searcher above; `inf` if the goal is unreachable.
 
     Args:
-        steps: length of a shortest plan from the start, where it is known already.
+        steps: length of a shortest plan from the start, if known.
 
     Example: a mug on one of 9 open shelves, to be put on the desk: 4 (go, take, go, move) + 9 others / 2 = 8.5.
     """

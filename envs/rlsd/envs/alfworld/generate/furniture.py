@@ -1,8 +1,8 @@
-"""The furniture of the generated worlds: what stands in a room, what lies where, what can be done to it.
+"""Tables for generated games: the furniture of a room, where objects lie, what can be done to them.
 
-Everything is counted over the published training games (3,553 worlds of four kinds of room), so that a policy
-that learned where things are in one kind of world finds them in the other. Scenery nobody can take is left out,
-but for the few pieces that stand on furniture.
+All are counted over the published training games (3,553 games in four kinds of room), so that a policy that learned
+where objects are in generated games finds them in published ones, and vice versa. Objects that cannot be taken are
+left out, except the few that stand on furniture.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ ToiletPaper 99 2.0 4: Toilet 23 CounterTop 23 ToiletPaperHanger 12 Drawer 12 Cab
 Towel 100 1.1 2: TowelHolder 97 CounterTop 3
 """,
 }
-"""Per room: the same four figures, then where the type lies at first, with weights in percent."""
+"""Per room: the same four columns, then the initial places of the type, with weights in percent."""
 
 _CAN_CONTAIN = """
 ArmChair: Book Box CellPhone Cloth CreditCard KeyChain Laptop Newspaper Pillow RemoteControl
@@ -208,17 +208,17 @@ TowelHolder: Towel
 """
 
 ALWAYS_SHUT = frozenset(("Fridge", "Microwave"))
-"""Receptacle types that can be opened in every world and are shut at first."""
+"""Receptacle types that can be opened in every game and start closed."""
 SOMETIMES_SHUT = frozenset(("Cabinet", "Drawer", "Safe"))
-"""Those of which a share (about 0.83) can be opened; the rest stands open for good."""
+"""Receptacle types of which a share (about 0.83) can be opened; the rest is always open."""
 APPLIANCES = MappingProxyType({"clean": "SinkBasin", "heat": "Microwave", "cool": "Fridge"})
-"""Treatment → the receptacle type it is done at."""
+"""Treatment → the receptacle type it needs."""
 NO_TARGETS = frozenset(("SinkBasin", "BathtubBasin", "LaundryHamper", "HandTowelHolder", "TowelHolder", "TVStand"))
 """Receptacle types no published goal names."""
 SINGLE_USE = frozenset(
     ("Toaster", "TowelHolder", "HandTowelHolder", "ToiletPaperHanger", "CoffeeMachine", "LaundryHamper")
 )
-"""Receptacle types that hold one type of thing or none: the first to go where a world must be small."""
+"""Receptacle types for at most one type of object: removed first when a game must be small."""
 
 _PROPERTIES = MappingProxyType(
     {
@@ -236,7 +236,7 @@ _FIXED = frozenset(("DeskLamp", "FloorLamp", "HousePlant", "Television"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fixture:
-    """How often a receptacle type stands in a room.
+    """Frequency of a receptacle type in a room.
 
     Example: Fixture(kind="Drawer", presence=0.97, mean=6.0, most=27)
     """
@@ -245,13 +245,13 @@ class Fixture:
     presence: float
     """Share of the rooms of this sort that have one at all."""
     mean: float
-    """How many, where there are any."""
+    """Mean number in rooms that have any."""
     most: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thing:
-    """How often an object type lies in a room, and where.
+    """Frequency of an object type in a room, and its places.
 
     Example: Thing(kind="Apple", presence=0.99, mean=2.0, most=4, homes={"Fridge": 25, "CounterTop": 24})
     """
@@ -261,12 +261,12 @@ class Thing:
     mean: float
     most: int
     homes: dict[str, int]
-    """Receptacle type → weight, in percent of the things of this type at the start of a game."""
+    """Receptacle type → weight, in percent of the objects of this type at the start of a game."""
 
 
 @lru_cache(maxsize=1)
 def fixtures() -> dict[str, dict[str, Fixture]]:
-    """Room → receptacle type → how often it stands there. Do not change the result."""
+    """Room → receptacle type → its frequency. Do not modify the result."""
     table: dict[str, dict[str, Fixture]] = {}
     for room, text in _FIXTURES.items():
         rows = (entry.split() for entry in text.split(",") if entry.strip())
@@ -279,7 +279,7 @@ def fixtures() -> dict[str, dict[str, Fixture]]:
 
 @lru_cache(maxsize=1)
 def things() -> dict[str, dict[str, Thing]]:
-    """Room → object type → how often it lies there and where. Do not change the result."""
+    """Room → object type → its frequency and places. Do not modify the result."""
     table: dict[str, dict[str, Thing]] = {}
     for room, text in _THINGS.items():
         table[room] = {}
@@ -296,7 +296,7 @@ def things() -> dict[str, dict[str, Thing]]:
 
 @lru_cache(maxsize=1)
 def can_contain() -> dict[str, frozenset[str]]:
-    """Receptacle type → the object types that may be put in or on it. Do not change the result."""
+    """Receptacle type → the object types that may be put in or on it. Do not modify the result."""
     rows = (line.split(":") for line in _entries(_CAN_CONTAIN))
     return {kind: frozenset(objects.split()) for kind, objects in rows}
 
@@ -305,10 +305,10 @@ def can_contain() -> dict[str, frozenset[str]]:
 def properties(kind: str) -> frozenset[str]:
     """The PDDL properties of an object type: pickupable, cleanable, heatable, coolable, sliceable, toggleable,
     isReceptacleObject."""
-    found = {name for name, kinds in _PROPERTIES.items() if kind in kinds.split()}
-    return frozenset(found if kind in _FIXED else found | {"pickupable"})
+    names = {name for name, kinds in _PROPERTIES.items() if kind in kinds.split()}
+    return frozenset(names if kind in _FIXED else names | {"pickupable"})
 
 
 def _entries(text: str) -> list[str]:
-    """Lines of a table; an indented line continues the one before."""
+    """Lines of a table; an indented line continues the previous one."""
     return text.strip().replace("\n    ", " ").split("\n")

@@ -1,4 +1,4 @@
-"""Solvable ALFWorld games by the thousand, from a seed and a few knobs; the planner certifies every one."""
+"""Generates solvable ALFWorld games from a seed and a config; the planner verifies every one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from rlsd.envs.errors import EnvError
 __all__ = ["GENERATOR_VERSION", "SENTENCES", "TASK_TYPES", "GeneratedGame", "WorldConfig", "generate"]
 
 GENERATOR_VERSION = 1
-"""Raised whenever the same seed and knobs would give another game."""
+"""Incremented when the same seed and config would give another game."""
 _ATTEMPTS = 4000
-"""One in eight worlds is of a class of content; nearly all of those keep within a sensible horizon."""
+"""One in eight games is in a content class; nearly all of those fit a reasonable horizon."""
 
 SENTENCES = {
     "pick_and_place_simple": ("put some {o} on {r}.", "put a {o} in {r}."),
@@ -36,7 +36,7 @@ SENTENCES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedGame:
-    """A certified game and what it was made from; equal seeds, knobs and versions give equal games."""
+    """A verified game and its origin; equal seeds, configs and versions give equal games."""
 
     seed: int
     config: WorldConfig
@@ -48,10 +48,10 @@ class GeneratedGame:
     walkthrough: tuple[str, ...]
     """A shortest plan."""
     content: int
-    """`Layout.content_hash()`: 64 bits over the world and the goal."""
+    """`Layout.content_hash()`: 64 bits over layout and goal."""
 
     def game(self) -> Game:
-        """The same, compiled for play."""
+        """The compiled game."""
         return Game.parse(
             self.problem,
             task=self.task,
@@ -61,7 +61,7 @@ class GeneratedGame:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What a generated game's file holds; `rlsd.envs.alfworld.engine.game.load_game` reads it."""
+        """The content of a generated game's file; `rlsd.envs.alfworld.engine.game.load_game` reads it."""
         return {
             "pddl_problem": self.problem,
             "task": self.task,
@@ -77,7 +77,7 @@ def generate(seed: int, config: WorldConfig) -> GeneratedGame:
     """The game of this seed: solvable within `config.horizon` commands and not won at the start.
 
     Raises:
-        EnvError: a negative seed, or knobs that no world satisfies.
+        EnvError: a negative seed, or a config that no game satisfies.
     """
     if seed < 0:
         raise EnvError(f"a seed must be at least 0, got {seed}")
@@ -105,8 +105,8 @@ def generate(seed: int, config: WorldConfig) -> GeneratedGame:
                 content=content,
             )
     raise EnvError(
-        f"no {task_type} world within horizon={config.horizon} and difficulty={config.difficulty} in {_ATTEMPTS} "
-        "attempts; raise horizon or widen the other knobs"
+        f"no {task_type} game within horizon={config.horizon} and difficulty={config.difficulty} in {_ATTEMPTS} "
+        "attempts; raise horizon or widen the other settings"
     )
 
 

@@ -1,4 +1,4 @@
-"""A generated world before it is text: what stands where, and its PDDL problem in the published format."""
+"""A generated game as a layout of objects and receptacles, and its PDDL problem in the published format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlsd.envs.alfworld.generate.furniture import can_contain, properties
 _BASINS = {"SinkBasin": "Sink", "BathtubBasin": "Bathtub"}
 _DOMAIN_OTYPES = ("KnifeType", "ButterKnifeType")
 _DOMAIN_RTYPES = ("SinkType", "SinkBasinType", "MicrowaveType", "FridgeType")
-"""Types the actions of the domain name: a problem that does not declare them cannot be read."""
+"""Types named by the domain's actions: a problem must declare them."""
 _PROPERTY_ORDER = ("cleanable", "heatable", "coolable", "toggleable", "sliceable")
 _STATES = {
     "pick_clean_then_place_in_recep": ("cleanable", "isClean"),
@@ -23,7 +23,7 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """One world and its goal. Positions in the tuples stand for receptacles and objects.
+    """The layout and goal of one game. Positions in the tuples identify receptacles and objects.
 
     Example (one mug on a shelf): receptacles=("Shelf", "Desk"), openable=(False, False), spots=(0, 1),
         objects=("Mug",), inside=(0,)
@@ -43,20 +43,20 @@ class Layout:
     """The receptacle each object lies in."""
 
     def content_hash(self) -> int:
-        """64 bits that depend on the world and the goal, not on numbering, coordinates or wording."""
+        """64 bits that depend on layout and goal, not on numbering, coordinates or wording."""
         inner: list[list[str]] = [[] for _ in self.receptacles]
         for kind, r in zip(self.objects, self.inside, strict=True):
             inner[r].append(kind)
         rows = sorted(
-            (kind, opens, sorted(held))
-            for kind, opens, held in zip(self.receptacles, self.openable, inner, strict=True)
+            (kind, opens, sorted(contents))
+            for kind, opens, contents in zip(self.receptacles, self.openable, inner, strict=True)
         )
         text = json.dumps([self.task_type, self.thing, self.target, rows])
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def receptacle_id(kind: str, point: tuple[int, int, int]) -> str:
-    """The published style of id; a basin's names the sink first.
+    """An id in the published format; a basin's starts with the sink.
 
     >>> receptacle_id("SinkBasin", (-125, 80, 7))
     'Sink_bar__minus_01_dot_25_bar__plus_00_dot_80_bar__plus_00_dot_07_bar_SinkBasin'
@@ -81,7 +81,7 @@ def _grid(v: int) -> str:
 
 
 def location_id(x: int, y: int, facing: int, tilt: int) -> str:
-    """Where the agent can stand: grid cell, quarter turns, degrees of the camera."""
+    """An agent location: grid cell, quarter turns, camera tilt in degrees."""
     return f"loc_bar_{_grid(x)}_bar_{_grid(y)}_bar_{facing}_bar_{tilt}"
 
 

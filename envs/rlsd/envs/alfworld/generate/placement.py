@@ -1,6 +1,6 @@
-"""Draw one world: room, goal, furniture, objects, places, in this order.
+"""Draw one layout: room, goal, furniture, objects, places, in this order.
 
-Whatever the goal needs is put in first; the rest follows the frequencies of the published games.
+What the goal needs is placed first; the rest follows the frequencies of the published games.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LOOK, _TWO, _SIMPLE = "look_at_obj_in_light", "pick_two_obj_and_place", "pick_a
 
 
 def draw_layout(rng: random.Random, task_type: str, config: WorldConfig) -> Layout:
-    """One world of this task type: solvable by construction, but neither planned nor filtered."""
+    """One layout of this task type: solvable by construction, but neither planned nor filtered."""
     room = _weighted(rng, ROOMS[task_type])
     thing = rng.choice(sorted(_goals(task_type, room)))
     target = rng.choice(_goals(task_type, room)[thing])
@@ -88,48 +88,52 @@ def draw_layout(rng: random.Random, task_type: str, config: WorldConfig) -> Layo
 
 
 def _rooms(rng: random.Random, first: str, bounds: tuple[int, int]) -> tuple[str, ...]:
-    """The room of the goal and, where the world has more, others of other kinds."""
+    """The goal's room and, with several rooms, others of different kinds."""
     if bounds == (1, 1):
-        return (first,)  # nothing is drawn: games of one room are as they were before there could be more
+        return (first,)  # draw nothing, so that games of one room stay the same
     others = sorted(set(things()) - {first})
     return (first, *rng.sample(others, rng.randint(*bounds) - 1))
 
 
 @lru_cache(maxsize=64)
 def _furniture(rooms: tuple[str, ...]) -> dict[str, Fixture]:
-    """Receptacle type → how often it stands in these rooms together."""
+    """Receptacle type → its frequency in these rooms together."""
     if len(rooms) == 1:
         return fixtures()[rooms[0]]
     joint: dict[str, Fixture] = {}
     for kind in sorted({kind for room in rooms for kind in fixtures()[room]}):
-        found = [fixtures()[room][kind] for room in rooms if kind in fixtures()[room]]
-        presence, mean = _joint(found)
-        joint[kind] = Fixture(kind=kind, presence=presence, mean=mean, most=sum(f.most for f in found))
+        entries = [fixtures()[room][kind] for room in rooms if kind in fixtures()[room]]
+        presence, mean = _joint(entries)
+        joint[kind] = Fixture(kind=kind, presence=presence, mean=mean, most=sum(f.most for f in entries))
     return joint
 
 
 @lru_cache(maxsize=64)
 def _stocked(rooms: tuple[str, ...]) -> dict[str, Thing]:
-    """Object type → how often it lies in these rooms together, and where."""
+    """Object type → its frequency and places in these rooms together."""
     if len(rooms) == 1:
         return things()[rooms[0]]
     joint: dict[str, Thing] = {}
     for kind in sorted({kind for room in rooms for kind in things()[room]}):
-        found = [things()[room][kind] for room in rooms if kind in things()[room]]
-        presence, mean = _joint(found)
+        entries = [things()[room][kind] for room in rooms if kind in things()[room]]
+        presence, mean = _joint(entries)
         homes: Counter[str] = Counter()
-        for thing in found:
+        for thing in entries:
             homes.update({home: round(w * 10 * thing.presence * thing.mean) + 1 for home, w in thing.homes.items()})
         joint[kind] = Thing(
-            kind=kind, presence=presence, mean=mean, most=sum(f.most for f in found), homes=dict(sorted(homes.items()))
+            kind=kind,
+            presence=presence,
+            mean=mean,
+            most=sum(f.most for f in entries),
+            homes=dict(sorted(homes.items())),
         )
     return joint
 
 
-def _joint(found: Sequence[Fixture | Thing]) -> tuple[float, float]:
-    """Chance that any is there, and the mean number where one is."""
-    presence = 1 - math.prod(1 - f.presence for f in found)
-    return presence, sum(f.presence * f.mean for f in found) / presence
+def _joint(entries: Sequence[Fixture | Thing]) -> tuple[float, float]:
+    """Probability that there is any, and the mean number in that case."""
+    presence = 1 - math.prod(1 - f.presence for f in entries)
+    return presence, sum(f.presence * f.mean for f in entries) / presence
 
 
 @lru_cache(maxsize=64)
@@ -149,7 +153,7 @@ def _goals(task_type: str, room: str) -> dict[str, list[str]]:
             continue
         barred = NO_TARGETS | ({APPLIANCES[treatment[0]]} if treatment else set())
         targets = [holder for holder in fixtures()[room] if kind in fits.get(holder, ()) and holder not in barred]
-        if not treatment:  # the thing must have another place to lie in at first
+        if not treatment:  # the object needs another initial place
             targets = [holder for holder in targets if set(thing.homes) - {holder}]
         if targets:
             goals[kind] = targets
@@ -167,7 +171,7 @@ def _home(
     barred: frozenset[str] | set[str],
     config: WorldConfig,
 ) -> str:
-    """A receptacle type for an object to lie in, of those present (None: all), by prior and strength."""
+    """Draws a receptacle type for an object, of those present (None: all), by prior and strength."""
     weights = {
         kind: weight**config.prior_strength
         for kind, weight in thing.homes.items()
@@ -177,7 +181,7 @@ def _home(
 
 
 def _natural(rng: random.Random, entry: Fixture | Thing) -> int:
-    """How many there are of one type in a room, at the published frequency."""
+    """Draws how many there are of one type in a room, at the published frequency."""
     if rng.random() >= entry.presence:
         return 0
     return min(max(round(rng.gauss(entry.mean, entry.mean / 3)), 1), entry.most)
@@ -192,8 +196,8 @@ def _fit(
 ) -> None:
     """Bring the total of `counts` into `bounds`, never below `kept`.
 
-    Too many: the most frequent type loses one at a time, so that a small world is a varied one. Too few: types
-    gain at their published frequency.
+    Too many: the most frequent type loses one at a time, so that a small game stays varied. Too few: types are
+    added at their published frequency.
     """
     total = counts.total()
     if bounds[0] <= total <= bounds[1]:
@@ -214,11 +218,11 @@ def _fit(
 def _furnish(
     rng: random.Random, entries: Mapping[str, Fixture], needed: Sequence[str], bounds: tuple[int, int]
 ) -> Counter[str]:
-    """Receptacle type → number, with one of each needed type at least."""
+    """Receptacle type → number, with at least one of each needed type."""
     counts = Counter({kind: _natural(rng, entry) for kind, entry in entries.items()})
     for kind in needed:
         counts[kind] = max(counts[kind], 1)
-    several = {kind: entry for kind, entry in entries.items() if entry.most > 2}  # no room with five beds
+    several = {kind: entry for kind, entry in entries.items() if entry.most > 2}  # avoids rooms with five beds
     _fit(rng, counts, dict.fromkeys(needed, 1), several, bounds)
     return +counts
 
@@ -230,7 +234,7 @@ def _stock(
     wanted: Mapping[str, int],
     bounds: tuple[int, int],
 ) -> Counter[str]:
-    """Object type → number; exactly `wanted` of the goal's types, others only where they have a home."""
+    """Object type → number; exactly `wanted` of the goal's types, others only if a place for them exists."""
     others = {
         kind: entry
         for kind, entry in entries.items()
@@ -243,7 +247,7 @@ def _stock(
 
 
 def _spots(rng: random.Random, receptacles: Sequence[str], shared_share: float) -> tuple[int, ...]:
-    """Location of each receptacle; now and then that of the one before, if that is of the same type."""
+    """Location of each receptacle; with probability `shared_share` that of the previous one of the same type."""
     spots: list[int] = []
     count = 0
     for r, kind in enumerate(receptacles):

@@ -1,4 +1,4 @@
-"""Frozen families of generated games, each with train, valid and test splits that share no world."""
+"""Fixed families of generated games, each with train, valid and test splits that share no game."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rlsd.envs.errors import EnvError, TaskError, closest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One family of worlds."""
+    """One family of games."""
 
     config: WorldConfig
     max_steps: int
-    """Episode length that suits it."""
+    """Suggested max_steps."""
     about: str
 
 
@@ -36,7 +36,7 @@ class PresetTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Seeds `first` to `first + size - 1`, and the eighths of all worlds the split draws from."""
+    """Seeds `first` to `first + size - 1`, and the eighths of all games the split draws from."""
 
     first: int
     size: int
@@ -50,7 +50,7 @@ SPLITS = MappingProxyType(
         "test": Split(first=2_000_004, size=240, parts=(7, 8)),
     }
 )
-"""The first seeds are multiples of six, so that every split starts its round of the task types anew."""
+"""The first seeds are multiples of six, so that every split starts with the first task type."""
 
 PRESETS = MappingProxyType(
     {
@@ -124,10 +124,10 @@ like any other, `games="gen-level-3"`, with the same three splits."""
 
 def preset(name: str) -> Preset:
     """Raises EnvError for an unknown name; names the closest one."""
-    found = PRESETS.get(name) or LEVELS.get(name)
-    if found is None:
+    known = PRESETS.get(name) or LEVELS.get(name)
+    if known is None:
         raise EnvError(f"unknown preset {name!r}{closest(name, (*PRESETS, *LEVELS))}")
-    return found
+    return known
 
 
 FROZEN = MappingProxyType(
@@ -158,7 +158,7 @@ FROZEN = MappingProxyType(
         "gen-level-8/test": "12c33a02984010ef",
     }
 )
-"""Panel → its digest (`Panel.of` over the whole split). The games of these names never change."""
+"""Evaluation set → its digest (`Panel.of` over the whole split). The games of these names never change."""
 FROZEN_TRAIN = MappingProxyType(
     {
         "gen-tiny": "6aff7bca2345d8bd",
@@ -167,7 +167,7 @@ FROZEN_TRAIN = MappingProxyType(
         "gen-hard": "971d476ec9ec5416",
     }
 )
-"""Preset → digest of every hundredth training game: all 20,000 would take minutes."""
+"""Preset → digest of every hundredth training game: hashing all 20,000 would take minutes."""
 
 
 def _split(split: str) -> Split:
@@ -191,7 +191,7 @@ def _tasks(name: str, split: str) -> tuple[PresetTask, ...]:
 
 
 def preset_tasks(name: str, split: str) -> list[PresetTask]:
-    """All games of a split in their frozen order; task types take turns, so 240 games have 40 of each.
+    """All games of a split in fixed order; task types alternate, so 240 games have 40 of each.
 
     Raises:
         EnvError: unknown preset or split.
@@ -214,7 +214,7 @@ def preset_generated(name: str, split: str, index: int) -> GeneratedGame:
 
 @lru_cache(maxsize=4096)
 def preset_game(name: str, split: str, index: int) -> Game:
-    """Game `index` of a split, compiled for play; the last few thousand are kept.
+    """Game `index` of a split, compiled; the last few thousand are cached.
 
     Raises:
         EnvError: unknown preset or split.

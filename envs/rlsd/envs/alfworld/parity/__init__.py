@@ -1,1 +1,1 @@
-"""The original engine behind our class, and games written for it."""
+"""The original engine as a backend, and game files written for it."""

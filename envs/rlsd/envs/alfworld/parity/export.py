@@ -34,7 +34,7 @@ def completed(data: dict[str, Any]) -> dict[str, Any]:
     """A generated game's JSON with domain and grammar added; a published game's as it is.
 
     Raises:
-        DataError: they are needed and `alfworld` is not installed, or its data files are not as expected.
+        DataError: `alfworld` is needed but not installed, or its data files are not as expected.
     """
     if "pddl_domain" in data and "grammar" in data:
         return data
@@ -80,7 +80,7 @@ def original_rules() -> tuple[str, str]:
     Raises:
         DataError: `alfworld` is not installed, or its data files are not as expected.
     """
-    # Looked up, never imported: on import it sets environment variables and makes a cache folder.
+    # Not imported: on import it sets environment variables and makes a cache folder.
     spec = find_spec("alfworld")
     if spec is None or not spec.submodule_search_locations:
         raise DataError(
@@ -93,7 +93,7 @@ def original_rules() -> tuple[str, str]:
         grammar = (folder / "alfred.twl2").read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(
-            f"alfworld is installed but {error.filename or folder} cannot be read; install alfworld>=0.4.2 anew"
+            f"alfworld is installed but {error.filename or folder} cannot be read; reinstall alfworld>=0.4.2"
         ) from None
     if _PLACEHOLDER not in grammar:
         raise DataError(f"alfred.twl2 in {folder} has no {_PLACEHOLDER!r} to put the task; install alfworld>=0.4.2")

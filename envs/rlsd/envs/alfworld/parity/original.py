@@ -1,4 +1,4 @@
-"""The original engine (packages `alfworld` and `textworld`) behind a few plain calls. Imported only when asked for."""
+"""The original engine (packages `alfworld` and `textworld`) behind a minimal interface. Imported only on use."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Shown:
 
 
 class Original:
-    """One game at a time on the original engine, wired as alfworld's own text environment wires it, but without
-    batches, step limit and domain randomisation.
+    """One game at a time on the original engine, set up as in alfworld's own text environment, but without batches,
+    step limit and domain randomisation.
 
-    A game takes seconds to open and to reset, a step a tenth of a second, and 75 MB and more of memory.
+    Opening or resetting a game takes seconds, a step 0.1 s, and a game at least 75 MB of memory.
 
     Raises:
         EnvError: the packages are not installed.
@@ -68,7 +68,7 @@ class Original:
 
 @contextmanager
 def _process_kept() -> Iterator[None]:
-    """Undo what the packages do to the process: `sys.argv` (the translator) and environment variables (on import)."""
+    """Restore what the packages change: `sys.argv` (the translator) and environment variables (on import)."""
     arguments, environment = sys.argv, dict(os.environ)
     try:
         yield

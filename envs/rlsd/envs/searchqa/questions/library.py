@@ -1,4 +1,4 @@
-"""Which questions an environment plays, and where their paragraphs come from."""
+"""The questions of an environment and the source of their paragraphs."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ DEFAULT_STEPS, DEFAULT_TOPK = 4, 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """Tasks in their frozen order, and what belongs to each."""
+    """Tasks in fixed order, with question and retriever of each."""
 
     tasks: tuple[Task, ...]
     index: dict[str, Task]
     question: Callable[[Task], Question]
     retriever: Callable[[Task], Retriever]
     blocking: bool = False
-    """The retriever waits for something outside this process."""
+    """The retriever waits for another process."""
     max_steps: int = DEFAULT_STEPS
     topk: int = DEFAULT_TOPK
 
@@ -52,7 +52,7 @@ class Library:
         return self.index[task_id]
 
     def content(self, task_id: str) -> str:
-        """Question, answers, hops and supporting paragraphs as one line: what a panel's hash is made of."""
+        """Question, answers, hops and supporting paragraphs as one line: the input of the panel digest."""
         q = self.question(self.find(task_id))
         hops, support = [(h.asks, h.answer) for h in q.hops], [(s.title, s.text) for s in q.support]
         return json.dumps([q.text, q.answers, hops, support], ensure_ascii=False)
@@ -62,7 +62,7 @@ def open_library(questions: str | Path | None, split: str, corpus: Corpus, token
     """The library of an environment's arguments; see `SearchQAEnv`.
 
     Raises:
-        EnvError: an unknown split or set, or no way to a corpus.
+        EnvError: an unknown split or set, or no corpus.
         DataError: files that are missing or damaged.
     """
     name = str(questions) if questions is not None else "gen-default"
@@ -71,46 +71,46 @@ def open_library(questions: str | Path | None, split: str, corpus: Corpus, token
     if split not in SPLITS:
         raise EnvError(f"unknown split {split!r} of a question file{closest(str(split), SPLITS)}")
     files = files_of(name)
-    found = _read(tuple((source, str(path), changed(path)) for source, path in files))
-    mine = [q for q in found if tenth(q.text) in _TENTHS[split]]
+    everything = _read(tuple((source, str(path), changed(path)) for source, path in files))
+    mine = [q for q in everything if tenth(q.text) in _TENTHS[split]]
     if not mine:
-        raise DataError(f"{name}: no questions fall into the split {split!r} of its {len(found)}; use split='all'")
-    given = None if corpus is None else open_corpus(corpus, token)
-    own = _own_corpus(name, files, found) if given is None else None
+        raise DataError(f"{name}: no questions fall into the split {split!r} of its {len(everything)}; use split='all'")
+    shared = None if corpus is None else open_corpus(corpus, token)
+    own = _own_corpus(name, files, everything) if shared is None else None
     tasks, by_id = _tasks(mine, split, by_source=name == SUITE)
     return Library(
         tasks=tasks,
         index={task.task_id: task for task in tasks},
         question=lambda task: by_id[task.task_id],
-        retriever=lambda _: given or (own() if own else NoRetriever()),
-        blocking=given is not None and given.blocking,
+        retriever=lambda _: shared or (own() if own else NoRetriever()),
+        blocking=shared is not None and shared.blocking,
     )
 
 
 def tenth(question: str) -> int:
-    """Which tenth of all questions this one belongs to, by its normalised text: the same in every file, so the same
-    question never stands in the train split of one and the test split of another."""
+    """The tenth (0 to 9) of a question, by its normalised text: the same in every file, so a question is never in the
+    train split of one file and the test split of another."""
     return int.from_bytes(hashlib.sha256(normalize(question).encode("utf-8", "replace")).digest()[:4], "big") % 10
 
 
 def _generated(name: str, split: str, corpus: Corpus, token: str | None) -> Library:
     family = preset(name)
     tasks, index = _generated_tasks(name, split)
-    given = None if corpus is None else open_corpus(corpus, token)
+    shared = None if corpus is None else open_corpus(corpus, token)
 
     def question(task: Task) -> Question:
         volume, _, number = task.task_id.rpartition("/")[2].partition("-")
         return volume_questions(name, split, int(volume))[int(number)]
 
     def retriever(task: Task) -> Retriever:
-        return given or _volume_retriever(name, split, int(task.task_id.rpartition("/")[2].partition("-")[0]))
+        return shared or _volume_retriever(name, split, int(task.task_id.rpartition("/")[2].partition("-")[0]))
 
     return Library(
         tasks=tasks,
         index=index,
         question=question,
         retriever=retriever,
-        blocking=given is not None and given.blocking,
+        blocking=shared is not None and shared.blocking,
         max_steps=family.max_steps,
         topk=family.topk,
     )
@@ -118,7 +118,7 @@ def _generated(name: str, split: str, corpus: Corpus, token: str | None) -> Libr
 
 @lru_cache(maxsize=32)
 def _generated_tasks(name: str, split: str) -> tuple[tuple[Task, ...], dict[str, Task]]:
-    """Known without making a volume: the lengths of chains take turns."""
+    """Tasks without generating a volume: the chain lengths alternate."""
     volumes, size = shape(name, split)
     hops = preset(name).hops
     tasks = tuple(
@@ -143,7 +143,7 @@ def generated_corpus(name: str, split: str) -> Iterator[Passage]:
     """The articles of all volumes of "valid" or "test", or of one volume ("train/3"), for an index or a server.
 
     Raises:
-        EnvError: unknown preset or split, or all training volumes, which contradict each other.
+        EnvError: unknown preset or split, or all training volumes, which contradict one another.
         TaskError: no such volume.
     """
     split, _, number = split.partition("/")
@@ -153,7 +153,7 @@ def generated_corpus(name: str, split: str) -> Iterator[Passage]:
             raise TaskError(f"{name}/{split} has volumes 0 to {len(volumes) - 1}, got {number!r}")
         volumes = [int(number)]
     elif split == "train":
-        raise EnvError(f"training volumes are worlds of their own; name one, say {name}/train/0")
+        raise EnvError(f"training volumes contradict one another; name one, e.g. {name}/train/0")
     return _articles(name, split, volumes)
 
 
@@ -165,7 +165,7 @@ def _articles(name: str, split: str, volumes: Iterable[int]) -> Iterator[Passage
 
 @lru_cache(maxsize=16)
 def _read(files: tuple[tuple[str, str, int], ...]) -> tuple[Question, ...]:
-    """Questions of all files; of one asked twice, the record that knows more counts."""
+    """Questions of all files; of duplicates, the record with more supporting paragraphs is kept."""
     best: dict[tuple[str, str], Question] = {}
     for source, path, _ in files:
         for question in read_questions(path, source=source):
@@ -193,10 +193,10 @@ def _tasks(
 
 
 def _own_corpus(name: str, files: Sequence[tuple[str, Path]], questions: Sequence[Question]) -> Callable[[], Retriever]:
-    """Opens the paragraphs published with the questions, else a corpus file that lies beside them.
+    """Returns an opener for the paragraphs published with the questions, else for a corpus file in the same folder.
 
     Raises:
-        EnvError: there are neither.
+        EnvError: there is neither.
     """
     if any(question.contexts for question in questions):
         key = tuple((source, str(path), changed(path)) for source, path in files)

@@ -1,6 +1,6 @@
-"""Question files as they are published, told apart by what is in them.
+"""Readers for published question files; the format is detected from the content.
 
-| set | file | how a record is known |
+| set | file | detected by |
 |---|---|---|
 | NQ | NQ-open's JSON lines; DPR's tab-separated files | `question` + `answer` list; a Python list in column two |
 | TriviaQA | the official JSON | `Question` + `Answer` with `Aliases` |
@@ -34,31 +34,31 @@ def read_questions(path: str | Path, *, source: str = "") -> tuple[Question, ...
     """All questions of a file, in its order. Records without an answer (hidden test sets) are an error.
 
     Args:
-        source: name of the set, for reports; default: what the records look like, else the file's name.
+        source: name of the set, for reports; default: derived from the records, else the file's name.
 
     Raises:
-        DataError: unreadable, or a record that is no question; names the record.
+        DataError: unreadable, or a malformed record; gives its number.
     """
     path = Path(path)
-    found: list[Question] = []
+    questions: list[Question] = []
     for number, record in enumerate(records(path), start=1):
         try:
-            found.append(_question(record, number, source or path.name.split(".")[0]))
+            questions.append(_question(record, number, source or path.name.split(".")[0]))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, SyntaxError) as error:
             raise DataError(
                 f"{path}: record {number} is no question ({type(error).__name__}: {error}); expected a published "
                 'format or {"question": "…", "answers": ["…"]}'
             ) from error
-    if not found:
+    if not questions:
         raise DataError(f"{path} holds no questions")
-    return tuple(found)
+    return tuple(questions)
 
 
 def records(path: Path) -> Iterator[Record]:
     """Records of a JSON, JSON-lines, CSV or TSV file, gzip or not.
 
     Raises:
-        DataError: unreadable, or not what its ending says.
+        DataError: unreadable, or not of the format its extension says.
     """
     name = path.name.removesuffix(".gz")
     try:
@@ -85,7 +85,7 @@ def _lines(file: Any, path: Path) -> Iterator[Record]:
 
 
 def _document(file: Any, path: Path) -> Iterator[Record]:
-    """One JSON value, or JSON lines under another ending."""
+    """One JSON value, or JSON lines under another extension."""
     text = file.read(_MOST_BYTES)
     try:
         data = json.loads(text)
@@ -132,15 +132,15 @@ def _question(record: Record, number: int, source: str) -> Question:
 
 def _plain(record: Record, number: str, source: str) -> Question:
     low = {str(key).strip().lower(): value for key, value in record.items()}
-    given = next((low[k] for k in ("golden_answers", "answers", "answer", "target") if k in low), None)
-    if isinstance(given, dict):
-        given = given.get("aliases") or given.get("value")
+    answers = next((low[k] for k in ("golden_answers", "answers", "answer", "target") if k in low), None)
+    if isinstance(answers, dict):
+        answers = answers.get("aliases") or answers.get("value")
     text = low["question"] if "question" in low else low["query"]
     source = str(low.get("source") or low.get("data_source") or source)
     return Question(
         question_id=str(low.get("id") or low.get("_id") or number),
         text=str(text).strip(),
-        answers=_unique(given),
+        answers=_unique(answers),
         kind=str(low.get("type") or source),
         source=source,
     )
@@ -169,7 +169,7 @@ def _popqa(record: Record, number: str, source: str) -> Question:
 
 
 def _hotpot(record: Record, number: str, source: str) -> Question:
-    """HotpotQA and 2Wiki; a context is [title, sentences], or a mapping of lists as data-set servers hand it out."""
+    """HotpotQA and 2Wiki; a context is [title, sentences], or a mapping of lists as dataset servers return it."""
     context: Any = record["context"]
     if isinstance(context, dict):
         sentences = context["sentences"] if "sentences" in context else context["content"]
@@ -191,7 +191,7 @@ def _hotpot(record: Record, number: str, source: str) -> Question:
 
 
 def _evidence_hops(record: Record, titles: list[str], support: tuple[Support, ...]) -> tuple[Hop, ...]:
-    """2Wiki names its facts as (subject, relation, object). Without them each supporting paragraph is a hop."""
+    """2Wiki has facts as (subject, relation, object). Without facts, each supporting paragraph is a hop."""
     names = [s.title for s in support]
     if record.get("evidences"):
         return tuple(
@@ -242,7 +242,7 @@ _READERS: tuple[tuple[Callable[[Record], bool], Callable[[Record, str, str], Que
 
 
 def _listed(value: Any) -> list[Any]:
-    """A list, or a list spelled as JSON or Python."""
+    """A list, or a list written as JSON or Python."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -1,4 +1,4 @@
-"""Where the seven sets lie, and which files of a folder hold questions."""
+"""Locates the files of the seven question sets."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ SETS = {
     "musique": ("musique",),
     "bamboogle": ("bamboogle",),
 }
-"""Set → how its files or its folder begin, below RLSD_DATA/searchqa/."""
+"""Set → prefixes of its files or names of its folder, below RLSD_DATA/searchqa/."""
 SUITE = "suite"
-"""All sets that are present, as one panel; a task's type is its set."""
+"""All sets that are present, as one evaluation set; a task's type is its set."""
 _ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 
 
 def files_of(name: str) -> list[tuple[str, Path]]:
     """(source, file) of a set, of all sets, or of a path."""
     if name in SETS or name == SUITE:
-        found = [(s, p) for s in (SETS if name == SUITE else [name]) for p in set_files(s)]
-        if not found:
+        files = [(s, p) for s in (SETS if name == SUITE else [name]) for p in set_files(s)]
+        if not files:
             which = "no question set is" if name == SUITE else f"the set {name!r} is not"
             raise DataError(
                 f"{which} on this machine: set RLSD_DATA to the folder that holds searchqa/, with files or folders "
-                f"that begin with the set's name (say searchqa/{'nq' if name == SUITE else name}/test.jsonl); "
+                f"that begin with the set's name (e.g. searchqa/{'nq' if name == SUITE else name}/test.jsonl); "
                 "questions=None plays generated encyclopedias and needs no data"
             )
-        return found
+        return files
     path = Path(name).expanduser()
     if path.is_file():
         return [("", path)]
     if path.is_dir():
-        found = [("", p) for p in _question_files(path)]
-        if found:
-            return found
+        files = [("", p) for p in _question_files(path)]
+        if files:
+            return files
         raise DataError(f"{path} holds no question files ({', '.join(_ENDINGS)})")
     known = [*PRESETS, *SETS, SUITE]
-    raise EnvError(f"questions={name!r} is no file, no set and no preset{closest(name, known)}")
+    raise EnvError(f"questions={name!r} is neither a file, nor a set, nor a preset{closest(name, known)}")
 
 
 def set_files(name: str) -> list[Path]:
@@ -53,14 +53,14 @@ def set_files(name: str) -> list[Path]:
     if not os.environ.get("RLSD_DATA") or not folder.is_dir():
         return []
     starts = SETS[name]
-    found: list[Path] = []
+    files: list[Path] = []
     for entry in sorted(folder.iterdir()):
         low = entry.name.lower()
         if entry.is_dir() and low in starts:
-            found += _question_files(entry)
+            files += _question_files(entry)
         elif entry.is_file() and low.startswith(starts) and _is_question_file(entry):
-            found.append(entry)
-    return found
+            files.append(entry)
+    return files
 
 
 def _question_files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What flows through search QA: questions with their hop chains, passages, and what supports what."""
+"""Types of search QA: questions with their hop chains, passages, supporting paragraphs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SAME_TEXT = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """One retrieved paragraph. `contents` is how Search-R1's corpora spell it: title line, newline, text.
+    """One retrieved paragraph. `contents` is the format of Search-R1's corpora: title line, newline, text.
 
     Example: Passage(title="Tavo Merrin", text="Tavo Merrin, a painter, was …", doc_id="17", score=9.3)
     """
@@ -21,7 +21,7 @@ class Passage:
     text: str
     doc_id: str = ""
     score: float = 0.0
-    """Higher is better; the scale is the retriever's own."""
+    """Higher is better; the scale depends on the retriever."""
 
     @property
     def contents(self) -> str:
@@ -34,15 +34,15 @@ class Support:
 
     title: str
     text: str = ""
-    """"" where the title alone names the paragraph."""
+    """"" if the title alone identifies the paragraph."""
 
     def matches(self, passage: Passage) -> bool:
-        """The passage is this paragraph, or this paragraph in another edition of the corpus."""
+        """The passage is this paragraph, possibly in another edition of the corpus."""
         if normalize(passage.title) != normalize(self.title):
             return False
         words = set(normalize(self.text).split())
-        found = set(normalize(passage.text).split())
-        return len(words & found) >= _SAME_TEXT * len(words)
+        passage_words = set(normalize(passage.text).split())
+        return len(words & passage_words) >= _SAME_TEXT * len(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,27 +53,27 @@ class Hop:
     """
 
     asks: str
-    """What this hop finds out, with the earlier answers filled in."""
+    """The question of this hop, with the earlier answers filled in."""
     answer: str
     support: int | None
-    """Index into the question's `support`; None where the data do not say."""
+    """Index into the question's `support`; None if unknown."""
     query: str
-    """A query that a searcher who knows the earlier answers may send."""
+    """A query for this hop, using the earlier answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question with everything known about it. Only `text` may reach the player."""
+    """A question with its annotations. Only `text` may be shown to the agent."""
 
     question_id: str
     text: str
     answers: tuple[str, ...]
-    """All that count as right; the first is the one to teach."""
+    """All accepted answers; the first is the reference answer."""
     kind: str
     """The task type in reports: "2-hop", "bridge", or the set's name."""
     source: str = ""
     hops: tuple[Hop, ...] = ()
     support: tuple[Support, ...] = ()
-    """Empty where the set does not name supporting paragraphs."""
+    """Empty if the set does not name supporting paragraphs."""
     contexts: tuple[Passage, ...] = ()
     """Paragraphs published with the question, supporting ones and distractors."""

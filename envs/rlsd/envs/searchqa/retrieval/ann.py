@@ -1,7 +1,7 @@
-"""Dense search with FAISS or hnswlib, where they are installed. Neither is needed: `DenseRanker` is exact NumPy.
+"""Dense search with FAISS or hnswlib, both optional; `DenseRanker` is exact search in NumPy.
 
-An engine is named "exact" (NumPy), "hnsw" (hnswlib's graph), "faiss" (exact) or "faiss:FACTORY", where FACTORY is what
-FAISS calls an index factory string, such as "IVF1024,Flat" or "HNSW32".
+An engine is named "exact" (NumPy), "hnsw" (hnswlib's graph), "faiss" (exact) or "faiss:FACTORY", where FACTORY is
+an index factory string of FAISS, such as "IVF1024,Flat" or "HNSW32".
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _PACKAGES = {"faiss": ("faiss", "faiss-cpu"), "hnsw": ("hnswlib", "hnswlib")}
 """Engine → module, package."""
 _ADDED_AT_ONCE = 65_536
 _TRAINED_ON = 262_144
-"""Vectors that a FAISS index which has to be trained sees, at most."""
+"""Maximum number of vectors used to train a FAISS index."""
 
 
 class FaissRanker:
-    """FAISS over unit vectors: exact (`IndexFlatIP`), or any index of yours that was made for inner products.
+    """FAISS over unit vectors: exact (`IndexFlatIP`), or your own index for inner products.
 
     Args:
-        vectors: (N, D); None when `index` is given.
-        index: a FAISS index, say one read with `faiss.read_index` (wiki-18's `e5_Flat.index`).
-        factory: what FAISS is to make of the vectors.
+        vectors: (N, D); None with `index`.
+        index: a FAISS index, e.g. one read with `faiss.read_index` (wiki-18's `e5_Flat.index`).
+        factory: FAISS index factory string.
 
     Raises:
         EnvError: faiss is not installed, or does not know the factory string.
@@ -58,9 +58,9 @@ class HnswRanker:
     """hnswlib's graph over unit vectors: approximate, built in memory.
 
     Args:
-        vectors: (N, D); None when `index` is given.
+        vectors: (N, D); None with `index`.
         index: an `hnswlib.Index` for inner products.
-        links, effort: M and ef_construction; `effort` is also the least ef of a search.
+        links, effort: M and ef_construction; `effort` is also the minimum ef of a search.
 
     Raises:
         EnvError: hnswlib is not installed.
@@ -96,7 +96,7 @@ class HnswRanker:
 
 
 def check_engine(engine: str) -> str:
-    """The engine's name, if it can be had here.
+    """The engine's name, if it is available.
 
     Raises:
         EnvError: an unknown one, or its library is not installed; names the package.
@@ -110,7 +110,7 @@ def check_engine(engine: str) -> str:
 
 
 def make_engine(engine: str, vectors: NDArray[np.floating], encoder: Encoder) -> Ranker:
-    """A ranker over vectors, made now.
+    """Build a ranker over vectors.
 
     Raises:
         EnvError: see `check_engine`; or a factory string that FAISS does not know.
@@ -122,7 +122,7 @@ def make_engine(engine: str, vectors: NDArray[np.floating], encoder: Encoder) ->
 
 
 def save_engine(ranker: Ranker, path: Path) -> None:
-    """Keep what `make_engine` made."""
+    """Save the index of a ranker from `make_engine`."""
     if isinstance(ranker, FaissRanker):
         _need("faiss").write_index(ranker.index, str(path))
     elif isinstance(ranker, HnswRanker):
@@ -130,11 +130,11 @@ def save_engine(ranker: Ranker, path: Path) -> None:
 
 
 def load_engine(engine: str, path: Path, *, dim: int, encoder: Encoder) -> Ranker:
-    """What `save_engine` kept.
+    """Load the index written by `save_engine`.
 
     Raises:
         EnvError: the library is not installed.
-        DataError: it cannot read the file.
+        DataError: the library cannot read the file.
     """
     kind = check_engine(engine).partition(":")[0]
     library = _need(kind)
@@ -157,16 +157,16 @@ def _made(faiss: Any, vectors: NDArray[np.floating], factory: str) -> Any:
             every = max(1, -(-len(vectors) // _TRAINED_ON))
             index.train(np.ascontiguousarray(vectors[::every], np.float32))
     except RuntimeError as error:
-        raise EnvError(f"FAISS cannot make {factory!r} of {len(vectors):,} vectors: {str(error)[-200:]}") from error
+        raise EnvError(f"FAISS cannot build {factory!r} from {len(vectors):,} vectors: {str(error)[-200:]}") from error
     for start in range(0, len(vectors), _ADDED_AT_ONCE):
         index.add(np.ascontiguousarray(vectors[start : start + _ADDED_AT_ONCE], np.float32))
     return index
 
 
 def _listed(docs: NDArray[Any], scores: NDArray[Any]) -> list[tuple[int, float]]:
-    """Best first, equal scores by position; FAISS fills up with −1."""
-    found = [(int(d), float(s)) for d, s in zip(docs, scores, strict=True) if d >= 0]
-    return sorted(found, key=lambda entry: (-entry[1], entry[0]))
+    """Best first, equal scores by position; FAISS pads with −1."""
+    hits = [(int(d), float(s)) for d, s in zip(docs, scores, strict=True) if d >= 0]
+    return sorted(hits, key=lambda entry: (-entry[1], entry[0]))
 
 
 def _need(engine: str) -> Any:

@@ -1,8 +1,8 @@
-"""Retrievers: queries in, passages out. One async method; the environment, which is synchronous, asks through `ask`.
+"""Retrievers: queries in, passages out. One async method; the synchronous environment calls it through `ask`.
 
-A retriever that computes in this process answers without ever waiting, so its coroutine is run to its end where it is
-called. One that waits (a server) is run on an event loop of its own thread, shared by all environments of the process:
-their connections are pooled, and every environment's step waits in the thread the rollout gave it.
+A retriever that computes in this process never waits, so its coroutine runs to completion in the caller. One that waits
+(a server) runs on an event loop in its own thread, shared by all environments of the process: connections are pooled,
+and each environment's step waits in its rollout thread.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ from rlsd.envs.searchqa.questions.types import Passage
 
 T = TypeVar("T")
 _LONGEST_END_S = 2.0
-"""Seconds that closing connections may hold up the end of the process."""
+"""Maximum seconds to close connections at process exit."""
 
 
 class RetrievalError(RlsdError):
-    """A search that gave no result. The episode failed; its answer was not wrong."""
+    """A failed search. The episode failed; it is not a wrong answer."""
 
     kind = "failed"
 
 
 class RetrieverDown(RetrievalError):
-    """Nobody answers at the address."""
+    """No server responds at the address."""
 
     kind = "down"
 
 
 class RetrieverSlow(RetrievalError):
-    """No whole answer within the time limit."""
+    """No complete reply within the time limit."""
 
     kind = "slow"
 
 
 class RetrieverFault(RetrievalError):
-    """The server answered with an error of its own (5xx), or with too many requests (429)."""
+    """The server replied with an internal error (5xx) or too many requests (429)."""
 
     kind = "fault"
 
 
 class RetrieverRefused(RetrievalError):
-    """The server refused the request (4xx): trying again will not help."""
+    """The server refused the request (4xx): retrying will not help."""
 
     kind = "refused"
 
 
 class RetrieverGarbled(RetrievalError):
-    """The answer is not what the protocol says."""
+    """The reply violates the protocol."""
 
     kind = "garbled"
 
 
 class RetrieverTooLarge(RetrievalError):
-    """The answer exceeds the size limit."""
+    """The reply exceeds the size limit."""
 
     kind = "too_large"
 
@@ -71,7 +71,7 @@ class Retriever(Protocol):
     """Finds passages."""
 
     blocking: bool
-    """True when `search` waits for something outside this process."""
+    """True when `search` waits for another process."""
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """At most `k` passages for each query, best first.
@@ -83,17 +83,17 @@ class Retriever(Protocol):
 
 
 def ask(retriever: Retriever, queries: Sequence[str], k: int) -> list[list[Passage]]:
-    """`search` from synchronous code; the shape of the answer is checked.
+    """`search` from synchronous code; checks the shape of the result.
 
     Raises:
-        RetrievalError: from the retriever, or `RetrieverGarbled` for an answer of the wrong shape.
+        RetrievalError: from the retriever, or `RetrieverGarbled` for a result of the wrong shape.
     """
     search = retriever.search(queries, k)
-    found = _LOOPS.run(search) if retriever.blocking else _straight(search, type(retriever).__name__)
-    if len(found) != len(queries) or any(len(passages) > k for passages in found):
-        sizes = [len(passages) for passages in found]
+    results = _LOOPS.run(search) if retriever.blocking else _straight(search, type(retriever).__name__)
+    if len(results) != len(queries) or any(len(passages) > k for passages in results):
+        sizes = [len(passages) for passages in results]
         raise RetrieverGarbled(f"{len(queries)} queries for {k} passages each got lists of {sizes}")
-    return found
+    return results
 
 
 def _straight(search: Coroutine[Any, Any, T], name: str) -> T:
@@ -107,9 +107,9 @@ def _straight(search: Coroutine[Any, Any, T], name: str) -> T:
 
 
 class _Loops:
-    """The process's event loop for retrievers, started when first needed, and anew after a fork.
+    """The process's event loop for retrievers, started on first use, and again after a fork.
 
-    When the process ends, what retrievers left running on it is cancelled, which closes their connections.
+    At process exit, tasks of retrievers still running on it are cancelled, which closes their connections.
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-    await asyncio.sleep(0)  # a transport lets its socket go one turn after it was closed
+    await asyncio.sleep(0)  # a transport releases its socket one loop iteration after closing
 
 
 _LOOPS = _Loops()

@@ -1,4 +1,4 @@
-"""Corpora as they are published: paragraphs, streamed.
+"""Readers for published corpora: streams of paragraphs.
 
 | format | record |
 |---|---|
@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ def read_corpus(path: str | Path) -> Iterator[Passage]:
     """Paragraphs in the file's order; JSON lines are read a line at a time.
 
     Raises:
-        DataError: unreadable, or a record that is no paragraph; names it.
+        DataError: unreadable, or a malformed record; gives its number.
     """
     path = Path(path)
     seen = 0
@@ -42,7 +41,7 @@ def read_corpus(path: str | Path) -> Iterator[Passage]:
 
 
 def passage_of(record: Any, fallback_id: str) -> Passage:
-    """One record as a passage. Raises KeyError, TypeError or ValueError for something else."""
+    """One record as a passage. Raises KeyError, TypeError or ValueError for another format."""
     if "contents" in record:
         title, _, text = record["contents"].partition("\n")
     else:
@@ -60,14 +59,3 @@ def _expanded(path: Path) -> Iterator[Any]:
                 yield {"title": title, "text": "".join(text).strip() if isinstance(text, list) else text}
         else:
             yield record
-
-
-def write_corpus(passages: Iterator[Passage], path: Path) -> int:
-    """JSON lines as `rlsd index build` reads them; returns how many."""
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for passage in passages:
-            line = {"id": passage.doc_id or str(count), "contents": passage.contents}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            count += 1
-    return count

@@ -1,10 +1,10 @@
-"""A retriever behind HTTP: Search-R1's `/retrieve`, as its server, ours (`rlsd serve search`) and others speak it.
+"""A retriever behind HTTP: Search-R1's `/retrieve`, also spoken by `rlsd serve search` and others.
 
     POST /retrieve   {"queries": ["…"], "topk": 3, "return_scores": true}
     200              {"result": [[{"document": {"id": "…", "contents": "title\\ntext"}, "score": 9.3}, …]]}
 
-Without scores each entry is the document itself. Failures are typed and, where it may help, tried again with growing
-pauses; no failure is ever an empty result.
+Without scores each entry is the document itself. Failures are typed and, where useful, retried with growing
+pauses; a failure is never an empty result.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ _CONNECTIONS = 256
 
 
 class _Connections(NamedTuple):
-    """What belongs to one event loop."""
+    """The client of one event loop."""
 
     client: httpx.AsyncClient
     closing: asyncio.Task[None]
 
 
 class HttpRetriever:
-    """Asks a server. One object serves all environments of a process; a new event loop gets connections of its own.
+    """Client of a retrieval server, shared by all environments of a process; each event loop has its own connections.
 
     Args:
         url: of the server ("http://127.0.0.1:8000") or of its endpoint ("…/retrieve").
         token: sent as `Authorization: Bearer`.
-        timeout_s: for one try, from connecting to the last byte.
-        retries: further tries after a failure that may pass.
-        max_bytes: of one answer.
-        pause: waits so many seconds between tries; for tests.
+        timeout_s: for one attempt, from connecting to the last byte.
+        retries: further attempts after a transient failure.
+        max_bytes: maximum size of a reply.
+        pause: sleeps the given seconds between attempts; for tests.
 
     Raises:
-        EnvError: not a URL of a server.
+        EnvError: not the URL of a server.
     """
 
     blocking = True
@@ -72,7 +72,7 @@ class HttpRetriever:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise EnvError(
-                f"{url!r} is no address of a retriever; expected http://host:port or http://host:port/retrieve"
+                f"{url!r} is not the address of a retriever; expected http://host:port or http://host:port/retrieve"
             )
         if timeout_s <= 0 or retries < 0 or max_bytes < 1:
             raise EnvError(f"timeout_s={timeout_s}, retries={retries}, max_bytes={max_bytes}: out of range")
@@ -81,7 +81,7 @@ class HttpRetriever:
         self._pause = pause
         self._proxies = parts.hostname not in ("127.0.0.1", "localhost", "::1")
         self._open: dict[asyncio.AbstractEventLoop, _Connections] = {}
-        self._jitter = random.Random()  # never the global state: episodes must repeat
+        self._jitter = random.Random()  # not the global state: episodes must be reproducible
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         import tenacity
@@ -93,18 +93,20 @@ class HttpRetriever:
             sleep=self._pause,
             reraise=True,
         )
-        readable = [query.encode("utf-8", "replace").decode() for query in queries]  # JSON takes no lone surrogates
+        readable = [
+            query.encode("utf-8", "replace").decode() for query in queries
+        ]  # JSON cannot encode lone surrogates
         return await tries(self._once, readable, k)
 
     async def close(self) -> None:
-        """Close this loop's connections; a later search opens new ones. Left alone, they close when the loop ends."""
+        """Close this loop's connections; a later search opens new ones. The loop's end closes them too."""
         mine = self._open.get(asyncio.get_running_loop())
         if mine is not None:
             mine.closing.cancel()
             await asyncio.wait({mine.closing})
 
     def _wait(self, state: Any) -> float:
-        """Seconds: doubling, and spread so that many clients do not come back at once."""
+        """Seconds to wait: doubling, with jitter so that clients do not retry at the same time."""
         longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (state.attempt_number - 1))
         return longest * (0.5 + 0.5 * self._jitter.random())
 
@@ -116,7 +118,7 @@ class HttpRetriever:
             async with asyncio.timeout(self._timeout_s):
                 body = await self._post(payload)
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise RetrieverSlow(f"{self.url}: no whole answer within {self._timeout_s:g} s") from error
+            raise RetrieverSlow(f"{self.url}: no complete answer within {self._timeout_s:g} s") from error
         except httpx.HTTPError as error:
             raise RetrieverDown(f"{self.url}: {type(error).__name__}: {error}") from error
         return read_answer(body, queries=len(queries), k=k, source=self.url)
@@ -125,7 +127,7 @@ class HttpRetriever:
         client = self._opened()
         async with client.stream("POST", self.url, json=payload) as reply:
             if "content-encoding" in reply.headers:
-                raise RetrieverGarbled(f"{self.url}: a compressed answer, which was not asked for")
+                raise RetrieverGarbled(f"{self.url}: a compressed answer, which was not requested")
             parts, size = [], 0
             async for part in reply.aiter_raw():
                 size += len(part)
@@ -159,7 +161,7 @@ class HttpRetriever:
         return self._open[loop].client
 
     async def _close_at_end(self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
-        """A task that waits until it is cancelled, with all others, at the loop's end."""
+        """Waits until the loop's end cancels it, then closes the client."""
         try:
             await asyncio.Event().wait()
         finally:
@@ -168,10 +170,10 @@ class HttpRetriever:
 
 
 def read_answer(body: bytes, *, queries: int, k: int, source: str) -> list[list[Passage]]:
-    """The passages of an answer of `/retrieve`.
+    """The passages in a reply of `/retrieve`.
 
     Raises:
-        RetrieverGarbled: not JSON, or not of the protocol's shape; says where.
+        RetrieverGarbled: not JSON, or not of the protocol's shape.
     """
     try:
         lists = json.loads(body)["result"]

@@ -1,12 +1,12 @@
-"""A searchable corpus in a folder: made once by `rlsd index build`, opened by any number of processes.
+"""A searchable corpus in a folder: built once by `rlsd index build`, opened by any number of processes.
 
-    index.json         what it is; written last, so a folder without it is not finished
-    passages.jsonl     the paragraphs, one JSON object a line        offsets.npy   where each begins
+    index.json         the manifest; written last, so a folder without it is unfinished
+    passages.jsonl     the paragraphs, one JSON object per line        offsets.npy   byte offset of each
     bm25/              Lucene's BM25 (kinds bm25, hybrid)
     vectors.npy        (N, D) unit vectors, float16 (kinds dense, hybrid)
-    vectors.engine     what FAISS or hnswlib made of them, if one of them is the engine
+    vectors.engine     the index of FAISS or hnswlib, if that is the engine
 
-A build that was stopped goes on where it was: finished parts are kept, vectors are kept by the thousand.
+An interrupted build resumes: finished parts are kept, and vectors in steps of 1,024.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ MANIFEST, VECTORS, GRAPH, BM25 = "index.json", "vectors.npy", "vectors.engine", 
 _STATE = "build.json"
 _FORMAT = "rlsd-search-index-1"
 _VERIFIED_BYTES = 256 << 20
-"""Larger files are compared by size alone when an index is opened; `verify=True` compares all checksums."""
+"""For larger files, opening an index compares only sizes; `verify=True` compares all checksums."""
 _ENCODED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What an index folder says of itself."""
+    """The manifest of an index folder."""
 
     kind: Kind
     documents: int
     encoder: dict[str, Any] = field(default_factory=dict)
-    """What `rlsd.agents.hf.encoder` needs to make the same vectors of queries; empty without vectors."""
+    """Settings for `rlsd.agents.hf.encoder` to encode queries the same way; empty without vectors."""
     engine: str = EXACT
-    """What searches the vectors; see `ann`."""
+    """The search engine for the vectors; see `ann`."""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name → {"bytes": …, "sha256": …}; the BM25 folder keeps its own list."""
+    """Name → {"bytes": …, "sha256": …}; the BM25 folder has its own list."""
 
 
 def build_index(
@@ -64,26 +64,26 @@ def build_index(
     engine: str = EXACT,
     progress: Progress = silent,
 ) -> Manifest:
-    """Make or finish the index in `folder`.
+    """Build or resume the index in `folder`.
 
     Args:
-        passages: opens the corpus; not called when the paragraphs are stored already.
-        source: names the corpus; a build begun from another one is refused.
+        passages: opens the corpus; not called if the paragraphs are already stored.
+        source: names the corpus; an unfinished build from another one is refused.
         encoder, encoder_settings: for vectors.
-        engine: searches the vectors: "exact", "hnsw", "faiss" or "faiss:FACTORY"; what it makes of them is kept.
+        engine: searches the vectors: "exact", "hnsw", "faiss" or "faiss:FACTORY"; its index is stored.
 
     Raises:
         EnvError: an unknown kind or engine, a library that is not installed, vectors without an encoder, an engine
-            without vectors, or a folder that holds something else.
-        DataError: a corpus that cannot be read, or holds nothing.
+            without vectors, or a folder with other content.
+        DataError: a corpus that is unreadable or empty.
     """
     if kind not in KINDS:
         raise EnvError(f"unknown kind of index {kind!r}{closest(str(kind), KINDS)}")
     if (kind != "bm25") and encoder is None:
-        raise EnvError(f"an index of kind {kind!r} holds vectors: name an encoder")
+        raise EnvError(f"an index of kind {kind!r} contains vectors: name an encoder")
     if check_engine(engine) != EXACT and kind == "bm25":
         raise EnvError(
-            f"engine {engine!r} searches vectors, and an index of kind 'bm25' has none: kind dense or hybrid"
+            f"engine {engine!r} searches vectors, and an index of kind 'bm25' has none: use kind dense or hybrid"
         )
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def read_manifest(folder: str | Path) -> Manifest:
         sound = manifest.kind in KINDS and isinstance(manifest.documents, int) and isinstance(manifest.engine, str)
         sound = sound and all(isinstance(f["bytes"], int) and f["sha256"] for f in manifest.files.values())
         if not sound or not {LINES, OFFSETS} <= set(manifest.files) <= {LINES, OFFSETS, VECTORS, GRAPH}:
-            raise ValueError("fields that cannot be")
+            raise ValueError("invalid fields")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}); build the index again") from error
     return manifest
@@ -143,7 +143,7 @@ def open_index(
     Args:
         encoder: for vectors; see `rlsd.agents.hf.encoder.open_encoder`.
         verify: True compares every checksum, False none; None those of files below 256 MiB (sizes always).
-        engine: another than the one the index was built with; it is made of the vectors now, in memory.
+        engine: other than the one the index was built with; built now from the vectors, in memory.
 
     Raises:
         DataError: files that are missing or damaged.
@@ -189,19 +189,17 @@ def _mapped(folder: Path) -> NDArray[np.float16]:
 
 
 def _begin(folder: Path, state: dict[str, Any]) -> None:
-    """Claim the folder for this build, or find that this build is under way."""
+    """Claim the folder for this build, or recognise this build as already started."""
     path = folder / _STATE
     if (folder / MANIFEST).is_file():
         raise EnvError(f"{folder} holds a finished index; give another folder, or delete it first")
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            other = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
-            found = None
-        if found != state:
-            raise EnvError(
-                f"{folder} holds the beginning of another build ({found}); give another folder, or delete it"
-            )
+            other = None
+        if other != state:
+            raise EnvError(f"{folder} contains another unfinished build ({other}); give another folder, or delete it")
         return
     if any(folder.iterdir()):
         raise EnvError(f"{folder} is not empty and holds no index; give another folder")
@@ -217,7 +215,7 @@ def _finished(folder: Path) -> bool:
 
 
 def _vectors(store: Store, folder: Path, encoder: Encoder, progress: Progress) -> None:
-    """Encode every paragraph; what is encoded is on disk before it is counted as done."""
+    """Encode every paragraph; vectors are written to disk before they count as done."""
     final, part, mark = folder / VECTORS, folder / "vectors.part", folder / "vectors.done"
     if final.is_file():
         return

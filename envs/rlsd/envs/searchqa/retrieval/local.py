@@ -1,4 +1,4 @@
-"""Retrievers that compute in this process: BM25, dense vectors, both fused, and none at all."""
+"""Retrievers that compute in this process: BM25, dense vectors, both fused, and none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.base import RetrievalError, Retriever
 
 RRF = 60
-"""Reciprocal rank fusion's constant (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+"""Constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 
 
 class Passages(Protocol):
@@ -56,7 +56,7 @@ class Fused:
 
     def rank(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
         lists = [ranker.rank(queries, max(k, self.depth)) for ranker in self.rankers]
-        return [fuse([found[i] for found in lists], k) for i in range(len(queries))]
+        return [fuse([ranked[i] for ranked in lists], k) for i in range(len(queries))]
 
 
 def fuse(rankings: Sequence[Sequence[tuple[int, float]]], k: int) -> list[tuple[int, float]]:
@@ -73,10 +73,10 @@ def fuse(rankings: Sequence[Sequence[tuple[int, float]]], k: int) -> list[tuple[
 
 
 class LocalRetriever:
-    """A ranker with the passages it ranks.
+    """A ranker and its passages.
 
     Args:
-        blocking: set it where ranking takes long (an encoder), so that no event loop has to wait for it.
+        blocking: set it if ranking is slow (an encoder), so that it does not block an event loop.
 
     Example:
         >>> passages = [Passage(title="Tavo", text="Tavo was a pupil of Bela.")]
@@ -90,16 +90,16 @@ class LocalRetriever:
         return self.search_now(queries, k)
 
     def search_now(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
-        """`search` without the coroutine, for threads of a server."""
+        """Synchronous `search`, for threads of a server."""
         out = []
         for ranking in self.ranker.rank(queries, k):
-            found = [(self.passages[position], score) for position, score in ranking]
-            out.append([Passage(title=p.title, text=p.text, doc_id=p.doc_id, score=s) for p, s in found])
+            ranked = [(self.passages[position], score) for position, score in ranking]
+            out.append([Passage(title=p.title, text=p.text, doc_id=p.doc_id, score=s) for p, s in ranked])
         return out
 
 
 class NoRetriever:
-    """Finds nothing: the closed-book baseline."""
+    """Returns nothing: the closed-book baseline."""
 
     blocking = False
 
@@ -108,10 +108,10 @@ class NoRetriever:
 
 
 class FlakyRetriever:
-    """Fails on chosen calls, for tests of what happens then.
+    """Fails on chosen calls, for tests of failures.
 
     Args:
-        inner: who answers otherwise.
+        inner: answers the other calls.
         failures: error by call number, counted from 0.
     """
 
@@ -140,29 +140,29 @@ def encoded(encoder: Encoder, queries: Sequence[str], dim: int) -> NDArray[np.fl
     """(Q, D) vectors of queries.
 
     Raises:
-        EnvError: the encoder makes vectors of another length than the index holds.
+        EnvError: the encoder's vectors have another length than the index's.
     """
     vectors = encoder.encode(queries, query=True)
     if vectors.shape[1] != dim:
         raise EnvError(
-            f"the encoder makes vectors of {vectors.shape[1]} numbers, the index holds {dim}: "
-            "it was built with another encoder"
+            f"the encoder returns vectors of length {vectors.shape[1]}, the index has {dim}: "
+            "it was built with another encoder; use that one"
         )
     return vectors
 
 
 class DenseRanker:
-    """Exact search by inner product, in NumPy, a block of vectors at a time.
+    """Exact search by inner product, in NumPy, one block of vectors at a time.
 
     Args:
         vectors: (N, D) unit vectors, float32 or float16; may be memory-mapped.
         encoder: turns queries into vectors.
-        block: vectors compared at once: bounds memory to `queries · block` scores.
+        block: vectors per block: bounds memory to `queries · block` scores.
     """
 
     def __init__(self, vectors: NDArray[np.floating], encoder: Encoder, *, block: int = 65_536) -> None:
         if vectors.ndim != 2:
-            raise EnvError(f"dense vectors are a table of (N, D), got shape {vectors.shape}")
+            raise EnvError(f"dense vectors must have shape (N, D), got {vectors.shape}")
         self.vectors, self.encoder, self.block = vectors, encoder, block
 
     def rank(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
@@ -179,7 +179,7 @@ class DenseRanker:
                 most = min(k, len(row))
                 at = np.argpartition(-row, most - 1)[:most] if most < len(row) else np.arange(len(row))
                 docs = np.concatenate([best[i][0], at + start])
-                found = np.concatenate([best[i][1], row[at]])
-                order = np.lexsort((docs, -found))[:k]
-                best[i] = docs[order], found[order]
-        return [[(int(d), float(s)) for d, s in zip(docs, found, strict=True)] for docs, found in best]
+                values = np.concatenate([best[i][1], row[at]])
+                order = np.lexsort((docs, -values))[:k]
+                best[i] = docs[order], values[order]
+        return [[(int(d), float(s)) for d, s in zip(docs, values, strict=True)] for docs, values in best]

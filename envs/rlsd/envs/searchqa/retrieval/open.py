@@ -1,4 +1,4 @@
-"""From what an argument names to a retriever."""
+"""Opens a retriever from the `corpus` argument."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def open_corpus(corpus: Corpus, token: str | None = None) -> Retriever:
     """A retriever from an address, a folder made by `rlsd index build`, a corpus file, or "none".
 
     Args:
-        token: for a server; "$NAME" is the value of an environment variable, so that no config holds the secret.
+        token: for a server; "$NAME" reads an environment variable, so that no config contains the secret.
 
     Raises:
-        EnvError: no address, or a variable that is not set.
+        EnvError: an invalid address, or a variable that is not set.
         DataError: a file or index that is missing or damaged.
     """
     if corpus is None or isinstance(corpus, Retriever):
@@ -45,10 +45,10 @@ def open_corpus(corpus: Corpus, token: str | None = None) -> Retriever:
 def _revealed(token: str | None) -> str | None:
     if token is None or not token.startswith("$"):
         return token
-    found = os.environ.get(token[1:])
-    if not found:
+    value = os.environ.get(token[1:])
+    if not value:
         raise EnvError(f"token is {token!r}, but the environment variable {token[1:]} is not set")
-    return found
+    return value
 
 
 @lru_cache(maxsize=16)
@@ -65,19 +65,19 @@ def _folder(path: str, changed: int) -> Retriever:
 
 @lru_cache(maxsize=8)
 def open_file(path: str, changed: int) -> LocalRetriever:
-    """BM25 over a corpus file, in memory; `changed` as `changed(path)` says."""
+    """BM25 over a corpus file, in memory; `changed` is `changed(path)`."""
     return in_memory(read_corpus(path))
 
 
 def in_memory(passages: Iterable[Passage]) -> LocalRetriever:
     """BM25 over passages."""
-    held = list(passages)
-    return LocalRetriever(Bm25Ranker.of(held), held)
+    stored = list(passages)
+    return LocalRetriever(Bm25Ranker.of(stored), stored)
 
 
 def changed(path: Path) -> int:
-    """When a file was written, so that a changed one is read anew."""
+    """Modification time of a file, so that a changed one is read again."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
-        return 0  # reading tells what is wrong
+        return 0  # reading reports the error

@@ -1,4 +1,4 @@
-"""Paragraphs on disk: one file of JSON lines, one of offsets, both memory-mapped, so that many processes share them."""
+"""Paragraphs on disk: a file of JSON lines and one of offsets, both memory-mapped and shared between processes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from rlsd.envs.searchqa.retrieval.corpora import passage_of
 LINES, OFFSETS = "passages.jsonl", "offsets.npy"
 _PROGRESS_EVERY = 10_000
 Progress = Callable[[str, int, int | None], None]
-"""Called with a stage's name, what is done, and what there is in all (None: unknown)."""
+"""Called with the stage, the number done and the total (None: unknown)."""
 
 
 def silent(stage: str, done: int, total: int | None) -> None:
-    """No progress is shown."""
+    """Shows no progress."""
 
 
 def write_store(passages: Iterable[Passage], folder: Path, *, progress: Progress = silent) -> int:
-    """Stream paragraphs into a folder; returns how many. Both files appear whole or not at all."""
+    """Stream paragraphs into a folder; returns how many. Both files are written atomically."""
     offsets = [0]
     lines, table = folder / LINES, folder / OFFSETS
     with lines.with_suffix(".part").open("wb") as file:
@@ -44,10 +44,10 @@ def write_store(passages: Iterable[Passage], folder: Path, *, progress: Progress
 
 
 class Store:
-    """Random access to the paragraphs of a folder. Read by any number of threads.
+    """Random access to the paragraphs of a folder; thread-safe.
 
     Raises:
-        DataError: files that are missing or do not fit each other.
+        DataError: files that are missing or inconsistent.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -59,12 +59,10 @@ class Store:
                 size = lines.stat().st_size
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(
-                f"{self.folder} holds no paragraphs that can be read: {error}; build the index again"
-            ) from error
+            raise DataError(f"{self.folder} has no readable paragraphs: {error}; build the index again") from error
         whole = self._offsets.ndim == 1 and self._offsets.dtype == np.int64 and len(self._offsets) > 0
         if not whole or int(self._offsets[-1]) != size:
-            raise DataError(f"{table} and {lines} do not fit each other; build the index again")
+            raise DataError(f"{table} and {lines} are inconsistent; build the index again")
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

@@ -1,4 +1,4 @@
-"""Questions whose answers are certain: chains of one-valued relations, from a named entity to a value."""
+"""Questions with a unique answer: chains of functional relations, from a named entity to a value."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rlsd.envs.searchqa.world.encyclopedia import Encyclopedia, dated_variants
 from rlsd.envs.searchqa.world.relations import BY_NAME, KINDS, Relation
 
 _SAME_ANSWER = 3
-"""Most questions of a volume with one answer: a constant answer must not pay."""
+"""Maximum number of questions per volume with the same answer: a constant answer must not score."""
 _ATTEMPTS = 20_000
 
 
 class QuestionsSpent(Exception):
-    """A volume too small for the questions wanted of it: a preset that cannot work."""
+    """The volume is too small for the number of questions: an invalid preset."""
 
 
 def questions(volume: Encyclopedia, hops: Sequence[int], *, seed: str, prefix: str) -> tuple[Question, ...]:
-    """One question for each entry of `hops`, of that many hops, all different; ids are `prefix` and the number.
+    """One question for each entry of `hops`, with that many hops, all different; ids are `prefix` and the number.
 
     Raises:
-        QuestionsSpent: the volume does not hold that many.
+        QuestionsSpent: the volume does not have enough.
     """
     draw = random.Random(f"rlsd questions {seed}")
     articles = {passage.title: passage.text for passage in volume.articles}
@@ -51,7 +51,7 @@ Chain = tuple[str, ...]
 
 
 def _chain(draw: random.Random, volume: Encyclopedia, start: str, length: int) -> Chain | None:
-    """A random walk of `length` relations; None where it cannot go on."""
+    """A random walk of `length` relations; None at a dead end."""
     here, walked = start, [start]
     for step in range(length):
         facts = volume.facts.get(here, {})
@@ -66,15 +66,15 @@ def _chain(draw: random.Random, volume: Encyclopedia, start: str, length: int) -
 
 
 def _values(chain: Chain, volume: Encyclopedia) -> list[str]:
-    """The entities of the chain and its answer: one more than there are relations."""
-    found = [chain[0]]
+    """The entities of the chain and its answer: one more than the relations."""
+    values = [chain[0]]
     for relation in chain[1:]:
-        found.append(volume.facts[found[-1]][relation])
-    return found
+        values.append(volume.facts[values[-1]][relation])
+    return values
 
 
 def _sound(chain: Chain, volume: Encyclopedia, articles: dict[str, str], answers: Counter[str]) -> bool:
-    """No entity comes twice, no earlier article gives the answer away, the answer is not yet worn out."""
+    """No entity occurs twice, no earlier article contains the answer, and the answer is not used too often."""
     values = _values(chain, volume)
     answer = values[-1]
     if len(set(values)) < len(values) or answers[answer] >= _SAME_ANSWER:

@@ -24,19 +24,19 @@ from rlsd.envs.searchqa.world.relations import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldConfig:
-    """What a volume is made of."""
+    """Settings of a volume."""
 
     counts: Mapping[Kind, int] = field(
         default_factory=lambda: {"person": 220, "town": 80, "region": 20, "work": 140, "academy": 40, "river": 30}
     )
-    """Articles of each kind. Kinds left out do not exist, nor do relations to or from them."""
+    """Articles of each kind. Omitted kinds do not exist, nor do relations with them."""
     relations: tuple[str, ...] = tuple(BY_NAME)
     gatherings: int = 60
-    """Paragraphs that mention people and works without saying anything of use."""
+    """Distractor paragraphs that mention people and works."""
     pool: int = 160
-    """Size of the word lists behind names; small ones make many names alike."""
+    """Size of the word lists for names; small ones make many similar names."""
     pronouns: float = 0.35
-    """Share of sentences after the first that do not repeat the subject's name."""
+    """Share of sentences after the first that use a pronoun for the subject."""
     parts: tuple[int, int] = (0, EIGHTHS)
     """Half-open range of eighths of all names the volume draws from."""
     shelf: tuple[int, int] = (0, 1)
@@ -106,7 +106,7 @@ def _facts(draw: random.Random, by_kind: Mapping[Kind, list[str]], active: list[
 
 
 def _marry(draw: random.Random, people: list[str], facts: dict[str, dict[str, str]]) -> None:
-    """Pairs, so that both articles agree; with an odd number one stays alone."""
+    """Pairs, so that both articles agree; with an odd number one stays unmarried."""
     order = draw.sample(people, len(people))
     for one, other in zip(order[::2], order[1::2], strict=False):
         facts[one]["spouse"], facts[other]["spouse"] = other, one
@@ -134,8 +134,8 @@ def _article(
     pronouns: float,
 ) -> str:
     sentences = [draw.choice(OPENINGS[kind]).format(x=name, trade=trade)]
-    told = [r for r in active if r.name in facts]
-    for relation in draw.sample(told, len(told)):
+    stated = [r for r in active if r.name in facts]
+    for relation in draw.sample(stated, len(stated)):
         pattern = draw.choice(relation.says)
         subject = PRONOUNS[kind].format(trade=trade) if draw.random() < pronouns else name
         sentence = pattern.format(x=subject, v=facts[relation.name])

@@ -1,4 +1,4 @@
-"""Invented names. A split draws from its own share of all names, so that no entity lives in two splits."""
+"""Invented names. Each split draws from its own share of all names, so that splits share no entity."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ EIGHTHS = 8
 
 
 class NamesSpent(Exception):
-    """A pool is too small for what is drawn from it: a preset that cannot work."""
+    """The pool is too small for the number of names: an invalid preset."""
 
 
 def eighth(name: str) -> int:
-    """Which of the eight shares of all names this one belongs to; the same everywhere."""
+    """The share (0 to 7) of a name; platform-independent."""
     return hashlib.sha256(name.encode()).digest()[0] % EIGHTHS
 
 
 def on_shelf(name: str, shelf: tuple[int, int]) -> bool:
-    """`shelf` is (number, of how many): each name stands on one, whichever eighth it belongs to."""
+    """Whether a name is on shelf (number, of how many); independent of its eighth."""
     return hashlib.sha256(name.encode()).digest()[1] % shelf[1] == shelf[0]
 
 
 @lru_cache(maxsize=64)
 def _words(purpose: str, count: int) -> tuple[str, ...]:
-    """`count` invented words of two syllables, none twice; a shorter list is the beginning of a longer one."""
+    """`count` invented words of two syllables, all different; a shorter list is a prefix of a longer one."""
     draw = random.Random(f"rlsd names {purpose}")
-    found: dict[str, None] = {}
-    while len(found) < count:
+    words: dict[str, None] = {}
+    while len(words) < count:
         word = draw.choice(_ONSETS) + draw.choice(_VOWELS) + draw.choice(_ONSETS[:12:2]) + draw.choice(_VOWELS[:5])
-        found[(word + draw.choice(_CODAS)).capitalize()] = None
-    return tuple(found)
+        words[(word + draw.choice(_CODAS)).capitalize()] = None
+    return tuple(words)
 
 
 class Names:
-    """Draws names that were not drawn before.
+    """Draws names without replacement.
 
     Args:
-        draw: the world's generator.
-        pool: size of the word lists names are put together from; small lists make names alike.
+        draw: random generator of the volume.
+        pool: size of the word lists for names; small lists make names similar.
         parts: half-open range of eighths the split owns.
-        shelf: the volume's own share of them.
+        shelf: the volume's share of them.
     """
 
     def __init__(self, draw: random.Random, *, pool: int, parts: tuple[int, int], shelf: tuple[int, int]) -> None:
@@ -68,8 +68,8 @@ class Names:
         self._used: set[str] = set()
 
     def person(self) -> str:
-        given, family = _words("given", self._pool), _words("family", 2 * self._pool)
-        return self._new(lambda: f"{self._draw.choice(given)} {self._draw.choice(family)}")
+        first_names, family_names = _words("given", self._pool), _words("family", 2 * self._pool)
+        return self._new(lambda: f"{self._draw.choice(first_names)} {self._draw.choice(family_names)}")
 
     def town(self) -> str:
         return self._new(lambda: self._draw.choice(_words("town", 3 * self._pool)) + self._draw.choice(_TOWNS))

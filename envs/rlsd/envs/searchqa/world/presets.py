@@ -1,4 +1,4 @@
-"""Frozen families of encyclopedias, each with train, valid and test volumes that share no entity."""
+"""Fixed families of encyclopedias, each with train, valid and test volumes that share no entity."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Preset:
     panel_size: int
     """Questions of a valid or test volume."""
     max_steps: int
-    """Turns that suit it: every hop, the answer, and one to spare."""
+    """Suggested max_steps: every hop, the answer, and one extra."""
     topk: int
     about: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """How many questions, and the eighths of all names the volumes draw from. Volumes of a panel share no entity, so
-    that all of them can be searched as one corpus; training volumes may."""
+    """Number of questions, and the eighths of all names the volumes draw from. Volumes of an evaluation set share no
+    entity, so that all of them can be searched as one corpus; training volumes may share some."""
 
     size: int | None
     """Questions in all; None: as many as the preset's training volumes hold."""
@@ -90,7 +90,7 @@ PRESETS = MappingProxyType(
             panel_size=120,
             max_steps=6,
             topk=3,
-            about="4,000 articles with many alike names and idle mentions, 2- to 4-hop questions",
+            about="4,000 articles with many similar names and distractors, 2- to 4-hop questions",
         ),
     }
 )
@@ -148,6 +148,8 @@ def volume_questions(name: str, split: str, volume: int) -> Sequence[Question]:
 def volume_articles(name: str, split: str, volume: int) -> Sequence[Passage]:
     """The articles of one volume.
 
-    Raises: as `volume_questions`.
+    Raises:
+        EnvError: unknown preset or split.
+        TaskError: no such volume.
     """
     return _volume(name, split, volume)[0].articles

@@ -1,4 +1,4 @@
-"""What can be said and asked of the entities of the encyclopedia. All wording is in this module.
+"""Relations between the entities of the encyclopedia, with all their wording.
 
 A relation gives every entity of its kind exactly one value, which its article states once; so a chain of relations from
 a named entity has exactly one answer. `{x}` is the subject, `{v}` the value. Articles and questions use different words
@@ -25,7 +25,7 @@ class Relation:
     asks: tuple[str, ...]
     """Whole questions."""
     called: tuple[str, ...] = ()
-    """Noun phrases for the value; empty where no question goes on from here."""
+    """Noun phrases for the value; empty if no question continues from here."""
     query: str = ""
     """A word or two that a searcher adds to the subject's name."""
 

@@ -13,14 +13,14 @@ from rlsd.envs.webshop.catalogue.products import Product
 
 
 class Catalogue(Protocol):
-    """What the shop needs; read-only and shared by all environments of a process."""
+    """Interface of a catalogue; read-only and shared by all environments of a process."""
 
     name: str
     """Short, for task ids and lists."""
 
     @property
     def digest(self) -> str:
-        """Sixteen hex digits that change with the products."""
+        """Sixteen hex digits of a hash over the products."""
         ...
 
     @property
@@ -39,7 +39,7 @@ class Catalogue(Protocol):
         ...
 
     def instructed(self) -> Iterator[int]:
-        """Positions of products that an instruction asks for, ascending."""
+        """Positions of products with an instruction, ascending."""
         ...
 
 
@@ -51,7 +51,7 @@ def fixed_price(product: Product) -> float:
 
 
 class MemoryCatalogue:
-    """All products as objects: for up to some ten thousand."""
+    """All products in memory: for up to tens of thousands."""
 
     def __init__(self, name: str, products: Iterable[Product]) -> None:
         self.name = name
@@ -72,7 +72,7 @@ class MemoryCatalogue:
 
     @property
     def index(self) -> Bm25Index:
-        """Built when the first search asks for it; equal scores are ordered by product id, as in the original."""
+        """Built on the first search; equal scores are ordered by product id, as in the original."""
         return self._index
 
     @property

@@ -1,9 +1,9 @@
-"""What a customer asks for. A goal is fixed once per catalogue and named by its content.
+"""Goals: what a customer asks for. A goal is fixed per catalogue and identified by its content.
 
-Synthetic goals: every combination of option values of a product that has an instruction. Human goals: one an
+Synthetic goals: every combination of option values of a product with an instruction. Human goals: one per
 instruction. The price limit is the larger of two draws from the next four multiples of ten dollars above the price,
-at most 990; dearer products have none. Draws are seeded by product id and instruction, so that neither the order of
-the catalogue, nor its size, nor the seed of an episode changes a goal.
+at most 990; more expensive products have none. Draws are seeded by product id and instruction, so that neither the
+order of the catalogue, nor its size, nor the seed of an episode changes a goal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORMAT = ("asin", "instruction_text", "attributes", "price_upper", "goal_option
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """One order to fill.
+    """One goal.
 
     Example: Goal(asin="B09Q5ZHRVM", instruction="Find me loose fit men's shorts with color: blue, and price lower
                   than 50.00 dollars", attributes=("loose fit",), options=(("color", "blue"),), named=True, …)
@@ -37,7 +37,7 @@ class Goal:
     """The whole sentence, options and price limit included."""
     attributes: tuple[str, ...]
     options: tuple[tuple[str, str], ...]
-    """Wanted (name, value); the name is "" where the instruction gives values alone."""
+    """Wanted (name, value); the name is "" if the instruction contains only values."""
     named: bool
     """The options have names (synthetic goals)."""
     price_upper: float
@@ -46,7 +46,7 @@ class Goal:
     category: str
     product_category: str
     weight: float = field(default=1.0, compare=False)
-    """The original's chance of being drawn, not normalised."""
+    """The original's sampling weight, not normalised."""
 
     @property
     def goal_id(self) -> str:
@@ -55,7 +55,7 @@ class Goal:
 
     @property
     def content(self) -> str:
-        """All that determines the reward and the sentence, as JSON."""
+        """Everything that determines reward and sentence, as JSON."""
         return json.dumps(
             [self.asin, self.instruction, self.attributes, self.options, self.named, self.price_upper, self.title,
              self.query, self.product_category],
@@ -109,13 +109,13 @@ class Goal:
 
 
 def price_limit(price: float, draw: Random) -> float | None:
-    """The limit for a price, or None where the product is too dear for one."""
+    """The limit for a price, or None if the price is too high for one."""
     above = [ten for ten in _TENS if ten > price][:4]
     return max(draw.sample(above, 2)) if len(above) >= 2 else None
 
 
 def goals_of(products: Iterable[Product], price_of: Callable[[Product], float]) -> Iterator[Goal]:
-    """All goals of the products, in their order, with limits fixed by content."""
+    """All goals of the products, in order, with limits determined by content."""
     for product in products:
         for instruction in product.instructions:
             draw = Random(f"limit {product.asin} {instruction.text}")

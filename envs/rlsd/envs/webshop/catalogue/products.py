@@ -1,7 +1,7 @@
-"""A product as the shop sells it, made from the published record.
+"""Products, made from the published records.
 
 Rules (behaviour of the original `load_products`, not its code): ids longer than ten characters and repeated ids are
-dropped; the price tag is "$a" or "$a to $b", 100 where none is given; option names are lower case, values stripped,
+dropped; the price tag is "$a" or "$a to $b", 100 without a price; option names are lower case; values are stripped,
 lower case and with "/" as " | "; there are no ratings.
 """
 
@@ -35,7 +35,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """What a page shows and the reward compares.
+    """A product: what pages show and the reward compares.
 
     Example: Product(asin="B09Q5ZHRVM", title="Mens Gym Shorts", prices=(19.19,), price_tag="$19.19",
                      options={"color": ("black", "blue"), "size": ("small",)}, …)
@@ -59,7 +59,7 @@ class Product:
 
     @property
     def search_text(self) -> str:
-        """What the index holds: title, description, first bullet and options, lower case."""
+        """The indexed text: title, description, first bullet and options, lower case."""
         options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in self.options.items())
         return " ".join([self.title, self.description, self.bullets[0] if self.bullets else "", options]).lower()
 
@@ -116,10 +116,10 @@ def products_of(
         attributes: items_ins_v2*.json, product id → attributes and synthetic instruction.
         human: items_human_ins.json, product id → instructions; None keeps the synthetic ones.
         source: the file's name, for errors.
-        limit: only so many records are looked at.
+        limit: read only the first N records.
 
     Raises:
-        DataError: a record that is no product; names its place, its id and the field.
+        DataError: a malformed record; names its position, its id and the field.
     """
     seen: set[str] = set()
     for i, record in enumerate(records):
@@ -190,14 +190,14 @@ def _pricing(pricing: Any, where: str) -> tuple[tuple[float, ...], str]:
     if not isinstance(pricing, str):
         raise DataError(f"{where}: pricing is {type(pricing).__name__}, expected text such as '$12.99'")
     try:
-        found = tuple(float(Decimal(re.sub(r"[^\d.]", "", part))) for part in pricing.split("$")[1:])
+        prices = tuple(float(Decimal(re.sub(r"[^\d.]", "", part))) for part in pricing.split("$")[1:])
     except InvalidOperation:
-        found = ()
-    if not found:
-        raise DataError(f"{where}: pricing {pricing[:40]!r} is no price; expected '$12.99' or '$12.99 - $15.99'")
-    if len(found) == 1:
-        return found, f"${found[0]}"
-    return found[:2], f"${found[0]} to ${found[1]}"
+        prices = ()
+    if not prices:
+        raise DataError(f"{where}: pricing {pricing[:40]!r} is not a price; expected '$12.99' or '$12.99 - $15.99'")
+    if len(prices) == 1:
+        return prices, f"${prices[0]}"
+    return prices[:2], f"${prices[0]} to ${prices[1]}"
 
 
 def _options(choices: Any, where: str) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:

@@ -18,7 +18,7 @@ def publish(products: Iterable[Product], folder: Path) -> int:
         How many products were written.
 
     Raises:
-        DataError: a product with a human instruction, or with several: those files have no place for them.
+        DataError: a product with a human instruction, or with several: the files cannot represent them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     count = 0

@@ -1,4 +1,4 @@
-"""The published files: where they are, what is wrong with them, and one that is too large to hold, piece by piece."""
+"""Locates, validates and streams the published files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FETCH = (
     "gdown 1IduG0xl544V_A_jv3tHXC0kyFi7PnyBu -O items_ins_v2_1000.json && "
     "gdown 14Kb5SPBk_jfdLZ_CDBNitW98QLDlKR5O -O items_human_ins.json"
 )
-"""Fetches the 1,000-product set into the present folder (the ids are those of WebShop's own set-up script)."""
+"""Downloads the 1,000-product set into the current folder (file ids from WebShop's own setup script)."""
 _NAMES = {
     "products": ("items_shuffle_1000.json", "items_shuffle.json"),
     "attributes": ("items_ins_v2_1000.json", "items_ins_v2.json"),
@@ -25,7 +25,7 @@ _NAMES = {
 }
 _CHUNK = 1 << 20
 _LONGEST = 64 << 20
-"""Characters that one product may have at most."""
+"""Maximum characters of one product."""
 _GAP = re.compile(r"[ \t\r\n,]*")
 _DECODER = json.JSONDecoder()
 
@@ -34,7 +34,7 @@ def find_files(path: Path) -> tuple[Path, Path | None, Path | None]:
     """Products, attributes and human instructions, from a folder or from the products' own file.
 
     Raises:
-        DataError: no products there; names the command that fetches them.
+        DataError: no products there; shows the download command.
     """
     folder = path if path.is_dir() else path.parent
     products = path if path.is_file() else _first(folder, _NAMES["products"])
@@ -52,7 +52,7 @@ def find_real() -> Path:
     """The folder with the published files: WEBSHOP_DATA, RLSD_DATA/webshop or RLSD_DATA.
 
     Raises:
-        DataError: nothing found.
+        DataError: not on this machine.
     """
     looked = []
     for variable, inner in (("WEBSHOP_DATA", ""), ("RLSD_DATA", "webshop"), ("RLSD_DATA", "")):
@@ -73,19 +73,19 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def read_entries(path: Path) -> Entries:
-    """A JSON file that holds one object by product id; an entry is parsed when it is asked for.
+    """A JSON file with one object keyed by product id; entries are parsed on access.
 
     Raises:
-        DataError: missing, not JSON, or something else.
+        DataError: missing, not JSON, or of another shape.
     """
     return Entries(_members(path))
 
 
 class Entries(Mapping[str, Any]):
-    """Product id → entry, kept as the text it was read from: a tenth of what parsed entries take.
+    """Product id → entry, stored as JSON text: a tenth of the memory of parsed entries.
 
     Args:
-        members: id and JSON text of each.
+        members: (id, JSON text) of each entry.
     """
 
     def __init__(self, members: Iterable[tuple[str, str]]) -> None:
@@ -114,10 +114,10 @@ def _members(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_array(path: Path) -> Iterator[Any]:
-    """The entries of a JSON file that holds one array, without holding the file in memory.
+    """The entries of a JSON file with one array, streamed.
 
     Raises:
-        DataError: missing, damaged or cut short; says where.
+        DataError: missing, damaged or truncated; gives the position.
     """
     with _opened(path) as scanner:
         scanner.enter("[", "an array of products")
@@ -135,7 +135,7 @@ def _opened(path: Path) -> Iterator[_Scanner]:
 
 
 class _Scanner:
-    """JSON values of a file, one after the other; a piece of the file and one value are held at a time."""
+    """Streams the JSON values of a file; keeps one chunk of the file and one value in memory."""
 
     def __init__(self, file: TextIO, path: Path) -> None:
         self._file, self._path = file, path
@@ -144,7 +144,7 @@ class _Scanner:
         """Values read."""
 
     def enter(self, bracket: str, what: str) -> None:
-        """Step over the first character of the file, which must be this one."""
+        """Skip the first character of the file, which must be `bracket`."""
         self._more()
         self._text = self._text.removeprefix("\ufeff")
         if self.next() != bracket:
@@ -152,9 +152,9 @@ class _Scanner:
         self.skip()
 
     def next(self) -> str:
-        """The character after blanks and commas, not stepped over; "" at the end."""
+        """The next character after blanks and commas, not consumed; "" at the end."""
         while True:
-            self._at = _GAP.match(self._text, self._at).end()  # type: ignore[union-attr]  (it matches nothing, too)
+            self._at = _GAP.match(self._text, self._at).end()  # type: ignore[union-attr]  (it also matches "")
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._more():
@@ -164,7 +164,7 @@ class _Scanner:
         self._at += 1
 
     def value(self) -> tuple[Any, str]:
-        """The value that begins here, and the text it was."""
+        """The value that begins here, and its text."""
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)

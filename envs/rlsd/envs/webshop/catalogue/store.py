@@ -1,5 +1,5 @@
-"""A catalogue on disk: compressed products, their ids, and the search index, memory-mapped; a million products open at
-once and are read one by one."""
+"""A catalogue on disk: compressed products, their ids and the search index, memory-mapped; a million products open
+immediately and are read on demand."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from rlsd.envs.webshop.catalogue.products import Product
 MANIFEST = "catalogue.json"
 _FORMAT = "rlsd-webshop-1"
 _KEPT = 8192
-"""Products kept as objects."""
+"""Number of decoded products cached."""
 _ID = "S40"
-"""Ids are short; in UTF-8 the ten characters of the longest take no more than this."""
+"""Maximum bytes of an id: ten characters in UTF-8."""
 
 
 def is_stored(path: Path) -> bool:
@@ -36,9 +36,9 @@ def build_catalogue(name: str, products: Iterable[Product], folder: Path) -> int
     """Store products and their index in one pass; memory is bounded by the index's buffer and the ids.
 
     Args:
-        name: the catalogue's, for task ids.
+        name: of the catalogue, for task ids.
         products: ids must be unique.
-        folder: made if absent; a catalogue that is there already is replaced.
+        folder: created if absent; an existing catalogue is replaced.
 
     Returns:
         How many products were stored.
@@ -64,7 +64,7 @@ def build_catalogue(name: str, products: Iterable[Product], folder: Path) -> int
                 yield product.search_text
 
         def keys() -> Iterator[str]:
-            """The id of each document, after its text was read."""
+            """The id of each document, yielded after its text."""
             done = 0
             while done < len(ids):
                 yield ids[done]
@@ -88,10 +88,10 @@ def build_catalogue(name: str, products: Iterable[Product], folder: Path) -> int
 
 
 def load_catalogue(folder: Path) -> StoredCatalogue:
-    """Open a stored catalogue; nothing but its manifest is read.
+    """Open a stored catalogue; only its manifest is read.
 
     Raises:
-        DataError: a file that is missing or does not fit the manifest.
+        DataError: a file that is missing or does not match the manifest.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -103,10 +103,10 @@ def load_catalogue(folder: Path) -> StoredCatalogue:
         raise DataError(f"{folder / MANIFEST}: expected format {_FORMAT!r}; build the catalogue again")
     arrays = {name: _open(folder / f"{name}.npy") for name in ("ids", "order", "ends", "asked")}
     blob = folder / "products.bin"
-    found = blob.stat().st_size if blob.is_file() else -1
+    actual_size = blob.stat().st_size if blob.is_file() else -1
     lengths = [len(arrays["ids"]), len(arrays["order"]), len(arrays["ends"]) - 1]
-    if found != size or set(lengths) != {count}:
-        raise DataError(f"{folder}: its files do not fit {MANIFEST}; copy it again or build it again")
+    if actual_size != size or set(lengths) != {count}:
+        raise DataError(f"{folder}: its files do not match {MANIFEST}; copy it again or build it again")
     return StoredCatalogue(folder, manifest, arrays)
 
 

@@ -1,9 +1,8 @@
-"""How the original and the training code built on it draw and split goals; for parity, and to show what it costs.
+"""How the original and training code built on it draw and split goals; for parity tests and comparisons.
 
 The original draws prices and limits from Python's global generator, then seeds it with 233 and shuffles: the order is
-fixed, the texts are not. Training code seeds before everything with the worker's seed: each worker has prices, limits
-and an order of its own, while train and validation are split by index, so that one worker trains on what another
-validates on.
+fixed, the texts are not. Training code seeds first, with the worker's seed: each worker has its own prices, limits and
+order, but train and validation are split by index, so one worker trains on goals that another validates on.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ SHUFFLE_SEED = 233
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
-    """One build of the original's goals."""
+    """One draw of the original's goals."""
 
     prices: dict[str, float]
     goals: tuple[Goal, ...]
-    """Shuffled; repeated goals stay."""
+    """Shuffled; repeated goals are kept."""
 
 
 def draw_goals(products: Sequence[Product], seed: int, *, shuffle_seed: int | None = SHUFFLE_SEED) -> Draw:
@@ -33,8 +32,8 @@ def draw_goals(products: Sequence[Product], seed: int, *, shuffle_seed: int | No
 
     Args:
         products: in the catalogue's order.
-        seed: what the global generator is seeded with before the products are read.
-        shuffle_seed: seeded again before the shuffle, as upstream does; None goes on, as training code does.
+        seed: of the global generator before the products are read.
+        shuffle_seed: re-seeds before the shuffle, as upstream does; None does not, as in training code.
     """
     draw = Random(seed)
     prices = {p.asin: p.prices[0] if len(p.prices) == 1 else draw.uniform(*p.prices) for p in products}
@@ -57,7 +56,7 @@ def _weighted(goals: list[Goal]) -> list[Goal]:
 
 def index_split(goals: Sequence[Goal], split: str, protocol: str) -> range:
     """Positions of a split by index: the original's (test 0 to 499, valid to 1,499, train after) or training code's
-    (valid and test 0 to 499, train after). "all" is everything; a split that the goals do not reach is empty."""
+    (valid and test 0 to 499, train after). "all" is everything; a split beyond the number of goals is empty."""
     ends = {"train": (1500, None), "valid": (500, 1500), "test": (0, 500), "all": (0, None)}
     if protocol == "legacy":
         ends |= {"train": (500, None), "valid": (0, 500)}

@@ -1,7 +1,7 @@
-"""The nouns of a product title, which the type part of the reward compares.
+"""The nouns of a product title, compared by the type part of the reward.
 
-`builtin` needs nothing: titles are mostly nouns and capitalised names, so every word counts but function words, common
-adjectives and verbs, and numbers. `spacy` is what the original uses (small English model).
+`builtin` needs no package: titles are mostly nouns and capitalised names, so it keeps every word except function words,
+common adjectives and verbs, and numbers. `spacy` is the original's tagger (small English model).
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _ENDINGS = ("able", "ible", "proof", "less", "ful", "ous", "resistant", "ly")
 
 
 def builtin(title: str) -> tuple[str, ...]:
-    """Lower-case nouns of a title in order, with repeats, found by exclusion.
+    """Lower-case nouns of a title in order, with repeats, by exclusion.
 
     >>> builtin("Women's Casual Running Shoes, Size 7 with Soft Laces")
     ('women', 'running', 'shoes', 'size', 'laces')
     """
-    found = []
+    nouns = []
     for match in _WORD.finditer(title):
         word = match.group().lower()
         word = re.sub(r"[’']s?$|[’'].*$", "", word)
         if len(word) > 1 and word not in _OTHER and not (word.endswith(_ENDINGS) and len(word) > 5):
-            found.append(word)
-    return tuple(found)
+            nouns.append(word)
+    return tuple(nouns)
 
 
 def nouns_by(name: str | Nouns) -> Nouns:
-    """The tagger of a name ("builtin", "spacy"), or a function of your own, remembering what it saw.
+    """The tagger of a name ("builtin", "spacy"), or your own function, cached.
 
     Raises:
         EnvError: an unknown name, or spaCy or its model not installed.

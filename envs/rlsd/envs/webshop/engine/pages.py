@@ -1,7 +1,7 @@
-"""Pages as lists of pieces, and the ways to show them: `text`, `text_rich`, `html`.
+"""Pages as lists of pieces, and their renderings: `text`, `text_rich`, `html`.
 
-A piece is what a reader sees as one unit. The text modes are the original's, character for character; they are made
-directly from the pieces, with no HTML in between.
+A piece is one visible unit. The text modes equal the original's, character for character, but are rendered directly
+from the pieces, without HTML.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _ACTIONS = re.compile(r"\b(search|click)\[", re.IGNORECASE)
 
 
 class Kind(Enum):
-    """What a piece is to a reader."""
+    """The role of a piece on the page."""
 
     TEXT = "text"
     BUTTON = "button"
     OPTION = "option"
     LINK = "link"
     FIXED = "fixed"
-    """Text of the shop's own, or the done page's preformatted values: shown as it is, blanks too."""
+    """The shop's own text, or preformatted values of the done page: shown verbatim, including blanks."""
 
 
 class Piece(NamedTuple):
@@ -39,7 +39,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What is seen, and what can be clicked, in the original's order."""
+    """The visible pieces and the clickable labels, in the original's order."""
 
     name: str
     """search, results, item, a sub page's name, or done."""
@@ -48,7 +48,7 @@ class Page:
 
 
 def visible(pieces: tuple[Piece, ...]) -> list[Piece]:
-    """What a reader of the original's page gets: blank pieces shrink to one blank, and vanish with a line break."""
+    """Visible pieces of the original's page: blank pieces become one blank, or vanish if they contain a line break."""
     out = []
     for piece in pieces:
         text = piece.text
@@ -70,7 +70,7 @@ def as_text(page: Page) -> str:
 
 
 def as_text_rich(page: Page) -> str:
-    """A line a text; buttons, links and options between markers; a first line for each chosen option."""
+    """One line per text; buttons, links and options between markers; an opening line for each chosen option."""
     out, chosen = "", ""
     for text, kind, clicked in visible(page.pieces):
         if kind is Kind.BUTTON:
@@ -87,7 +87,7 @@ def as_text_rich(page: Page) -> str:
 
 
 def as_html(page: Page) -> str:
-    """A plain page for people; every text of a product is escaped."""
+    """A plain page for human players; all product texts are escaped."""
     tags = {
         Kind.TEXT: "<p>{}</p>", Kind.FIXED: "<p>{}</p>", Kind.BUTTON: "<button>{}</button>",
         Kind.LINK: '<a href="#">{}</a>', Kind.OPTION: "<button>{}</button>",
@@ -100,11 +100,11 @@ def as_html(page: Page) -> str:
 
 
 MODES = {"text": as_text, "text_rich": as_text_rich, "html": as_html}
-"""Observation mode → how a page is shown."""
+"""Observation mode → rendering function."""
 
 
 def harmless(text: str) -> str:
-    """A product's text that cannot pass for a page element or an action: one line, and markers in round brackets.
+    """A product text that cannot be mistaken for a page element or an action: one line, markers in round brackets.
 
     >>> harmless("Nice [SEP] Buy Now\\n[button] x [button_] click[buy now]")
     'Nice (SEP) Buy Now (button) x (button_) click(buy now]'

@@ -1,4 +1,4 @@
-"""Faults of the original that `protocol="rlsd"` mends, each with its effect; `protocol="original"` keeps them all."""
+"""Faults of the original that `protocol="rlsd"` fixes, each with its effect; `protocol="original"` keeps them all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Quirk(NamedTuple):
     name: str
     original: str
     """What the original does."""
-    mended: str
+    fixed: str
     """What `protocol="rlsd"` does instead."""
 
 
@@ -39,12 +39,12 @@ QUIRKS = (
     ),
     Quirk(
         "chosen options in text_rich",
-        "an option is marked if its value stands in quotes anywhere in the address: under another name, as a name, in "
+        "an option is marked if its value is in quotes anywhere in the address: under another name, as a name, in "
         "the search words; a value with letters beyond ASCII is never marked",
         "the chosen value of each option is marked",
     ),
     Quirk(
-        "pages told by their address",
+        "pages identified by their address",
         "a search for 'item_page' or 'search_results' makes '< prev' lead elsewhere",
         "the page that is open decides",
     ),
@@ -56,16 +56,16 @@ QUIRKS = (
     Quirk(
         "texts that look like the page",
         "a title with ' [SEP] Buy Now', a line break or '[button]' reads like a part of the page",
-        "product texts are one line each, and markers in them stand in round brackets",
+        "product texts are one line each, and markers in them are in round brackets",
     ),
     Quirk(
         "prices and limits",
-        "drawn anew at every start, from the global generator",
+        "redrawn at every start, from the global random generator",
         "drawn once, seeded by product and instruction",
     ),
     Quirk(
         "which goal comes next",
         "drawn by weight; the last goal is never drawn",
-        "drawn uniformly from the split; evaluation walks the whole panel",
+        "drawn uniformly from the split; evaluation runs the whole evaluation set",
     ),
 )

@@ -20,28 +20,28 @@ from rlsd.envs.webshop.engine.nouns import Nouns
 
 _ALIKE = 85
 _DROPPED = dict.fromkeys(range(128, 256))
-"""The original's matcher takes these characters out."""
+"""Characters removed by the original's matcher."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """A purchase against a goal."""
+    """The score of a purchase, with its parts."""
 
     total: float
     type: float
     """1, 0.5, 0.1 or 0."""
     attributes: tuple[bool, ...]
-    """One a goal attribute."""
+    """One per goal attribute: met or not."""
     options: tuple[bool, ...]
-    """One a goal option."""
+    """One per goal option: met or not."""
     price: bool
     same_query: bool
     same_category: bool
     title: float
-    """Nouns the two titles share, over those of the goal's title (repeats counted there)."""
+    """Number of shared nouns of the two titles / number of nouns in the goal's title (with repeats)."""
 
     def parts(self) -> dict[str, float]:
-        """Each part in [0, 1]; options are left out where none are asked for."""
+        """Each part in [0, 1]; without options if the goal has none."""
         out = {"type": self.type, "attributes": sum(self.attributes) / len(self.attributes)}
         if self.options:
             out["options"] = sum(self.options) / len(self.options)
@@ -54,10 +54,10 @@ def score(
     """Compare a product with chosen options to a goal.
 
     Args:
-        price: what the product costs here.
+        price: of the product in this shop.
         chosen: option name → value.
-        nouns: of a title.
-        original: compare option pairs as the original does; else names and values each with their like.
+        nouns: title → nouns.
+        original: compare option pairs as the original does; else values under the same name.
     """
     kind, same_query, same_category, title = _type(product, goal, nouns)
     met = _attributes(product, goal)
@@ -117,8 +117,8 @@ def _pair(name: str, value: str) -> str:
 
 @lru_cache(maxsize=262_144)
 def alike(first: str, second: str) -> bool:
-    """Token-set similarity above 85 of 100, in the way of the original's matching library."""
-    from rapidfuzz import fuzz, utils  # late: `import rlsd.envs` stays quick
+    """Token-set similarity above 85 of 100, as in the original's matching library."""
+    from rapidfuzz import fuzz, utils  # late: keeps `import rlsd.envs` fast
 
     one, other = (utils.default_process(text.translate(_DROPPED)) for text in (first, second))
     return round(fuzz.token_set_ratio(one, other)) > _ALIKE

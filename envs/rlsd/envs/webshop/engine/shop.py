@@ -1,6 +1,6 @@
-"""The shop itself: a session that searches, clicks and buys; which page comes next is the original's.
+"""A shop session that searches, clicks and buys; page transitions are the original's.
 
-Two behaviours: `original=True` keeps every quirk; else the faults listed in `quirks.py` are mended.
+`original=True` keeps every quirk; otherwise the faults listed in `quirks.py` are fixed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rlsd.envs.webshop.engine.pages import Kind, Page, Piece, harmless
 SEARCH, BACK, PREVIOUS, NEXT, BUY = "Search", "Back to Search", "< Prev", "Next >", "Buy Now"
 SUB_PAGES = ("Description", "Features", "Reviews")
 HITS, WINDOW = 50, 10
-"""Products a search finds at most, and those on one page."""
+"""Maximum number of search results, and results per page."""
 _ACTION = re.compile(r"(.+)\[(.+)\]")
 _STRICT = re.compile(r"\s*(search|click)\[(.+)\]\s*", re.DOTALL)
 _RESERVED = frozenset(name.lower() for name in (SEARCH, BACK, PREVIOUS, NEXT, BUY, *SUB_PAGES, "Attributes"))
@@ -42,7 +42,7 @@ _DONE_TAIL = (
 
 
 def parse(action: str, *, original: bool) -> tuple[str, str] | None:
-    """("search" or "click", argument in lower case), or None for what is no action.
+    """("search" or "click", argument in lower case), or None if it is not an action.
 
     >>> parse("click[Buy Now]", original=False)
     ('click', 'buy now')
@@ -95,17 +95,17 @@ class Session:
 
     @property
     def product(self) -> Product | None:
-        """The one whose page is open, else None."""
+        """The product whose page is open, else None."""
         return None if self.position is None else self._catalogue.product(self.position)
 
     def shown(self) -> list[tuple[str, Product, bool]]:
-        """The products of the open results page: label to click, product, seen before; none on other pages."""
+        """The products on the results page: label to click, product, seen before; empty on other pages."""
         if self.page.name != "results":
             return []
         return [(label, self._catalogue.product(at), at in self.seen) for label, at in self._links.items()]
 
     def option_groups(self) -> list[tuple[str, list[tuple[str, bool]]]]:
-        """Of the open product: option name, and its labels to click with whether each is chosen."""
+        """Options of the open product: name, and its labels to click with whether each is chosen."""
         product = self.product
         if product is None:
             return []
@@ -115,11 +115,11 @@ class Session:
         ]
 
     def page_of(self, position: int) -> int:
-        """The results page that a hit is on, from 1."""
+        """The results page of a hit, from 1."""
         return self.hits.index(position) // WINDOW + 1
 
     def copy(self) -> Session:
-        """A session in the same state; acting in one leaves the other alone."""
+        """An independent session in the same state."""
         twin = copy(self)
         twin.options, twin.seen = dict(self.options), set(self.seen)
         return twin
@@ -132,7 +132,7 @@ class Session:
         return twin
 
     def act(self, action: str) -> bool:
-        """Do an action; False, and no change, if the page does not have it.
+        """Execute an action; returns False, without change, if the page does not offer it.
 
         After "buy now", `bought` is True and the caller shows `done_page`.
         """
@@ -169,7 +169,7 @@ class Session:
             self._open(name)
 
     def _place(self) -> str:
-        """Which kind of page the original takes this one for: it looks for the names in the address, in this order."""
+        """The page kind as the original determines it: it searches the address for the names, in this order."""
         if self._original:
             return next((name for name in _URL_NAMES if name in self._url), "")
         kinds = {"search": "", "results": "search_results", "item": "item_page", "done": "done"}
@@ -205,8 +205,8 @@ class Session:
         return tuple(hit.doc for hit in self._catalogue.index.search(" ".join(keywords), HITS))
 
     def _special(self, keywords: tuple[str, ...]) -> tuple[int, ...]:
-        """Searches that only the original knows: random products, or all of an attribute, category or query. ("<a>"
-        raises there, and so does "<c>" alone; here they find by attribute, and nothing.)"""
+        """Special searches of the original: random products, or all of an attribute, category or query. (There "<a>"
+        raises, and so does "<c>" alone; here "<a>" finds by attribute, and "<c>" alone finds nothing.)"""
         every = range(len(self._catalogue))
         if keywords[0] == "<r>":
             return tuple(self._draw.sample(every, min(HITS, len(every))))
@@ -229,7 +229,7 @@ class Session:
         self._show_item()
 
     def _choose(self, label: str) -> None:
-        """Take an option; where several have this value, the original always means the last, ours the next one."""
+        """Select an option; if several share this value, the original always selects the last, ours the next one."""
         known = self._radios[label]
         if self._original:
             known = known[-1:]
@@ -302,7 +302,7 @@ class Session:
         return text if self._original else harmless(text)
 
     def label(self, text: str, kind: str) -> str:
-        """What a product's text is called as something to click: never the name of one of the shop's own buttons."""
+        """The label to click for a product text; never equal to one of the shop's own buttons."""
         if self._original:
             return text
         label = harmless(text).strip()
@@ -310,7 +310,7 @@ class Session:
 
 
 def _page_json(options: Mapping[str, str]) -> str:
-    """JSON as a template writes it into a page: keys sorted, and what could end an element escaped."""
+    """JSON as a template writes it into a page: keys sorted, HTML characters escaped."""
     text = json.dumps(dict(options), sort_keys=True)
     for character in "<>&'":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -1,4 +1,4 @@
-"""A shop without a download: product i of a generated catalogue follows from its family and i alone.
+"""Generated catalogues, no download needed: product i depends only on its family and i.
 
 Families: `gen-tiny` has short pages for a model trained from scratch, `gen-default` resembles the real shop, and
 `gen-N` is the same with N products.
@@ -20,27 +20,27 @@ from rlsd.envs.webshop.generate.wares import BRANDS, DEPARTMENTS, FOR, PRAISE, S
 PRESETS = ("gen-tiny", "gen-default")
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _STEP = 1_315_423_911 * 5
-"""Prime to 36, so that ids are all different; they say nothing of the order."""
+"""Coprime to 36, so that ids are distinct; they do not reveal the order."""
 _MOST = 50_000
-"""Products that are held in memory; larger catalogues are stored."""
+"""Maximum number of products in memory; larger catalogues must be stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """How products of a catalogue look."""
+    """Settings of a family of generated products."""
 
     products: int
     tag: str
-    """Goes into every draw and id."""
+    """Part of every random seed."""
     attributes: tuple[int, int] = (3, 6)
     wanted: tuple[int, int] = (1, 3)
-    """Attributes an instruction asks for."""
+    """Number of attributes in an instruction."""
     values: tuple[int, int] = (2, 5)
     groups: int = 2
-    """Option groups at most."""
+    """Maximum number of option groups."""
     bullets: int = 4
     asking: float = 0.45
-    """Share of products that an instruction asks for."""
+    """Share of products with an instruction."""
     plain: bool = False
     """Short titles and pages."""
 
@@ -74,7 +74,7 @@ def generated(name: str) -> MemoryCatalogue:
     """A generated catalogue in memory.
 
     Raises:
-        EnvError: an unknown name, or one too large for memory; names the command that stores it.
+        EnvError: an unknown name, or one too large for memory; shows the command that stores it.
     """
     shape = family(name)
     if shape.products > _MOST:
@@ -156,7 +156,7 @@ def _path(department: Department, ware: Ware) -> str:
 
 
 def _asin(shape: Family, i: int) -> str:
-    """An id of ten characters, like the real shop's; of four in the tiny family, where pages are short."""
+    """An id of ten characters, like the real shop's; four in the tiny family, for short pages."""
     size = 3 if shape.plain else 8
     number, text = (i * _STEP + 7) % 36**size, ""
     for _ in range(size):

@@ -1,4 +1,4 @@
-"""An instruction taken apart: what to search for, wanted options, price limit. Reads the sentence alone."""
+"""Parses an instruction: search words, options, price limit. Uses only the sentence."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Request:
     """
 
     words: str
-    """To search for; without brackets, which an action cannot hold."""
+    """Search words, without brackets, which an action cannot contain."""
     options: tuple[tuple[str, str], ...]
     limit: float
 
 
 @lru_cache(maxsize=4096)
 def read(instruction: str) -> Request:
-    """Take a sentence apart; what it does not say is empty, and the limit infinite."""
+    """Parse a sentence; absent parts are empty, an absent limit is infinite."""
     price = _PRICE.search(instruction)
     rest = instruction[: price.start()] if price else instruction
     first = _FIRST_PAIR.search(rest)

@@ -1,4 +1,4 @@
-"""What the generated shop sells: kinds of goods with their words, prices and options. All invented here."""
+"""Vocabulary of the generated shop: product types with their words, prices and options. All invented here."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ware:
-    """One kind of goods."""
+    """One product type."""
 
     noun: str
-    """Plural, as an instruction asks for it."""
+    """Plural, as in an instruction."""
     path: tuple[str, ...]
-    """Shop categories below the department's own."""
+    """Shop categories below the department."""
     price: tuple[float, float]
     """Dollars, lowest and highest."""
     options: tuple[str, ...] = ("color",)
     extra: tuple[str, ...] = ()
-    """Attributes that only this kind has."""
+    """Attributes of this type only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Department:
-    """A part of the shop."""
+    """A department of the shop."""
 
     name: str
     title: str

@@ -52,7 +52,7 @@ def test_a_run_takes_environment_reward_and_context_and_hands_its_metrics_to_a_t
             "algorithm": {"name": "rlsd", "contexts": ["plan", "my_context:LOST"]},
             "env": {"id": f"{files}/my_env.py:HigherLower"},
             "model": {"path": str(ROOT / "checkpoints" / "warm_tiny")},
-            "agent": {"style": "compact", "memory": "full", "max_new_tokens": 4},
+            "agent": {"format": "compact", "memory": "full", "max_new_tokens": 4},
             "rollout": {"tasks_per_iteration": 1, "group_size": 2},
             "hindsight": {"max_tokens": 64},
             "reward": "my_reward:short_wins",

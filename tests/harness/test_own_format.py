@@ -1,4 +1,4 @@
-"""docs/extending_format.md works as it stands; runs and evaluations refuse formats that do not fit."""
+"""The formats of docs/extending.md work as they stand; runs and evaluations refuse formats that do not fit."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from rlsd.harness.runs.weights import NOTE, noted_agent
 from rlsd.harness.train import train
 from tests.support.smallest_run import BASE
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extending_format.md").read_text()
-BLOCKS = dict(re.findall(r"```(python|jinja)\n(.*?)```", PAGE, re.DOTALL))
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text()
+SECTION = PAGE[PAGE.index("## Response format and prompt") : PAGE.index("## Sampler")]
+BLOCKS = dict(re.findall(r"```(python|jinja)\n(.*?)```", SECTION, re.DOTALL))
 
 
 def changed(**agent: Any) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def test_the_page_s_format_reads_what_it_writes(folder: Path) -> None:
     parsed = format.parse(response)
     assert (parsed.text, parsed.valid) == ("go to desk 1", True)
     assert response[slice(*parsed.action)] == "go to desk 1"
-    assert response[slice(*parsed.thought)] == "It brings me nearer.\n"
+    assert response[slice(*parsed.thought)] == "It reduces the distance to the goal.\n"
     assert not format.parse("Command:").valid
 
 

@@ -1,6 +1,6 @@
 """Response formats: what a model is asked to write, how its responses are read, and how an action is written as one.
 
-A format of your own is a `ResponseFormat` in a module, named `agent.format: module:NAME` (docs/extending_format.md).
+A format of your own is a `ResponseFormat` in a module, named `agent.format: module:NAME` (docs/extending.md).
 """
 
 from __future__ import annotations

@@ -217,9 +217,11 @@ class LrConfig(Block):
     """Learning rate of each optimizer step; `lr: 3e-4` is short for `lr: {peak: 3e-4}`."""
 
     peak: float = Field(default=1e-6, gt=0)
+    """Rate after the warm-up."""
     schedule: Literal["constant", "cosine"] = "constant"
     """After the warm-up: `peak` for ever, or a half cosine down to `final` at update `total_updates`."""
     final: float = Field(default=0.0, ge=0)
+    """Rate at the end of the cosine."""
     warmup_updates: int = Field(default=0, ge=0)
     """Optimizer steps over which the rate rises in a straight line to `peak`."""
     total_updates: int | None = Field(default=None, ge=1)

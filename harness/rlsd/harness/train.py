@@ -21,8 +21,8 @@ from rlsd.harness.iteration.score import Scored, score
 from rlsd.harness.iteration.update import Updated, update
 from rlsd.harness.rollout.rollout import RewardFn
 from rlsd.harness.runs.progress import Progress
-from rlsd.harness.runs.session import open_session
 from rlsd.harness.scoring.tables import episode_metrics
+from rlsd.harness.session import open_session
 from rlsd.harness.sft import Imitation
 
 

@@ -12,10 +12,10 @@ from itertools import product
 
 import pytest
 
+from rlsd.envs.alfworld.engine.furniture import can_contain, fixtures, properties, things
 from rlsd.envs.alfworld.engine.game import Game, game_from_json, load_game
 from rlsd.envs.alfworld.engine.world import World
 from rlsd.envs.alfworld.experts.oracle import plan
-from rlsd.envs.alfworld.generate.furniture import can_contain, fixtures, properties, things
 from rlsd.envs.alfworld.generate.generator import SENTENCES, TASK_TYPES, GeneratedGame, WorldConfig, generate
 from rlsd.envs.alfworld.generate.presets import (
     PRESETS,

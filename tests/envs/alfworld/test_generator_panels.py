@@ -9,10 +9,10 @@ import pytest
 
 from rlsd.envs import Panel, make
 from rlsd.envs.alfworld import games
+from rlsd.envs.alfworld.engine.furniture import fixtures
 from rlsd.envs.alfworld.engine.game import Game
 from rlsd.envs.alfworld.engine.world import World
 from rlsd.envs.alfworld.generate.difficulty import difficulty
-from rlsd.envs.alfworld.generate.furniture import fixtures
 from rlsd.envs.alfworld.generate.generator import WorldConfig, generate
 from rlsd.envs.alfworld.generate.presets import (
     FROZEN,

@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlsd.agents.types import Agent
+from rlsd.agents.seeding import derive
+from rlsd.agents.types import Agent, Sampler
 from rlsd.envs.core import Panel, Task, TextEnv
 from rlsd.harness import fail_points
 from rlsd.harness.config.blocks import ConfigError
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.evals.stats import wilson
 from rlsd.harness.iteration.parts import Parts, make_agent
-from rlsd.harness.iteration.samplers import eval_sampler
+from rlsd.harness.iteration.samplers import make_sampler
 from rlsd.harness.rollout.environments import env_maker, rollout_settings
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 from rlsd.harness.rollout.trajectory import StopReason, Trajectory
@@ -162,7 +163,7 @@ def evaluate_parts(
     config = parts.config
     if split not in ("train", "valid", "test"):
         raise ConfigError(f"unknown split {split!r}; expected train, valid or test")
-    agent = make_agent(config.agent, parts.agent.chat, eval_sampler(parts))
+    agent = make_agent(config.agent, parts.agent.chat, _sampler(parts))
     count = len(panel[1]) if panel else episodes
     with (progress or Progress(quiet=True)).bar(f"evaluate {split}", count) as advance:
         return evaluate(
@@ -175,3 +176,16 @@ def evaluate_parts(
             on_episode=lambda _: advance(),
             ranks=parts.learner.ranks,
         )
+
+
+def _sampler(parts: Parts) -> Sampler:
+    """A sampler for evaluation, holding the learner's present weights."""
+    config = parts.config
+    if config.sampler.backend == "hf":
+        return make_sampler(config, parts.policy, temperature=config.eval.temperature, seed=config.eval.seed)
+    from rlsd.agents.vllm.sampler import VLLMSampler
+
+    assert isinstance(parts.sampler, VLLMSampler)
+    if parts.sampler.version != parts.learner.updates:
+        parts.sampler.refresh(parts.learner.updates)
+    return parts.sampler.view(temperature=config.eval.temperature, seed=derive(config.eval.seed, "sampler"))

@@ -14,7 +14,7 @@ from torch import Tensor
 from rlsd.agents.hf.models import DTYPES, Policy, sliding_window
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.seeding import derive
-from rlsd.agents.types import Sampler, TrainingSampler
+from rlsd.agents.types import TrainingSampler
 from rlsd.harness.config import AgentConfig, ConfigError, RunConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.learner.learner import Learner
@@ -23,7 +23,6 @@ from rlsd.harness.scoring.scorer import Scorer
 if TYPE_CHECKING:
     from rlsd.agents.vllm.files import Carrier
     from rlsd.agents.vllm.source import WeightSource
-    from rlsd.harness.iteration.parts import Parts
 
 
 def context_of(agent: AgentConfig, policy: Policy) -> int:
@@ -142,16 +141,3 @@ def _carrier(config: RunConfig, source: WeightSource, ranks: Ranks) -> Carrier:
         )
     files = Adapters if config.model.lora is not None else Folders
     return files(source, None if c.weights_folder is None else Path(c.weights_folder))
-
-
-def eval_sampler(parts: Parts) -> Sampler:
-    """A sampler for evaluation, holding the learner's present weights."""
-    config = parts.config
-    if config.sampler.backend == "hf":
-        return make_sampler(config, parts.policy, temperature=config.eval.temperature, seed=config.eval.seed)
-    from rlsd.agents.vllm.sampler import VLLMSampler
-
-    assert isinstance(parts.sampler, VLLMSampler)
-    if parts.sampler.version != parts.learner.updates:
-        parts.sampler.refresh(parts.learner.updates)
-    return parts.sampler.view(temperature=config.eval.temperature, seed=derive(config.eval.seed, "sampler"))

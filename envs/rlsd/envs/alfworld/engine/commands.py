@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
-if TYPE_CHECKING:
-    from rlsd.envs.alfworld.engine.world import World
+from rlsd.envs.alfworld.engine.game import Game
 
 CONSTANT = ("help", "inventory", "look")
 """Accepted in every state, without effect on it."""
 
 
-def commands_of(world: World) -> list[str]:
-    """Every command the world would accept now, sorted."""
-    game, in_hand = world.game, world.in_hand
-    commands = [*game.go[world.place], *CONSTANT]
+def commands_of(
+    game: Game,
+    *,
+    place: int,
+    in_hand: int,
+    opened: Collection[int],
+    contents: Sequence[Collection[int]],
+    lies_at: Sequence[Collection[int]],
+) -> list[str]:
+    """Every command that is accepted in a state, sorted.
+
+    Args:
+        place: where the player stands.
+        in_hand: object in hand, −1 for none.
+        opened: receptacles that are open.
+        contents: objects by receptacle.
+        lies_at: places by object.
+    """
+    commands = [*game.go[place], *CONSTANT]
     add = commands.append
     thing = game.objects[in_hand] if in_hand >= 0 else ""
     lamps: set[str] = set()  # an object may be in two receptacles here; list its command once
-    for r in game.at_place[world.place]:
+    for r in game.at_place[place]:
         name = game.receptacles[r]
         add("examine " + name)
-        shut = r in game.openable and r not in world.opened
+        shut = r in game.openable and r not in opened
         if r in game.openable:
             add(("open " if shut else "close ") + name)
-        for o in world.contents[r]:
+        for o in contents[r]:
             if o in game.toggleable:
                 lamps.add("use " + game.objects[o])
             if in_hand < 0 and not shut and o in game.pickupable:
@@ -42,8 +56,7 @@ def commands_of(world: World) -> list[str]:
     if in_hand >= 0:
         add("examine " + thing)
         if in_hand in game.knives:
-            here = world.place
-            commands += [f"slice {game.objects[o]} with {thing}" for o in game.sliceable if here in world.lies_at[o]]
+            commands += [f"slice {game.objects[o]} with {thing}" for o in game.sliceable if place in lies_at[o]]
     commands += lamps
     commands.sort()
     return commands

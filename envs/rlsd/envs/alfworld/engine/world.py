@@ -254,7 +254,14 @@ class World:
     def admissible(self) -> list[str]:
         """Every command the world would accept now, sorted; a new list."""
         if self._admissible is None:
-            self._admissible = commands_of(self)
+            self._admissible = commands_of(
+                self.game,
+                place=self.place,
+                in_hand=self.in_hand,
+                opened=self.opened,
+                contents=self.contents,
+                lies_at=self.lies_at,
+            )
         return self._admissible.copy()
 
     # --- the goal -------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ import re
 from functools import lru_cache
 from typing import Literal
 
+from rlsd.envs.alfworld.engine.furniture import can_contain
 from rlsd.envs.alfworld.experts.goal_sentence import read_wish
 from rlsd.envs.alfworld.experts.likely_places import HABITS, USUAL
-from rlsd.envs.alfworld.generate.furniture import can_contain
 from rlsd.envs.errors import EnvError, closest
 
 Order = Literal["listed", "random", "likely"]

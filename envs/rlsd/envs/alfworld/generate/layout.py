@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from itertools import product
 
-from rlsd.envs.alfworld.generate.furniture import can_contain, properties
+from rlsd.envs.alfworld.engine.furniture import can_contain, properties
 
 _BASINS = {"SinkBasin": "Sink", "BathtubBasin": "Bathtub"}
 _DOMAIN_OTYPES = ("KnifeType", "ButterKnifeType")

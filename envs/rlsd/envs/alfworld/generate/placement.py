@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from rlsd.envs.alfworld.generate.config import WorldConfig
-from rlsd.envs.alfworld.generate.furniture import (
+from rlsd.envs.alfworld.engine.furniture import (
     ALWAYS_SHUT,
     APPLIANCES,
     NO_TARGETS,
@@ -25,6 +24,7 @@ from rlsd.envs.alfworld.generate.furniture import (
     properties,
     things,
 )
+from rlsd.envs.alfworld.generate.config import WorldConfig
 from rlsd.envs.alfworld.generate.layout import Layout
 
 ROOMS: dict[str, dict[str, int]] = {

@@ -40,9 +40,9 @@ class TeacherConfig(Settings):
     """`live`: the learner itself. `initial`: frozen at step 0. `ema`: moving average. `sync`: periodic hard
     copy."""
     every: int = Field(default=10, gt=0)
-    """Update steps between hard copies (`sync`)."""
+    """Iterations between hard copies (`sync`)."""
     tau: float = Field(default=0.05, gt=0.0, le=1.0)
-    """Share of the new weights taken into the average at each update (`ema`)."""
+    """Share of the new weights taken into the average after each iteration (`ema`)."""
 
 
 class AlgorithmConfig(Settings):

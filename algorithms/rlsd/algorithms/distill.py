@@ -30,7 +30,7 @@ class DistillConfig(Settings):
     kind: Literal["none", "forward_kl", "reverse_kl", "jsd", "sampled", "gate"] = "none"
     """Term; equations at the top of this module."""
     coef: Schedule = constant(1.0)
-    """η: weight by update step; a number is a constant."""
+    """η: weight by iteration; a number is a constant."""
     beta: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Teacher's share of the mixture (`jsd`)."""
     element_clip: float | None = Field(default=None, gt=0.0)

@@ -97,7 +97,7 @@ METHODS: dict[str, Method] = {
         ),
     ),
     "rlsd_token": Method(
-        summary="RLSD as in the paper: one weight a token, teacher copied every 10 updates",
+        summary="RLSD as in the paper: one weight a token, teacher copied every 10 iterations",
         source="arXiv 2604.03128",
         differs="student log-probs are those before the update; trajectory mean",
         test=CREDIT_TEST,

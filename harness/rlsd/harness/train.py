@@ -83,6 +83,7 @@ class Iteration:
         clock.lap("score_s")
         credit = assign(scored.batch, parts.config.algorithm, step=step)
         updated = update(parts, scored, credit, step)
+        parts.teacher.after_iteration(step + 1)
         clock.lap("update_s")
         self.player.wait()
         clock.lap("wait_s")

@@ -97,3 +97,17 @@ def test_entropy_is_that_of_the_student_view(algorithm: Any) -> None:
     parts, (metrics,) = iterated(algorithm, steps=1)
     uniform = math.log(parts.policy.model.get_input_embeddings().num_embeddings)
     assert 0.97 * uniform < metrics["entropy"] < uniform
+
+
+@pytest.mark.parametrize(("kind", "share"), [("ema", 0.25), ("sync", 1.0)])
+def test_a_teacher_moves_once_an_iteration_however_many_optimizer_steps_it_takes(kind: str, share: float) -> None:
+    algorithm = {"name": "rlsd", "teacher": {"weights": kind, "tau": 0.25, "every": 1}}
+    first, _ = iterated(algorithm, steps=0)
+    parts, (metrics,) = iterated(algorithm, steps=1, epochs=3)
+    assert metrics["updates"] == 3
+    start = first.policy.model.state_dict()
+    after = parts.policy.model.state_dict()
+    for name, mine in parts.teacher.state().items():
+        expected = start[name] + share * (after[name] - start[name])
+        torch.testing.assert_close(mine, expected, atol=1e-7, rtol=0)
+    assert any(not torch.equal(start[name], after[name]) for name in start)

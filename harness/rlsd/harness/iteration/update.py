@@ -51,7 +51,6 @@ def update(parts: Parts, scored: Scored, credit: Credit, step: int) -> Updated:
         for part in range(count):
             rows = [useful[int(i)] for i in sorted(order[part::count]) if int(i) not in foreign]
             stats.append(learner.update(rows, lambda s, scale=float(count): loss(s, scale)))
-            parts.teacher.after_update(learner.updates)
         loss.end_pass()
     clipped, kl, tokens = learner.ranks.sum(loss.sums).tolist()
     n = max(1.0, tokens)

@@ -21,7 +21,7 @@ class Teacher:
     Args:
         student: copied unless the teacher is live or can be had by switching adapters off.
         kind: `live` = the student itself; `initial` = as it was at the start; `ema` = θ_T ← (1−τ)θ_T + τθ after each
-            update; `sync` = a hard copy every `every` updates (0: never).
+            iteration; `sync` = a hard copy every `every` iterations (0: never).
         replica: makes the copy (`Learner.replica`).
         tau: τ of `ema`.
         every: N of `sync`.
@@ -55,14 +55,14 @@ class Teacher:
             yield self.student
 
     @torch.no_grad()
-    def after_update(self, updates: int) -> None:
-        """Move the weights on, after optimizer step number `updates`."""
+    def after_iteration(self, iterations: int) -> None:
+        """Move the weights on; `iterations` are done, however many optimizer steps each took."""
         if self._copy is None:
             return
         if self.kind == "ema":
             for mine, theirs in zip(self._copy.parameters(), self.student.parameters()):
                 rows_held(mine)[0].lerp_(rows_held(theirs)[0], self.tau)
-        elif self.kind == "sync" and self.every > 0 and updates % self.every == 0:
+        elif self.kind == "sync" and self.every > 0 and iterations % self.every == 0:
             for mine, theirs in zip(self._copy.parameters(), self.student.parameters()):
                 rows_held(mine)[0].copy_(rows_held(theirs)[0])
 

@@ -17,28 +17,26 @@ import pytest
 import yaml
 
 from rlsd.harness.fail_points import POINTS, VARIABLE
+from tests.support.smallest_run import small_run
 
 REWARDS = '''
 def odd_tokens(trajectory):
     """Mixed within every group, whatever an untrained model says, so that updates really happen."""
     return float(sum(i % 2 for turn in trajectory.turns for i in turn.action.token_ids))
 '''
-RL: dict[str, Any] = {
-    "iterations": 4,
-    "algorithm": "rlsd",
-    "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 4}},
-    "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 5}},
-    "agent": {"format": "compact", "memory": "full", "max_new_tokens": 6},
-    "rollout": {"tasks_per_iteration": 2, "group_size": 2, "max_concurrent": 3},
-    "hindsight": {"max_tokens": 128, "max_items": 3},
-    "learner": {"lr": 1e-3, "micro_batch_tokens": 1024, "minibatches": 2},
-    "eval": {"every": 2, "episodes": 3, "temperature": 1.0},
-    "reward": "rewards:odd_tokens",
-    "checkpoint_every": 1,
-    "save_rollouts_every": 1,
-    "tensorboard": False,
-    "threads": 1,
-}
+RL = small_run(
+    iterations=4,
+    env={"kwargs": {"games": "gen-tiny", "max_steps": 4}},
+    agent={"max_new_tokens": 6},
+    rollout={"max_concurrent": 3},
+    hindsight={"max_tokens": 128, "max_items": 3},
+    learner={"micro_batch_tokens": 1024, "minibatches": 2},
+    eval={"every": 2, "episodes": 3, "temperature": 1.0, "at_start": True},
+    reward="rewards:odd_tokens",
+    checkpoint_every=1,
+    save_rollouts_every=1,
+    threads=1,
+)
 SFT: dict[str, Any] = {
     **{k: v for k, v in RL.items() if k != "reward"},
     "algorithm": "sft",

@@ -14,20 +14,9 @@ from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.train import Iteration
 from tests.support.plain_worlds import odd_tokens
+from tests.support.smallest_run import small_run
 
-BASE: dict[str, Any] = {
-    "iterations": 2,
-    "algorithm": "rlsd",
-    "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
-    "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
-    "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-    "rollout": {"tasks_per_iteration": 2, "group_size": 2},
-    "hindsight": {"max_tokens": 120},
-    "learner": {"lr": 1e-3},
-    "eval": {"every": 0, "at_start": False},
-    "reward": "tests.support.plain_worlds:odd_tokens",
-    "tensorboard": False,
-}
+BASE = small_run()
 
 
 def settings(folder: Path, server: FakeVLLM | None = None, **blocks: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.rollout.trajectory import Trajectory
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.train import Iteration
+from tests.support.smallest_run import small_run
 
 
 def mixed_reward(trajectory: Trajectory) -> float:
@@ -24,15 +25,13 @@ def mixed_reward(trajectory: Trajectory) -> float:
 def iterated(algorithm: Any, *, steps: int = 2, **settings: Any) -> tuple[Parts, list[dict[str, Any]]]:
     """A run's parts after some iterations, and the metrics of each."""
     config = parse_config(
-        {
-            "algorithm": algorithm,
-            "env": {"kwargs": {"games": "gen-tiny", "max_steps": 4}},
-            "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
-            "agent": {"format": "compact", "memory": "full", "max_new_tokens": 6},
-            "rollout": {"tasks_per_iteration": 2, "group_size": 3},
-            "hindsight": {"max_tokens": 120},
-            "learner": {"lr": 1e-3, **settings},
-        }
+        small_run(
+            algorithm=algorithm,
+            env={"kwargs": {"games": "gen-tiny", "max_steps": 4}},
+            agent={"max_new_tokens": 6},
+            rollout={"group_size": 3},
+            learner=settings,
+        )
     )
     parts = build(config)
     iteration = Iteration(parts, reward=mixed_reward, progress=Progress(quiet=True))

@@ -19,19 +19,11 @@ from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.train import Iteration
 from tests.support.plain_worlds import odd_tokens
+from tests.support.smallest_run import small_run
 
-BASE: dict[str, Any] = {
-    "iterations": 2,
-    "algorithm": "rlsd",
-    "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
-    "model": {"tiny": {"layers": 2, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
-    "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-    "rollout": {"tasks_per_iteration": 2, "group_size": 2},
-    "hindsight": {"max_tokens": 120},
-    "learner": {"lr": 1e-3},
-    "eval": {"every": 0, "at_start": False},
-    "reward": "tests.support.plain_worlds:odd_tokens",
-}
+BASE = small_run(
+    model={"tiny": {"layers": 2, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
+)
 
 
 def parts_of(**blocks: Any) -> Parts:

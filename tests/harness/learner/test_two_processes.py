@@ -10,25 +10,21 @@ import pytest
 
 from rlsd.harness.config import parse_config
 from rlsd.harness.train import train
+from tests.support.smallest_run import small_run
 from tests.support.two_processes import alone, assert_same_run, assert_same_weights, records, started, together
 
-CONFIG: dict[str, Any] = {
-    "iterations": 3,
-    "algorithm": "rlsd",
-    "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
-    "model": {"tiny": {"layers": 2, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
-    "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-    "rollout": {"tasks_per_iteration": 3, "group_size": 2},
-    "hindsight": {"max_tokens": 120, "max_items": 2},
-    "learner": {"lr": 1e-3, "micro_batch_tokens": 1024, "minibatches": 2},
-    "eval": {"every": 3, "at_start": True, "episodes": 3, "temperature": 1.0},
-    "reward": "tests.support.plain_worlds:odd_tokens",
-    "checkpoint_every": 1,
-    "keep_checkpoints": 9,
-    "save_rollouts_every": 1,
-    "tensorboard": False,
-    "threads": 1,
-}
+CONFIG = small_run(
+    iterations=3,
+    model={"tiny": {"layers": 2, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
+    rollout={"tasks_per_iteration": 3},
+    hindsight={"max_items": 2},
+    learner={"micro_batch_tokens": 1024, "minibatches": 2},
+    eval={"every": 3, "at_start": True, "episodes": 3, "temperature": 1.0},
+    checkpoint_every=1,
+    keep_checkpoints=9,
+    save_rollouts_every=1,
+    threads=1,
+)
 
 
 def changed(**learner: Any) -> dict[str, Any]:

@@ -20,24 +20,22 @@ from rlsd.harness.config import parse_config
 from rlsd.harness.iteration.parts import build
 from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.weights import export_run
+from tests.support.smallest_run import small_run
 from tests.support.two_processes import alone, assert_same_run, assert_same_weights, records, started, together
 
-CONFIG: dict[str, Any] = {
-    "iterations": 2,
-    "algorithm": "rlsd",
-    "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
-    "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-    "sampler": {"backend": "vllm", "reconnect_s": 60, "verify_episodes": 2},
-    "rollout": {"tasks_per_iteration": 3, "group_size": 2},
-    "hindsight": {"max_tokens": 120, "max_items": 2},
-    "learner": {"lr": 1e-3, "minibatches": 2},
-    "eval": {"every": 2, "at_start": True, "episodes": 3},
-    "reward": "tests.support.plain_worlds:odd_tokens",
-    "checkpoint_every": 1,
-    "save_rollouts_every": 1,
-    "tensorboard": False,
-    "threads": 1,
+CONFIG = {
+    **small_run(
+        sampler={"backend": "vllm", "reconnect_s": 60, "verify_episodes": 2},
+        rollout={"tasks_per_iteration": 3},
+        hindsight={"max_items": 2},
+        learner={"minibatches": 2},
+        eval={"every": 2, "at_start": True, "episodes": 3},
+        checkpoint_every=1,
+        save_rollouts_every=1,
+        threads=1,
+    )
 }
+del CONFIG["model"]  # named by each test
 TINY = {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}
 SCORED = {"score_teacher": True}
 

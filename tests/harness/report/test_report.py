@@ -17,22 +17,13 @@ from rlsd.harness.report.report import ReportError, write_report
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.rundir import RunError
 from rlsd.harness.train import train
+from tests.support.smallest_run import small_run
 
-BASE: dict[str, Any] = {
-    "iterations": 2,
-    "algorithm": "rlsd",
-    "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny", "max_steps": 3}},
-    "model": {"tiny": {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}},
-    "agent": {"format": "compact", "memory": "full", "max_new_tokens": 5},
-    "rollout": {"tasks_per_iteration": 2, "group_size": 2},
-    "hindsight": {"max_tokens": 120},
-    "learner": {"lr": 1e-3},
-    "eval": {"every": 1, "episodes": 3, "at_start": True},
-    "reward": "tests.support.plain_worlds:odd_tokens",
-    "save_rollouts_every": 1,
-    "tensorboard": False,
-    "threads": 1,
-}
+BASE = small_run(
+    eval={"every": 1, "episodes": 3, "at_start": True},
+    save_rollouts_every=1,
+    threads=1,
+)
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,8 @@ from torch import Tensor
 
 from rlsd.agents.vllm.client import ServerMismatch, ServerReply, ServerUnreachable, VLLMServer
 from rlsd.agents.vllm.files import empty_cache
-from rlsd.agents.vllm.gloo import own_address
 from rlsd.agents.vllm.plugin import BACKENDS
-from rlsd.agents.vllm.process_group import LINKS, Link, Meeting
+from rlsd.agents.vllm.process_group import LINKS, Link, Meeting, own_address
 from rlsd.agents.vllm.source import WeightSource
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch.distributed.tensor import DTensor
 
-from rlsd.agents.vllm.proof import PROBE
+from rlsd.agents.vllm.checks import PROBE
 from rlsd.agents.vllm.source import PolicyWeights
 from rlsd.harness.config import load_config
 from rlsd.harness.distributed import open_ranks

@@ -19,6 +19,7 @@ import jinja2
 
 from rlsd.agents.memory import Message
 from rlsd.agents.types import Prompt
+from rlsd.envs.errors import RlsdError
 
 _PROBE_RESPONSES = ("<think>first thought</think><action>go north</action>", "open door 7", "plain\nanswer")
 _CACHED_CHARS = 1024
@@ -27,7 +28,7 @@ _FIRST, _LAST, _GUARD = "\ue000", "\ue001", "\ue002"
 """Private-use characters that mark places in a rendering; taken out of every text before it is rendered."""
 
 
-class TemplateError(ValueError):
+class TemplateError(RlsdError, ValueError):
     """A chat template that cannot be used, with the reason."""
 
 

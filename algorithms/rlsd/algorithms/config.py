@@ -71,7 +71,7 @@ class AlgorithmConfig(Settings):
     def _contexts_are_known(cls, contexts: tuple[str, ...]) -> tuple[str, ...]:
         for context in contexts:
             if context not in CONTEXTS and ":" not in context:
-                raise ValueError(f"unknown context {context!r}.{closest(context, CONTEXTS)}")
+                raise ValueError(f"unknown context {context!r}{closest(context, CONTEXTS)}")
         if len(set(contexts)) < len(contexts):
             raise ValueError(f"expected each context once, given {', '.join(contexts)}.")
         if "none" in contexts and len(contexts) > 1:

@@ -40,7 +40,7 @@ def divergence(
     temperature."""
     check_same_shape(student_logits=student_logits, teacher_logits=teacher_logits)
     if kind not in DIVERGENCES:
-        raise AlgorithmError(f"unknown divergence {kind!r}.{closest(kind, DIVERGENCES)}")
+        raise AlgorithmError(f"unknown divergence {kind!r}{closest(kind, DIVERGENCES)}")
     if kind == "jsd" and not 0.0 < beta < 1.0:
         raise AlgorithmError(f"jsd: expected beta between 0 and 1, given {beta}; use 'forward_kl' or 'reverse_kl'.")
     student = student_logits.log_softmax(dim=-1).clamp_min(LOG_FLOOR)

@@ -8,6 +8,9 @@ from difflib import get_close_matches
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+LISTED = 20
+"""Names that an error lists at most."""
+
 
 class AlgorithmError(ValueError):
     """An invalid setting or table."""
@@ -20,14 +23,16 @@ class Settings(BaseModel):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'? Known: a, b.`, without the question if no name is close.
+    """The tail of an error about an unknown name (`rlsd.envs.errors` says the same).
 
-    Example: `closest("rlds", ["grpo", "rlsd"])` → ` Did you mean 'rlsd'? Known: grpo, rlsd.`
+    >>> closest("rlds", ["grpo", "rlsd"])
+    ". Did you mean 'rlsd'? Known: grpo, rlsd."
     """
-    names = sorted(known)
+    names = sorted(set(known))
     near = get_close_matches(name, names, n=1)
-    question = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{question} Known: {', '.join(names)}."
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    shown = ", ".join(names[:LISTED]) + (f", … ({len(names)} in all)" if len(names) > LISTED else "")
+    return f".{hint} Known: {shown}."
 
 
 def check_same_shape(**tensors: Tensor | None) -> None:

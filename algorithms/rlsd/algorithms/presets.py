@@ -225,11 +225,11 @@ def resolve(algorithm: str | Mapping[str, Any] | AlgorithmConfig) -> AlgorithmCo
     if isinstance(algorithm, str):
         return _preset(algorithm)
     if not isinstance(algorithm, Mapping):
-        raise AlgorithmError(f"algorithm: expected a name or a mapping, given {algorithm!r}.{closest('', PRESETS)}")
+        raise AlgorithmError(f"algorithm: expected a name or a mapping, given {algorithm!r}{closest('', PRESETS)}")
     if "name" not in algorithm:
         raise AlgorithmError(
             "algorithm: a mapping needs 'name', the preset to override, "
-            f"given {', '.join(map(str, algorithm)) or 'nothing'}.{closest('', PRESETS)}"
+            f"given {', '.join(map(str, algorithm)) or 'nothing'}{closest('', PRESETS)}"
         )
     merged = _merge(_preset(algorithm["name"]).model_dump(), algorithm)
     try:
@@ -240,7 +240,7 @@ def resolve(algorithm: str | Mapping[str, Any] | AlgorithmConfig) -> AlgorithmCo
 
 def _preset(name: object) -> AlgorithmConfig:
     if not isinstance(name, str) or name not in PRESETS:
-        raise AlgorithmError(f"unknown algorithm {name!r}.{closest(str(name), PRESETS)}")
+        raise AlgorithmError(f"unknown algorithm {name!r}{closest(str(name), PRESETS)}")
     return PRESETS[name]
 
 
@@ -258,11 +258,11 @@ def _explain(problem: Any) -> str:
     path = [str(part) for part in problem["loc"]]
     where = ".".join(["algorithm", *path])
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key {path[-1]!r}.{closest(path[-1], _fields(path[:-1]))}"
+        return f"{where}: unknown key {path[-1]!r}{closest(path[-1], _fields(path[:-1]))}"
     if problem["type"] == "literal_error":
         expected = problem["ctx"]["expected"]
         names = [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
-        return f"{where}: unknown value {problem['input']!r}.{closest(str(problem['input']), names)}"
+        return f"{where}: unknown value {problem['input']!r}{closest(str(problem['input']), names)}"
     message = problem["msg"].removeprefix("Value error, ")
     value = "" if isinstance(problem["input"], Mapping) else f", given {problem['input']!r}"
     return f"{where}: {message}" if message.endswith(".") else f"{where}: {message}{value}."

@@ -40,7 +40,7 @@ def token_weights(
     and turns without an active token do not count.
     """
     if how not in AGGREGATIONS:
-        raise AlgorithmError(f"unknown aggregation {how!r}.{closest(how, AGGREGATIONS)}")
+        raise AlgorithmError(f"unknown aggregation {how!r}{closest(how, AGGREGATIONS)}")
     kept = torch.ones_like(batch.action_span) if active is None else active
     if how == "token":
         unit, units = torch.zeros_like(batch.turn), 1

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LISTED = 20
+"""Names that an error lists at most."""
+
 
 class RlsdError(Exception):
     """Base of every error a user can fix; the command line prints its one line and exits with 2."""
@@ -27,7 +30,7 @@ class EnvError(RlsdError):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """The tail of an error about an unknown name.
+    """The tail of an error about an unknown name (`rlsd.algorithms.errors` says the same).
 
     >>> closest("rlds", ["grpo", "rlsd"])
     ". Did you mean 'rlsd'? Known: grpo, rlsd."
@@ -35,5 +38,5 @@ def closest(name: str, known: Iterable[str]) -> str:
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+    shown = ", ".join(names[:LISTED]) + (f", … ({len(names)} in all)" if len(names) > LISTED else "")
     return f".{hint} Known: {shown}."

@@ -15,7 +15,7 @@ from rlsd.agents.vllm.client import (
     ServerMismatch,
     ServerUnreachable,
 )
-from rlsd.agents.vllm.gloo import GlooGroup
+from rlsd.agents.vllm.process_group import GlooGroup
 from tests.support.vllm_servers import Fake, Pair, logps, play, sampler_of, small, stir
 
 

@@ -13,7 +13,7 @@ import pytest
 from rlsd.harness.cli.app import main
 from rlsd.harness.config import parse_config
 from rlsd.harness.report.charts import TRAINING, draw, value_of
-from rlsd.harness.report.report import ReportError, write_report
+from rlsd.harness.report.report import write_report
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.rundir import RunError
 from rlsd.harness.train import train
@@ -89,7 +89,7 @@ def test_text_of_the_world_stays_text(run: Path, tmp_path: Path) -> None:
     assert "<img" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     (copy / "rollouts" / "step-000001.jsonl.gz").write_bytes(b"\x1f\x8bdamaged")
-    with pytest.raises(ReportError, match=r"step-000001\.jsonl\.gz cannot be read"):
+    with pytest.raises(RunError, match=r"step-000001\.jsonl\.gz cannot be read"):
         write_report(copy)
     (copy / "rollouts" / "step-000001.jsonl.gz").unlink()
     assert "None were kept" in write_report(copy).read_text()
@@ -106,10 +106,10 @@ def test_supervised_runs_have_a_page_too(tmp_path: Path) -> None:
 def test_what_is_no_run_is_told(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no run directory"):
         write_report(tmp_path)
-    with pytest.raises(ReportError, match=r"no episodes of iteration 7 were kept in .*; kept: 1, 2"):
+    with pytest.raises(RunError, match=r"no episodes of iteration 7 were kept in .*; kept: 1, 2"):
         write_report(run, step=7)
     (tmp_path / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
-    with pytest.raises(ReportError, match="has no metrics yet"):
+    with pytest.raises(RunError, match="has no metrics yet"):
         write_report(tmp_path)
 
 

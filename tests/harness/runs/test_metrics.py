@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlsd.harness.runs.metrics import MetricsError, MetricsLog, read_metrics
+from rlsd.harness.runs.metrics import MetricsLog, read_metrics
+from rlsd.harness.runs.rundir import RunError
 
 
 def write(folder: Path, steps: list[int], *, resume_step: int = -2) -> None:
@@ -75,7 +76,7 @@ def test_a_line_cut_inside_a_character(tmp_path: Path) -> None:
 def test_another_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 0}\n' + line + '\n{"step": 2}\n')
-    with pytest.raises(MetricsError, match="line 2 of"):
+    with pytest.raises(RunError, match="line 2 of"):
         read_metrics(path)
 
 

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from rlsd.agents.hf.models import load_policy
+from rlsd.agents.vllm.checks import PROBE, largest
 from rlsd.agents.vllm.client import VLLMServer
-from rlsd.agents.vllm.proof import PROBE, largest
 from rlsd.agents.vllm.sampler import VLLMSampler
 from rlsd.agents.vllm.source import PolicyWeights
 from rlsd.harness.config import RunConfig, parse_config

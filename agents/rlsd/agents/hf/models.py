@@ -13,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rlsd.envs.errors import RlsdError
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}"
     "{{ '<|' + m['role'] + '|>' + m['content'] + ('<|end|>' if m['role'] == 'assistant' else '') }}"
@@ -28,7 +30,7 @@ DTYPES: dict[str, torch.dtype] = {
 }
 
 
-class ModelError(ValueError):
+class ModelError(RlsdError, ValueError):
     """A model that cannot be loaded or used, with what was given and how to fix it."""
 
 

@@ -8,7 +8,6 @@ and dtypes in a request, then one broadcast per tensor. Each server has its own 
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from importlib.util import find_spec
@@ -18,11 +17,11 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
+from rlsd.agents.daemon import daemon_future
 from rlsd.agents.vllm.client import ServerMismatch, ServerReply, ServerUnreachable, VLLMServer
 from rlsd.agents.vllm.files import empty_cache
-from rlsd.agents.vllm.gloo import own_address
 from rlsd.agents.vllm.plugin import BACKENDS
-from rlsd.agents.vllm.process_group import LINKS, Link, Meeting
+from rlsd.agents.vllm.process_group import LINKS, Link, Meeting, own_address
 from rlsd.agents.vllm.source import WeightSource
 
 T = TypeVar("T")
@@ -220,7 +219,8 @@ class Groups:
             ServerUnreachable: `here` failed.
             SamplerError: `there` did.
         """
-        asked, done = in_thread(there), in_thread(here)
+        asked: Future[Any] = daemon_future(there, f"ask {server.url}")
+        done = daemon_future(here, f"send to {server.url}")
         wait([asked, done], return_when=FIRST_EXCEPTION)
         if asked.done() and (reason := asked.exception()):
             raise reason
@@ -235,20 +235,6 @@ class Groups:
             f"{server.url}: weights could not be sent over {self.kind}: {' '.join(str(failed).split())[:200]}. Server "
             "and learner must reach each other (sampler.weights_address names this machine as the servers see it)"
         ) from failed
-
-
-def in_thread(work: Callable[[], Any]) -> Future[Any]:
-    """Run `work()` on a daemon thread."""
-    future: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
 
 
 def free_port(host: str) -> int:

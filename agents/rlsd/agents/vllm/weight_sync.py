@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from rlsd.agents.vllm.checks import check_base
+from rlsd.agents.vllm.checks import NOISE, PROBE, PROBE_TOKENS, ServerState, check_base, check_weights, largest
 from rlsd.agents.vllm.client import (
     COMPLETIONS,
     SamplerError,
@@ -23,7 +23,6 @@ from rlsd.agents.vllm.client import (
     VLLMServer,
 )
 from rlsd.agents.vllm.files import Carrier
-from rlsd.agents.vllm.proof import NOISE, PROBE, PROBE_TOKENS, ServerState, check, largest
 from rlsd.agents.vllm.source import Alone, Peers, WeightSource
 
 WATCH_S = 2.0
@@ -189,7 +188,9 @@ class WeightSync:
             server.call("POST", "/update_weight_version", {"new_version": self._tag()})
         theirs = server.prompt_logps(self.model(server), self._probe)
         assert self._ours is not None, "weights are loaded after a push"
-        check(server.url, self.version, state, theirs=theirs, ours=self._ours, logprob_gap_stop=self.logprob_gap_stop)
+        check_weights(
+            server.url, self.version, state, theirs=theirs, ours=self._ours, logprob_gap_stop=self.logprob_gap_stop
+        )
         again = server.prompt_logps(self.model(server), self._probe)
         state.noise = max(NOISE, 4 * largest(theirs, again))
         state.version, state.theirs, state.ours = self.version, theirs, self._ours

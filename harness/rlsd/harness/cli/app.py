@@ -38,14 +38,12 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads crawl when the machine is shared
     from safetensors import SafetensorError
 
-    from rlsd.agents.chat import TemplateError
-    from rlsd.agents.hf.models import ModelError
     from rlsd.algorithms import AlgorithmError
     from rlsd.envs.errors import RlsdError
 
     try:
         app(arguments)
-    except (RlsdError, ModelError, TemplateError, AlgorithmError) as error:
+    except (RlsdError, AlgorithmError) as error:
         sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
         leave(2)
     except (OSError, SafetensorError) as error:

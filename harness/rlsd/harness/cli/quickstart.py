@@ -14,9 +14,8 @@ from typing import Any
 
 from rich.console import Console
 
-from rlsd.envs.errors import RlsdError
 from rlsd.harness.cli.tables import print_table
-from rlsd.harness.config import RunConfig, load_config
+from rlsd.harness.config import ConfigError, RunConfig, load_config
 from rlsd.harness.evals.evaluate import EvalResult, by_task, evaluate_parts, table
 from rlsd.harness.evals.stats import hierarchical_bootstrap
 from rlsd.harness.iteration.parts import build
@@ -28,10 +27,6 @@ CONFIG = Path("configs/quickstart.yaml")
 WARM_CONFIG = Path("configs/alfworld/warm_tiny.yaml")
 
 
-class QuickstartError(RlsdError):
-    """The quickstart was started outside a checkout of the repository."""
-
-
 def run_quickstart(folder: Path, *, from_scratch: bool, overrides: list[str], console: Console) -> dict[str, Any]:
     """Do the whole thing; resumes where it was stopped.
 
@@ -39,7 +34,7 @@ def run_quickstart(folder: Path, *, from_scratch: bool, overrides: list[str], co
         What `summary.json` in `folder` holds: success before and after, their difference with its interval, seconds.
     """
     if not CONFIG.is_file():
-        raise QuickstartError(f"{CONFIG} is not here; run this in a checkout of the repository")
+        raise ConfigError(f"{CONFIG} is not here; run this in a checkout of the repository")
     started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     config = load_config(CONFIG, overrides)

@@ -21,12 +21,9 @@ from rlsd.harness.rollout.trajectory import Group, Trajectory
 Scope = Literal["episode", "turn"]
 
 
-class OwnTextError(RlsdError):
-    """A context asked for the policy's own text of the scored turn or a later one."""
-
-
 class ContextError(RlsdError):
-    """An unknown or unusable hindsight context."""
+    """A hindsight context that is unknown, cannot fit, or asks for the policy's own text of the scored turn or a later
+    one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +50,10 @@ class Glimpse:
         """The policy's own action of an earlier turn.
 
         Raises:
-            OwnTextError: `turn` is the scored one or later.
+            ContextError: `turn` is the scored one or later.
         """
         if turn >= self.turn:
-            raise OwnTextError(f"hindsight for turn {self.turn} may not contain the policy's own text of turn {turn}")
+            raise ContextError(f"hindsight for turn {self.turn} may not contain the policy's own text of turn {turn}")
         return self.trajectory.turns[turn].action
 
     @property

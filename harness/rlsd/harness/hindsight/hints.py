@@ -10,17 +10,12 @@ from typing import Literal
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.types import Action, EpisodeKey
 from rlsd.envs.core import Hindsight, Task
-from rlsd.envs.errors import RlsdError
-from rlsd.harness.hindsight.contexts import Context, Glimpse, Section, find_context
+from rlsd.harness.hindsight.contexts import Context, ContextError, Glimpse, Section, find_context
 from rlsd.harness.rollout.trajectory import Group, StopReason, Trajectory, Turn
 from rlsd.harness.scoring.sequences import Insertion
 
 CUT = "…"
 """Stands where items were left out for length."""
-
-
-class BudgetError(RlsdError):
-    """Hindsight that cannot fit, found before anything is run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +50,7 @@ class Hinter:
         context: longest sequence the model takes, in tokens.
 
     Raises:
-        BudgetError: the budget cannot hold a single item of a context, or leaves no room for a prompt.
+        ContextError: the budget cannot hold a single item of a context, or leaves no room for a prompt.
     """
 
     def __init__(self, settings: HintSettings, chat: ChatFormat, *, context: int, max_new_tokens: int) -> None:
@@ -67,13 +62,13 @@ class Hinter:
             return
         least = sum(self._tokens(Section(title=c.title or c.name, items=(CUT,))) for c in self.contexts)
         if settings.max_tokens < least:
-            raise BudgetError(
+            raise ContextError(
                 f"hindsight.max_tokens is {settings.max_tokens}, but the titles alone take {least} tokens; "
                 f"raise it, or use fewer contexts than {', '.join(settings.contexts)}"
             )
         room = context - max_new_tokens - settings.max_tokens
         if room < context // 4:
-            raise BudgetError(
+            raise ContextError(
                 f"hindsight ({settings.max_tokens} tokens) and response ({max_new_tokens}) leave {max(room, 0)} of "
                 f"{context} context tokens for the episode; lower hindsight.max_tokens or agent.max_new_tokens"
             )

@@ -13,17 +13,12 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader
 
-from rlsd.envs.errors import RlsdError
 from rlsd.harness.report.charts import TRAINING, draw, success
 from rlsd.harness.runs.metrics import read_metrics
-from rlsd.harness.runs.rundir import load_run_config, write_atomic
+from rlsd.harness.runs.rundir import RunError, load_run_config, write_atomic
 
 HINTS = ("plan", "missing", "whereabouts", "demonstration", "answer", "feedback", "distance")
 """Fields of hindsight in the order in which they are shown."""
-
-
-class ReportError(RlsdError):
-    """A run that cannot be shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +61,12 @@ def write_report(run: Path, out: Path | None = None, *, step: int | None = None,
         groups: tasks whose episodes are shown, those with wins and losses first.
 
     Raises:
-        RunError: no run directory.
-        ReportError: nothing was recorded there yet, or not that iteration.
+        RunError: no run directory; nothing was recorded there yet, or not that iteration.
     """
     config = load_run_config(run)
     records = read_metrics(run / "metrics.jsonl")
     if not records:
-        raise ReportError(f"{run} has no metrics yet: train it first")
+        raise RunError(f"{run} has no metrics yet: train it first")
     train = [r for r in records if r["kind"] == "train"]
     evals = [r for r in records if r["kind"] == "eval"]
     shown, number, kept = _episodes(run, step, groups)
@@ -127,7 +121,7 @@ def _episodes(run: Path, step: int | None, groups: int) -> tuple[list[list[Episo
     files = {int(p.name[5:11]) + 1: p for p in sorted((run / "rollouts").glob("step-*.jsonl.gz"))}
     if step is not None and step not in files:
         held = ", ".join(map(str, files)) or "none (save_rollouts_every is 0)"
-        raise ReportError(f"no episodes of iteration {step} were kept in {run}; kept: {held}")
+        raise RunError(f"no episodes of iteration {step} were kept in {run}; kept: {held}")
     number = step if step is not None else max(files, default=None)
     if number is None:
         return [], None, []
@@ -138,7 +132,7 @@ def _episodes(run: Path, step: int | None, groups: int) -> tuple[list[list[Episo
                 record = json.loads(line)
                 by_group.setdefault(tuple(record["key"][:3]), []).append(record)
     except (OSError, EOFError, ValueError, KeyError) as error:
-        raise ReportError(f"{files[number]} cannot be read ({error}); delete it, or give another --step") from error
+        raise RunError(f"{files[number]} cannot be read ({error}); delete it, or give another --step") from error
     kept = sorted(by_group.values(), key=lambda g: len({bool(r["success"]) for r in g}) == 1)[:groups]
     largest = max((abs(c) for g in kept for r in g for c in r["turn_credit"]), default=0.0)
     return [[_episode(r, largest) for r in g] for g in kept], number, list(files)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import Generic, TypeVar
+
+from rlsd.agents.daemon import daemon_future
 
 T = TypeVar("T")
 
@@ -18,40 +21,21 @@ class Ahead(Generic[T]):
 
     def __init__(self, work: Callable[[int], T]) -> None:
         self._work = work
-        self._step: int | None = None
-        self._thread: threading.Thread | None = None
-        self._result: T | None = None
-        self._error: BaseException | None = None
+        self._begun: tuple[int, Future[T]] | None = None
 
     def start(self, step: int) -> None:
         """Begin with `work(step)`."""
-        if self._step is not None:
-            raise RuntimeError(f"step {self._step} is under way")
-        self._step, self._result, self._error = step, None, None
-
-        def run() -> None:
-            try:
-                self._result = self._work(step)
-            except BaseException as error:  # told by `take`
-                self._error = error
-
-        self._thread = threading.Thread(target=run, name=f"rollout {step}", daemon=True)
-        self._thread.start()
+        if self._begun is not None:
+            raise RuntimeError(f"step {self._begun[0]} is under way")
+        self._begun = step, daemon_future(partial(self._work, step), f"rollout {step}")
 
     def wait(self) -> None:
         """Until what was started is finished; its error is told by `take`."""
-        if self._thread is not None:
-            self._thread.join()
+        if self._begun is not None:
+            wait([self._begun[1]])
 
     def take(self, step: int) -> T:
         """The result for `step`, computed now if it was not started."""
-        if self._step != step:
-            self.wait()
-            self._step = None
-            return self._work(step)
         self.wait()
-        result, error, self._step = self._result, self._error, None
-        self._result = None
-        if error is not None:
-            raise error
-        return result  # type: ignore[return-value]
+        begun, self._begun = self._begun, None
+        return begun[1].result() if begun is not None and begun[0] == step else self._work(step)

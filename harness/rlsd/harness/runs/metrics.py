@@ -12,12 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rlsd.envs.errors import RlsdError
 from rlsd.harness import fail_points
-
-
-class MetricsError(RlsdError):
-    """A metrics file that cannot be read."""
+from rlsd.harness.runs.rundir import RunError
 
 
 class MetricsLog:
@@ -82,7 +78,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All whole records of a metrics file; [] if there is none. A last line cut in half is left out.
 
     Raises:
-        MetricsError: another line is no record; names it.
+        RunError: another line is no record; names it.
     """
     if not path.is_file():
         return []
@@ -94,7 +90,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
             records.append({"step": int(record["step"]), **record})
         except (ValueError, KeyError, TypeError) as error:
-            raise MetricsError(f"line {number} of {path} is damaged; mend or delete it ({error})") from error
+            raise RunError(f"line {number} of {path} is damaged; mend or delete it ({error})") from error
     return records
 
 

@@ -42,7 +42,7 @@ PACKAGES = ("rlsd", "torch", "transformers", "tokenizers", "accelerate", "gymnas
 
 
 class RunError(RlsdError):
-    """A run directory that cannot be used."""
+    """A run directory, or a record in it, that cannot be used."""
 
 
 class RunDir:

@@ -1,4 +1,4 @@
-"""HTTP of the fake server: vLLM's routes, answered by a `FakeVLLM`."""
+"""HTTP of the fake server: vLLM's routes, answered from a `FakeState`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import select
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors.torch import load_file
 
-from rlsd.agents.vllm.fake.receiver import Refused
-
-if TYPE_CHECKING:
-    from rlsd.agents.vllm.fake.server import FakeVLLM
+from rlsd.agents.vllm.fake.receiver import Receiver
+from rlsd.agents.vllm.fake.state import FakeState, Refused
 
 BODY_LIMIT = 16 * 1024 * 1024
 
 
 class Server(ThreadingHTTPServer):
-    fake: FakeVLLM
+    fake: FakeState
+    receiver: Receiver
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -186,9 +185,9 @@ ROUTES: dict[str, Any] = {
     "/update_weight_version": Handler._set_version,
     "/weight_info": Handler._get_version,
     "/get_world_size": lambda handler, body: {"world_size": 1},
-    "/init_weight_transfer_engine": lambda handler, body: handler.server.fake.receiver.meet(body["init_info"]),
-    "/shutdown_weight_transfer_engine": lambda handler, body: handler.server.fake.receiver.shut_down(),
-    "/start_weight_update": lambda handler, body: handler.server.fake.receiver.start(),
-    "/update_weights": lambda handler, body: handler.server.fake.receiver.receive(body["update_info"]),
-    "/finish_weight_update": lambda handler, body: handler.server.fake.receiver.finish(),
+    "/init_weight_transfer_engine": lambda handler, body: handler.server.receiver.meet(body["init_info"]),
+    "/shutdown_weight_transfer_engine": lambda handler, body: handler.server.receiver.shut_down(),
+    "/start_weight_update": lambda handler, body: handler.server.receiver.start(),
+    "/update_weights": lambda handler, body: handler.server.receiver.receive(body["update_info"]),
+    "/finish_weight_update": lambda handler, body: handler.server.receiver.finish(),
 }

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlsd.agents.vllm.gloo import GlooGroup
+from rlsd.agents.vllm.fake.state import FakeState, Refused
 from rlsd.agents.vllm.plugin import BACKENDS
-
-if TYPE_CHECKING:
-    from rlsd.agents.vllm.fake.server import FakeVLLM
+from rlsd.agents.vllm.process_group import GlooGroup
 
 TIMEOUT_S = 60.0
-
-
-class Refused(Exception):
-    """An error that vLLM answers with status 500."""
 
 
 class Receiver:
     """One worker's side of a group."""
 
-    def __init__(self, fake: FakeVLLM) -> None:
+    def __init__(self, fake: FakeState) -> None:
         self._fake = fake
         self._group: GlooGroup | None = None
         self._fresh: dict[str, Tensor] | None = None

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+from rlsd.envs.errors import EnvError
 from rlsd.envs.searchqa.questions.types import Hop, Question, Support
 from rlsd.envs.searchqa.world.encyclopedia import Encyclopedia, dated_variants
 from rlsd.envs.searchqa.world.relations import BY_NAME, KINDS, Relation
@@ -15,15 +16,11 @@ _SAME_ANSWER = 3
 _ATTEMPTS = 20_000
 
 
-class QuestionsSpent(Exception):
-    """The volume is too small for the number of questions: an invalid preset."""
-
-
 def questions(volume: Encyclopedia, hops: Sequence[int], *, seed: str, prefix: str) -> tuple[Question, ...]:
     """One question for each entry of `hops`, with that many hops, all different; ids are `prefix` and the number.
 
     Raises:
-        QuestionsSpent: the volume does not have enough.
+        EnvError: the volume does not have enough.
     """
     draw = random.Random(f"rlsd questions {seed}")
     articles = {passage.title: passage.text for passage in volume.articles}
@@ -42,7 +39,10 @@ def questions(volume: Encyclopedia, hops: Sequence[int], *, seed: str, prefix: s
             out.append(question)
             break
         else:
-            raise QuestionsSpent(f"no further {length}-hop question in a volume of {len(names)} entities")
+            raise EnvError(
+                f"no further {length}-hop question in a volume of {len(names)} entities: ask for fewer questions, or "
+                "raise the counts of WorldConfig"
+            )
     return tuple(out)
 
 

@@ -59,7 +59,7 @@ def build(seed: str, config: WorldConfig) -> Encyclopedia:
     """The volume of a seed; the same for the same seed and config.
 
     Raises:
-        NamesSpent: a pool too small for the counts.
+        EnvError: a pool too small for the counts.
     """
     draw = random.Random(f"rlsd encyclopedia {seed}")
     names = Names(draw, pool=config.pool, parts=config.parts, shelf=config.shelf)

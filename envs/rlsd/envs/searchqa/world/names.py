@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable
 from functools import lru_cache
 
+from rlsd.envs.errors import EnvError
+
 _ONSETS = ("b", "br", "c", "d", "dr", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "r", "s", "st", "t", "tr", "v")
 _VOWELS = ("a", "e", "i", "o", "u", "ae", "ia", "eo")
 _CODAS = ("", "l", "n", "r", "s", "th", "nd", "rn", "m", "x")
@@ -24,10 +26,6 @@ _NOUNS = (
     "Mill", "Mirror", "Orchard", "River", "Road", "Ship", "Staircase", "Stone", "Tower", "Violin", "Well", "Window",
 )  # fmt: skip
 EIGHTHS = 8
-
-
-class NamesSpent(Exception):
-    """The pool is too small for the number of names: an invalid preset."""
 
 
 def eighth(name: str) -> int:
@@ -102,4 +100,4 @@ class Names:
             if mine and name not in self._used:
                 self._used.add(name)
                 return name
-        raise NamesSpent(f"no new name like {make()!r} in a pool of {self._pool}; raise WorldConfig.pool")
+        raise EnvError(f"no new name like {make()!r} in a pool of {self._pool}; raise WorldConfig.pool")

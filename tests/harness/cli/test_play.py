@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from rlsd.envs import Rewindable, TextEnv, make
-from rlsd.harness.cli.play import Session, play
+from rlsd.harness.cli.play import Session, play_episode
 from rlsd.harness.cli.readline import Prompt, completions
 
 
@@ -26,7 +26,7 @@ def played(env: TextEnv, *lines: str, seed: int = 3) -> tuple[str, dict[str, Any
             raise EOFError
         return left.pop(0)
 
-    result = play(env, task=None, seed=seed, console=Console(file=out, width=200), ask=ask)
+    result = play_episode(env, task=None, seed=seed, console=Console(file=out, width=200), ask=ask)
     return out.getvalue(), result
 
 

@@ -18,7 +18,8 @@ from rlsd.envs.key_door import KeysEnv
 from rlsd.envs.registry import make
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 from rlsd.harness.serve.env import env_app, opener
-from rlsd.harness.serve.guard import Background, Limits, Listener
+from rlsd.harness.serve.guard import Limits
+from rlsd.harness.serve.listener import Background, Listener
 from tests.support.plain_worlds import FaultyThreaded, Plain
 
 TOKEN = "a-token-of-some-length"

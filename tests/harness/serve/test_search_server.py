@@ -22,7 +22,7 @@ from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.local import Bm25Ranker, LocalRetriever
 from rlsd.harness.cli.app import main
 from rlsd.harness.serve.batching import Batcher, Overloaded
-from rlsd.harness.serve.guard import Background, Listener
+from rlsd.harness.serve.listener import Background, Listener
 from rlsd.harness.serve.search import BadRequest, SearchLimits, read_request, search_app
 
 PASSAGES = list(generated_corpus("gen-tiny", "test"))

@@ -1,4 +1,4 @@
-"""Playing in the terminal: commands, completion, hints, undo in worlds that can be saved and in those that cannot."""
+"""Playing in the terminal: commands, completion, hints, undo in environments that can be saved or not."""
 
 from __future__ import annotations
 

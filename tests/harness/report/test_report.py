@@ -1,4 +1,4 @@
-"""`rlsd report`: the page holds what the run recorded, whatever the run was, and text of the world stays text."""
+"""`rlsd report`: the page holds what the run recorded, whatever the run was, and text of the environment stays text."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_another_iteration_and_another_place(run: Path, tmp_path: Path, capsys: 
     assert page.count("<h3>") == 1
 
 
-def test_text_of_the_world_stays_text(run: Path, tmp_path: Path) -> None:
+def test_text_of_the_environment_stays_text(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     (copy / "rollouts").mkdir(parents=True)
     for name in ("config.yaml", "metrics.jsonl"):
@@ -113,7 +113,7 @@ def test_supervised_runs_have_a_page_too(tmp_path: Path) -> None:
     assert "<figcaption>Loss" in page
 
 
-def test_what_is_no_run_is_told(run: Path, tmp_path: Path) -> None:
+def test_what_is_no_run_is_an_error(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no run directory"):
         write_report(tmp_path)
     with pytest.raises(ReportError, match=r"no episodes of iteration 7 were kept in .*; kept: 1, 2"):

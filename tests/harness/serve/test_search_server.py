@@ -114,13 +114,13 @@ def test_what_waits_together_is_searched_together() -> None:
         await asyncio.sleep(0)
         gone.cancel()
         go.set()
-        found = await asyncio.gather(*asked)
+        results = await asyncio.gather(*asked)
         assert batcher.waiting == 0
         await batcher.close()
-        return found
+        return results
 
-    found = asyncio.run(run())
-    assert [[p.title for p in one[0]] for one in found] == [[f"q{i}"] * (1 + i % 2) for i in range(7)]
+    results = asyncio.run(run())
+    assert [[p.title for p in one[0]] for one in results] == [[f"q{i}"] * (1 + i % 2) for i in range(7)]
     assert sizes == [4, 3], "and nobody searches for a client that has gone"
 
 

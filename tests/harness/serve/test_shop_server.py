@@ -38,9 +38,9 @@ class Form(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        found = dict(attrs)
-        if tag == "button" and found.get("name"):
-            self.buttons.append((str(found["name"]), found.get("value") or ""))
+        attributes = dict(attrs)
+        if tag == "button" and attributes.get("name"):
+            self.buttons.append((str(attributes["name"]), attributes.get("value") or ""))
 
 
 def serving(folder: Path, limits: Limits | None = None, **changes: Any) -> Background:

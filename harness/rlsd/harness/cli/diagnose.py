@@ -46,7 +46,7 @@ def _show(diagnosis: Mapping[str, Any]) -> None:
         value, low, high = diagnosis[name]
         rows.append([label, f"{value:.3f}", f"[{low:.3f}, {high:.3f}]"])
     nearer = diagnosis["actions"]["nearer"]
-    print_table(f"{diagnosis['episodes']} episodes, {nearer} actions reduced the distance to the goal", rows)
+    print_table(f"{diagnosis['episodes']} episodes, {nearer} actions towards the goal", rows)
     out.print(
         f"margin {diagnosis['margin']:.3f}, Δ nearer {diagnosis['gap_nearer']:+.3f}, "
         f"others {diagnosis['gap_not_nearer']:+.3f}, echo {diagnosis['echo']:.2f}: "

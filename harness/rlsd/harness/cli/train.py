@@ -17,9 +17,7 @@ from rlsd.harness.cli.tables import out
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file, or a run directory to go on with.")],
     run: Annotated[Path | None, typer.Option("--run", help="Run directory; default runs/<config name>.")] = None,
-    with_: Annotated[
-        list[Path] | None, typer.Option("--with", help="Lay a file of blocks over the config: configs/launch/…")
-    ] = None,
+    with_: Annotated[list[Path] | None, typer.Option("--with", help="A config overlay: configs/launch/…")] = None,
     set_: SetOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")] = False,
 ) -> None:

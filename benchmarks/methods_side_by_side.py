@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsd.harness.evals.stats import hierarchical_bootstrap, wilson
-from rlsd.harness.report.plot import curve
+from rlsd.harness.report.charts import learning_curve
 from rlsd.harness.runs.metrics import read_metrics
 
 METHODS: dict[str, list[str]] = {
@@ -69,7 +69,7 @@ def main() -> None:
     summary = summarise(arguments, runs)
     (arguments.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     (arguments.out / "table.md").write_text(markdown(summary))
-    curve(
+    learning_curve(
         {m: [runs / f"{m}-{s}" for s in arguments.seeds] for m in arguments.methods},
         arguments.out / "curve.png",
         title=f"{arguments.config.stem}: held-out validation set, {len(arguments.seeds)} seeds",

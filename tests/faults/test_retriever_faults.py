@@ -33,7 +33,8 @@ from rlsd.envs.searchqa.retrieval.http import HttpRetriever
 from rlsd.envs.searchqa.retrieval.index import build_index, open_index
 from rlsd.envs.searchqa.retrieval.local import Bm25Ranker, LocalRetriever
 from rlsd.harness.rollout.rollout import Rollout, RolloutError, RolloutSettings
-from rlsd.harness.serve.guard import Background, Limits, Listener
+from rlsd.harness.serve.guard import Limits
+from rlsd.harness.serve.listener import Background, Listener
 from rlsd.harness.serve.search import search_app
 
 GOOD = json.dumps({"result": [[{"document": {"id": "1", "contents": "T\ntext"}, "score": 1.5}]]}).encode()

@@ -14,7 +14,7 @@ from rlsd.envs.searchqa.rendering import block
 from rlsd.envs.searchqa.retrieval.corpora import passage_of
 from rlsd.envs.searchqa.retrieval.http import read_answer
 from rlsd.envs.searchqa.retrieval.local import LocalRetriever
-from rlsd.harness.serve.guard import Background, Listener
+from rlsd.harness.serve.listener import Background, Listener
 from rlsd.harness.serve.search import search_app
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "searchqa_retrieve.json").read_text(encoding="utf-8"))

@@ -156,7 +156,7 @@ def test_a_run_and_weights_of_the_old_names_go_on(tmp_path: Path, capsys: pytest
     note.write_text(note.read_text().replace('"format"', '"style"'))
     hint.cache_clear()
     request = EvalRequest(
-        env="rlsd/ALFWorld-v0", agent=f"hf:{run / 'best'}", episodes=1, env_args=("games=gen-tiny", "max_steps=2")
+        env="rlsd/ALFWorld-v0", agent=f"hf:{run / 'best'}", episodes=1, env_kwargs={"games": "gen-tiny", "max_steps": 2}
     )
     result, _ = run_eval(request, quiet=True)
     assert capsys.readouterr().err == "agent.style is now agent.format; the old name works until 0.3\n"

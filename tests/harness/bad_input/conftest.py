@@ -20,11 +20,11 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Cli:
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
             main([str(a) for a in arguments])
-        told = capsys.readouterr().err
-        assert stop.value.code == 2, told
-        assert told.count("\n") == 1, told
-        assert "Error: " in told
-        return told
+        error = capsys.readouterr().err
+        assert stop.value.code == 2, error
+        assert error.count("\n") == 1, error
+        assert "Error: " in error
+        return error
 
     return run
 

@@ -1,4 +1,4 @@
-"""Models, episodes and files given to a command: what is wrong with them is told in one line, never in a traceback."""
+"""Models, episodes and files given to a command: what is wrong with them is one line, never in a traceback."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.support.smallest_run import Cli
 
 
 def test_no_model_folder(fails: Cli, config: Path, tmp_path: Path) -> None:
-    told = fails(
+    error = fails(
         "train", config, "--run", tmp_path / "run", "--set", "model.tiny=null", "--set", f"model.path={tmp_path}/no"
     )
-    assert "there is no folder" in told
+    assert "there is no folder" in error
     (tmp_path / "bare").mkdir()
-    told = fails("eval", "--env", "rlsd/Keys-v0", "--agent", f"hf:{tmp_path / 'bare'}")
-    assert "no config.json" in told
+    error = fails("eval", "--env", "rlsd/Keys-v0", "--agent", f"hf:{tmp_path / 'bare'}")
+    assert "no config.json" in error
 
 
 def without(name: str) -> Callable[[Path], None]:
@@ -42,9 +42,9 @@ def cut_weights(folder: Path) -> None:
 def drop_one_weight(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    held = load_file(folder / "model.safetensors")
-    held.pop("model.norm.weight")
-    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("model.norm.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def untie(folder: Path) -> None:
@@ -80,9 +80,9 @@ def test_damaged_model_folder(
     folder = Path(shutil.copytree(trained / "best", tmp_path / "model"))
     load_policy(folder)
     harm(folder)
-    told = fails("eval", "--env", "rlsd/Keys-v0", "--agent", f"hf:{folder}")
-    assert told.startswith("ModelError")
-    assert expected in told
+    error = fails("eval", "--env", "rlsd/Keys-v0", "--agent", f"hf:{folder}")
+    assert error.startswith("ModelError")
+    assert expected in error
     with pytest.raises(ModelError):
         load_policy(folder)
 
@@ -99,19 +99,19 @@ GOOD_LINE = json.dumps({"goal": "g", "turns": [{"observation": "o", "action": "a
 def test_broken_line_of_own_episodes(fails: Cli, config: Path, tmp_path: Path, line: str) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text(f"{GOOD_LINE}\n\n{line}\n")
-    told = fails(
+    error = fails(
         *("train", config, "--run", tmp_path / "run"),
         *("--set", "algorithm=sft", "--set", f"sft.trajectories={path}"),
     )
-    assert f"line 3 of {path}" in told
-    assert '"goal"' in told
+    assert f"line 3 of {path}" in error
+    assert '"goal"' in error
 
 
 def test_own_episodes_that_are_no_text(fails: Cli, config: Path, tmp_path: Path) -> None:
     for name, content in (("a.jsonl.gz", b"no gzip"), ("b.jsonl", b"\xff\xfe"), ("c.jsonl", b"")):
         (tmp_path / name).write_bytes(content)
-        told = fails("train", config, "--run", tmp_path / "run", "--set", f"sft.trajectories={tmp_path / name}")
-        assert "sft.trajectories" in told
+        error = fails("train", config, "--run", tmp_path / "run", "--set", f"sft.trajectories={tmp_path / name}")
+        assert "sft.trajectories" in error
 
 
 def test_compare(fails: Cli, tmp_path: Path) -> None:
@@ -122,10 +122,10 @@ def test_compare(fails: Cli, tmp_path: Path) -> None:
 
     good = write("a.json", {"panel": {"digest": "aa"}, "wins": {"t1": True, "t2": False}})
     other = write("b.json", {"panel": {"digest": "bb"}, "wins": {"t1": True, "t2": False}})
-    told = fails("compare", good, other)
-    assert "different panels" in told
-    assert "aa" in told
-    assert "bb" in told
+    error = fails("compare", good, other)
+    assert "different panels" in error
+    assert "aa" in error
+    assert "bb" in error
     for i, bad in enumerate(["{", "[]", {"panel": {}, "wins": {}}, {"panel": "x", "wins": {}}, {"wins": {}}]):
         assert "rlsd eval --save" in fails("compare", good, write(f"bad{i}.json", bad))
     fewer = write("c.json", {"panel": {"digest": "aa"}, "wins": {"t1": True}})
@@ -150,9 +150,9 @@ def test_looking_for_checkpoints_leaves_unfinished_ones_alone(run: Path) -> None
     """`rlsd export --last` may look while the run is being trained."""
     partial = run / "checkpoints" / "step-000009.partial"
     partial.mkdir()
-    found = checkpoint.latest(run / "checkpoints")
-    assert found is not None
-    assert found.name == "step-000001"
+    latest = checkpoint.latest(run / "checkpoints")
+    assert latest is not None
+    assert latest.name == "step-000001"
     assert partial.is_dir()
 
 

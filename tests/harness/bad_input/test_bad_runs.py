@@ -31,15 +31,15 @@ def test_one_flipped_byte_in_a_checkpoint(fails: Cli, run: Path, name: str, plac
     content = bytearray(path.read_bytes())
     content[int(place * (len(content) - 1))] ^= 0x10
     path.write_bytes(content)
-    told = fails("train", run, "--quiet")
-    assert told.startswith("CheckpointError")
-    assert f"{name} is corrupt" in told
+    error = fails("train", run, "--quiet")
+    assert error.startswith("CheckpointError")
+    assert f"{name} is corrupt" in error
 
 
 def test_a_checkpoint_holds_no_other_files(trained: Path) -> None:
     """Or a new kind of file would go untested above."""
-    held = {p.name for p in (trained / "checkpoints" / "step-000001").iterdir()}
-    assert held == {*checkpoint_files(), checkpoint.MANIFEST}
+    files = {p.name for p in (trained / "checkpoints" / "step-000001").iterdir()}
+    assert files == {*checkpoint_files(), checkpoint.MANIFEST}
 
 
 def test_every_flipped_byte_in_a_manifest_is_found(run: Path) -> None:
@@ -76,9 +76,9 @@ def test_checkpoint_that_lacks_a_file_or_is_cut_short(fails: Cli, run: Path) -> 
 def test_checkpoint_of_another_model(fails: Cli, run: Path) -> None:
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("dim: 16", "dim: 32"))
-    told = fails("train", run, "--quiet")
-    assert "CheckpointError" in told
-    assert "does not fit this config" in told
+    error = fails("train", run, "--quiet")
+    assert "CheckpointError" in error
+    assert "does not fit this config" in error
 
 
 def test_older_checkpoint_is_used_when_the_damaged_one_is_deleted(run: Path, fails: Cli) -> None:
@@ -96,9 +96,9 @@ def test_a_loss_that_is_no_number_ends_the_run_and_loses_nothing(fails: Cli, con
     changed.append("algorithm.advantage.method=dr_grpo")  # which does not divide by the deviation
     arguments = ("train", config, "--run", folder, "--quiet", *(x for c in changed for x in ("--set", c)))
     for _ in range(2):  # started again, it stops at the same place
-        told = fails(*arguments)
-        assert "LossError" in told
-        assert "no step was taken and the last checkpoint is sound" in told
+        error = fails(*arguments)
+        assert "LossError" in error
+        assert "no step was taken and the last checkpoint is sound" in error
         assert [p.name for p in (folder / "checkpoints").iterdir()] == ["step-000001"]
         kept, _ = checkpoint.load(folder / "checkpoints" / "step-000001")
         assert all(bool(weight.isfinite().all()) for weight in kept["model"].values())
@@ -107,9 +107,9 @@ def test_a_loss_that_is_no_number_ends_the_run_and_loses_nothing(fails: Cli, con
 
 
 def test_resume_with_another_config(fails: Cli, config: Path, run: Path) -> None:
-    told = fails("train", config, "--run", run, "--set", "learner.lr=0.5", "--set", "seed=3")
-    assert "another 'seed'" in told
-    assert "1 more" in told
+    error = fails("train", config, "--run", run, "--set", "learner.lr=0.5", "--set", "seed=3")
+    assert "another 'seed'" in error
+    assert "1 more" in error
     with pytest.raises(SystemExit) as stop:  # how long it goes on may change
         main(["train", str(config), "--run", str(run), "--quiet", "--set", "iterations=2"])
     assert not stop.value.code

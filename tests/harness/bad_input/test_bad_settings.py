@@ -58,18 +58,18 @@ def test_override(fails: Cli, config: Path, tmp_path: Path, override: str, expec
 
         if torch.cuda.is_available():
             pytest.skip("there is a CUDA device")
-    told = fails("train", config, "--run", tmp_path / "run", "--quiet", "--set", override)
-    assert all(part in told for part in expected), told
+    error = fails("train", config, "--run", tmp_path / "run", "--quiet", "--set", override)
+    assert all(part in error for part in expected), error
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
 def test_context_too_small_for_a_single_prompt(fails: Cli, config: Path, tmp_path: Path) -> None:
-    told = fails(
+    error = fails(
         *("train", config, "--run", tmp_path / "run", "--quiet", "--set", "agent.context=64"),
         *("--set", "hindsight.max_tokens=30", "--set", "eval.every=0"),
     )
-    assert "none of 2 episodes got as far as one action" in told
-    assert "agent.context" in told
+    assert "none of 2 episodes got as far as one action" in error
+    assert "agent.context" in error
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_reward_module_that_breaks_on_import(fails: Cli, config: Path, tmp_path:
     (tmp_path / "broken_reward.py").write_text("def reward(:\n")
     sys.path.insert(0, str(tmp_path))
     try:
-        told = fails("train", config, "--run", tmp_path / "run", "--set", "reward=broken_reward:reward")
+        error = fails("train", config, "--run", tmp_path / "run", "--set", "reward=broken_reward:reward")
     finally:
         sys.path.remove(str(tmp_path))
-    assert "SyntaxError" in told
+    assert "SyntaxError" in error
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ def test_a_config_is_not_evaluated_with_another_agent(fails: Cli, config: Path) 
 
 
 def test_environment_without_the_expert_asked_for(fails: Cli, tmp_path: Path) -> None:
-    told = fails("eval", "--env", "tests.support.plain_worlds:Plain", "--agent", "oracle")
-    assert "Plain has no 'oracle' expert" in told
+    error = fails("eval", "--env", "tests.support.plain_worlds:Plain", "--agent", "oracle")
+    assert "Plain has no 'oracle' expert" in error
 
 
 def test_settings_of_a_bare_model_folder(fails: Cli, trained: Path) -> None:
     agent = f"hf:{trained / 'best'}"
-    told = fails("eval", "--env", "rlsd/Keys-v0", "--agent", agent, "--set", "agent.memry=full")
-    assert "Did you mean 'memory'?" in told
+    error = fails("eval", "--env", "rlsd/Keys-v0", "--agent", agent, "--set", "agent.memry=full")
+    assert "Did you mean 'memory'?" in error
     assert "agent.name=value" in fails("eval", "--env", "rlsd/Keys-v0", "--agent", agent, "--set", "learner.lr=1")
 
 
@@ -159,16 +159,16 @@ def test_damaged_game_file(fails: Cli, config: Path, tmp_path: Path, content: by
     game = tmp_path / "game.tw-pddl"
     game.write_bytes(content)
     for when in ("true", "false"):  # with and without an evaluation that would read the file first
-        told = fails(
+        error = fails(
             *("train", config, "--run", tmp_path / "run", "--quiet"),
             *("--set", f"env.kwargs.games={game}", "--set", f"eval.at_start={when}", "--set", "eval.every=0"),
         )
-        assert "game.tw-pddl" in told
+        assert "game.tw-pddl" in error
 
 
 def test_missing_game_file(fails: Cli, config: Path, tmp_path: Path) -> None:
-    told = fails("train", config, "--run", tmp_path / "run", "--set", f"env.kwargs.games={tmp_path}/none.tw-pddl")
-    assert "none.tw-pddl" in told
+    error = fails("train", config, "--run", tmp_path / "run", "--set", f"env.kwargs.games={tmp_path}/none.tw-pddl")
+    assert "none.tw-pddl" in error
     (tmp_path / "bare").mkdir()
-    told = fails("train", config, "--run", tmp_path / "run", "--set", f"env.kwargs.games={tmp_path}/bare")
-    assert "bare" in told
+    error = fails("train", config, "--run", tmp_path / "run", "--set", f"env.kwargs.games={tmp_path}/bare")
+    assert "bare" in error

@@ -1,4 +1,4 @@
-"""Playing in the terminal: commands, completion, hints, undo in worlds that can be saved and in those that cannot."""
+"""Playing in the terminal: commands, completion, hints, undo in environments that can be saved or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from rlsd.envs import Rewindable, TextEnv, make
-from rlsd.harness.cli.play import Session, play
+from rlsd.harness.cli.play import Session, play_episode
 from rlsd.harness.cli.readline import Prompt, completions
 
 
@@ -26,7 +26,7 @@ def played(env: TextEnv, *lines: str, seed: int = 3) -> tuple[str, dict[str, Any
             raise EOFError
         return left.pop(0)
 
-    result = play(env, task=None, seed=seed, console=Console(file=out, width=200), ask=ask)
+    result = play_episode(env, task=None, seed=seed, console=Console(file=out, width=200), ask=ask)
     return out.getvalue(), result
 
 

@@ -77,7 +77,9 @@ def test_a_window_shorter_than_the_context_is_refused(tmp_path: Path) -> None:
     assert sliding_window(short.policy.model) == 256
     assert sliding_window(parts_of().policy.model) is None
     with pytest.raises(ConfigError, match="slides over 256 tokens"):
-        run_eval(EvalRequest(env="rlsd/ALFWorld-v0", agent=f"hf:{folder}", env_args=("games=gen-tiny",)), quiet=True)
+        run_eval(
+            EvalRequest(env="rlsd/ALFWorld-v0", agent=f"hf:{folder}", env_kwargs={"games": "gen-tiny"}), quiet=True
+        )
 
 
 def test_sampling_that_does_not_fit_is_one_clear_error() -> None:

@@ -1,4 +1,4 @@
-"""`rlsd report`: the page holds what the run recorded, whatever the run was, and text of the world stays text."""
+"""`rlsd report`: the page holds what the run recorded, whatever the run was, and text of the environment stays text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from rlsd.harness.cli.app import main
 from rlsd.harness.config import parse_config
-from rlsd.harness.report.charts import TRAINING, draw, value_of
+from rlsd.harness.evals.stats import wilson
+from rlsd.harness.report.charts import TRAINING, draw, learning_curve, pooled, value_of
 from rlsd.harness.report.report import write_report
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.rundir import RunError
@@ -74,7 +75,7 @@ def test_another_iteration_and_another_place(run: Path, tmp_path: Path, capsys: 
     assert page.count("<h3>") == 1
 
 
-def test_text_of_the_world_stays_text(run: Path, tmp_path: Path) -> None:
+def test_text_of_the_environment_stays_text(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     (copy / "rollouts").mkdir(parents=True)
     for name in ("config.yaml", "metrics.jsonl"):
@@ -103,7 +104,7 @@ def test_supervised_runs_have_a_page_too(tmp_path: Path) -> None:
     assert "<figcaption>Loss" in page
 
 
-def test_what_is_no_run_is_told(run: Path, tmp_path: Path) -> None:
+def test_what_is_no_run_is_an_error(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no run directory"):
         write_report(tmp_path)
     with pytest.raises(RunError, match=r"no episodes of iteration 7 were kept in .*; kept: 1, 2"):
@@ -125,3 +126,27 @@ def test_charts_show_what_is_there() -> None:
     assert drawn.startswith("<svg")
     assert "credit.gap" not in drawn
     assert all(draw(c, records) is None for c in TRAINING if c is not gap)
+
+
+def test_evaluations_of_several_seeds_are_pooled() -> None:
+    evals = [
+        {"step": 4, "success": 1.0, "episodes": 10},
+        {"step": 0, "success": 0.5, "episodes": 2},
+        {"step": 4, "success": 0.5, "episodes": 30},
+    ]
+    first, second = pooled(evals)
+    assert first[:2] == (1, 50.0)
+    assert second[:2] == (5, 62.5)
+    low, high = wilson(25, 40)
+    assert second[2:] == (pytest.approx(62.5 - 100 * low), pytest.approx(100 * high - 62.5))
+
+
+def test_a_learning_curve_is_a_picture_of_every_run(run: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for name, runs in {"one": {"RLSD": [run]}, "two": {"RLSD": [run], "GRPO": [run, run]}}.items():
+        path = tmp_path / f"{name}.png"
+        learning_curve(runs, path, title="a title")
+        data = path.read_bytes()
+        assert data.startswith(b"\x89PNG")
+        sizes[name] = (int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
+    assert sizes == {"one": (900, 540), "two": (1080, 540)}

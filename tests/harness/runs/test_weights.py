@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def played(folder: Path, *overrides: str) -> list[Any]:
     """(prompt, sampled ids) of every turn of two episodes."""
     request = EvalRequest(
-        env="rlsd/Keys-v0", agent=f"hf:{folder}", episodes=2, env_args=("max_steps=3",), overrides=overrides
+        env="rlsd/Keys-v0", agent=f"hf:{folder}", episodes=2, env_kwargs={"max_steps": 3}, overrides=overrides
     )
     result, _ = run_eval(request, quiet=True)
     actions = [turn.action for t in result.trajectories for turn in t.turns]

@@ -1,4 +1,4 @@
-"""`rlsd serve env` and its client: the same episodes over HTTP, calls that are carried out once, faults told."""
+"""`rlsd serve env` and its client: the same episodes over HTTP, calls that are carried out once, faults passed on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from rlsd.envs.key_door import KeysEnv
 from rlsd.envs.registry import make
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 from rlsd.harness.serve.env import env_app, opener
-from rlsd.harness.serve.guard import Background, Limits, Listener
+from rlsd.harness.serve.guard import Limits
+from rlsd.harness.serve.listener import Background, Listener
 from tests.support.plain_worlds import FaultyThreaded, Plain
 
 TOKEN = "a-token-of-some-length"
@@ -106,8 +107,8 @@ def test_a_repeated_call_is_carried_out_once() -> None:
     with serving(Plain) as url, httpx.Client(base_url=url, trust_env=False) as client:
         name = client.post("/sessions", json={}).json()["ok"]["session"]
 
-        def call(number: int, op: str, **given: Any) -> httpx.Response:
-            return client.post(f"/sessions/{name}", json={"number": number, "op": op, "given": given})
+        def call(number: int, op: str, **arguments: Any) -> httpx.Response:
+            return client.post(f"/sessions/{name}", json={"number": number, "op": op, "given": arguments})
 
         call(0, "reset")
         first = call(1, "step", action="walk")

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from rlsd.harness.serve.guard import Background, Limits, Listener, ServeError, check_bind, is_loopback
+from rlsd.harness.serve.guard import Limits, ServeError
+from rlsd.harness.serve.listener import Background, Listener
 from rlsd.harness.serve.sessions import SessionError, Sessions
 
 TOKEN = "a-token-of-some-length"
@@ -39,58 +40,6 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 def serving(**arguments: Any) -> Iterator[httpx.Client]:
     with Background(Listener(echo, **arguments)) as url, httpx.Client(base_url=url, trust_env=False) as client:
         yield client
-
-
-@pytest.mark.parametrize(
-    "host, own",
-    [
-        ("127.0.0.1", True),
-        ("127.8.9.1", True),
-        ("::1", True),
-        ("[::1]", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("10.0.0.1", False),
-        ("example.org", False),
-        ("localhost.example.org", False),
-        ("", False),
-    ],
-)
-def test_what_loopback_is(host: str, own: bool) -> None:
-    assert is_loopback(host) is own
-    check_bind(host, TOKEN)
-    if own:
-        check_bind(host, None)
-    else:
-        with pytest.raises(ServeError, match="token is needed"):
-            check_bind(host, None)
-
-
-def test_a_short_token_is_refused() -> None:
-    with pytest.raises(ServeError, match="at least 16"):
-        check_bind("127.0.0.1", "short")
-
-
-def test_a_taken_port_is_one_clear_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(ServeError, match=f"cannot listen on 127.0.0.1:{port}"):
-            Listener(echo, port=port)
-
-
-def test_answers_do_not_wait_for_acknowledgements() -> None:
-    """Connections take this from the socket that listens."""
-    listener = Listener(echo)
-    with listener._socket as listening:
-        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
-def test_no_network_address_without_a_token() -> None:
-    with pytest.raises(ServeError, match="RLSD_TOKEN"):
-        Listener(echo, host="0.0.0.0")
 
 
 def test_loopback_needs_no_token_but_its_own_name() -> None:

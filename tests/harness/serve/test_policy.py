@@ -68,10 +68,10 @@ def test_python_without_the_plug_in_is_told_how_to_get_it(tmp_path: Path) -> Non
         run_policy(plain)
     with pytest.raises(ServeError, match=r"not rlsd's plug-in for --transfer gloo: .* -m pip install --no-deps rlsd"):
         run_policy(policy_command(MODEL, host="127.0.0.1", port=1, transfer="gloo", python=str(python)))
-    found = packages / "rlsd-1.dist-info"
-    found.mkdir()
-    (found / "METADATA").write_text("Name: rlsd\nVersion: 1\n")
-    (found / "entry_points.txt").write_text("[vllm.general_plugins]\nrlsd = rlsd.agents.vllm.plugin:register\n")
+    plugin = packages / "rlsd-1.dist-info"
+    plugin.mkdir()
+    (plugin / "METADATA").write_text("Name: rlsd\nVersion: 1\n")
+    (plugin / "entry_points.txt").write_text("[vllm.general_plugins]\nrlsd = rlsd.agents.vllm.plugin:register\n")
     with pytest.raises(ServeError, match="exit code 1"):
         run_policy(policy_command(MODEL, host="127.0.0.1", port=1, transfer="gloo", python=str(python)))
 

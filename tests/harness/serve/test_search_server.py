@@ -22,7 +22,7 @@ from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.local import Bm25Ranker, LocalRetriever
 from rlsd.harness.cli.app import main
 from rlsd.harness.serve.batching import Batcher, Overloaded
-from rlsd.harness.serve.guard import Background, Listener
+from rlsd.harness.serve.listener import Background, Listener
 from rlsd.harness.serve.search import BadRequest, SearchLimits, read_request, search_app
 
 PASSAGES = list(generated_corpus("gen-tiny", "test"))
@@ -114,13 +114,13 @@ def test_what_waits_together_is_searched_together() -> None:
         await asyncio.sleep(0)
         gone.cancel()
         go.set()
-        found = await asyncio.gather(*asked)
+        results = await asyncio.gather(*asked)
         assert batcher.waiting == 0
         await batcher.close()
-        return found
+        return results
 
-    found = asyncio.run(run())
-    assert [[p.title for p in one[0]] for one in found] == [[f"q{i}"] * (1 + i % 2) for i in range(7)]
+    results = asyncio.run(run())
+    assert [[p.title for p in one[0]] for one in results] == [[f"q{i}"] * (1 + i % 2) for i in range(7)]
     assert sizes == [4, 3], "and nobody searches for a client that has gone"
 
 

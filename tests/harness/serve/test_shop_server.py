@@ -19,7 +19,8 @@ from rlsd.harness.config import ConfigError
 from rlsd.harness.evals.agents import EvalRequest, run_eval
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.rollout.trajectory import StopReason
-from rlsd.harness.serve.guard import Background, Limits, Listener
+from rlsd.harness.serve.guard import Limits
+from rlsd.harness.serve.listener import Background, Listener
 from rlsd.harness.serve.shop import shop_app
 from tests.support import webshop_shelf as shelf
 
@@ -37,9 +38,9 @@ class Form(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        found = dict(attrs)
-        if tag == "button" and found.get("name"):
-            self.buttons.append((str(found["name"]), found.get("value") or ""))
+        attributes = dict(attrs)
+        if tag == "button" and attributes.get("name"):
+            self.buttons.append((str(attributes["name"]), attributes.get("value") or ""))
 
 
 def serving(folder: Path, limits: Limits | None = None, **changes: Any) -> Background:
@@ -82,7 +83,7 @@ def test_a_person_buys_the_goal_and_the_session_is_recorded(client: httpx.Client
     again = client.post(str(here.url), data={"words": "more"})  # what is over stays over
     assert again.text == here.text
     request = EvalRequest(
-        env="rlsd/WebShop-v0", agent=f"recorded:{folder / 'people.jsonl'}", env_args=("catalogue=gen-tiny",)
+        env="rlsd/WebShop-v0", agent=f"recorded:{folder / 'people.jsonl'}", env_kwargs={"catalogue": "gen-tiny"}
     )
     result, _ = run_eval(request, quiet=True)
     assert result.wins() == {task: True}

@@ -101,7 +101,7 @@ def test_evaluate_what_a_server_serves(folder: Path, server: FakeVLLM, temperatu
             agent=agent,
             episodes=3,
             temperature=temperature,
-            env_args=("max_steps=3",),
+            env_kwargs={"max_steps": 3},
             overrides=("agent.format=compact", "agent.max_new_tokens=5"),
         )
         result, _ = run_eval(request, quiet=True)

@@ -1,4 +1,4 @@
-"""What `rlsd index build` and `rlsd serve search` share: from names on the command line to corpora and retrievers."""
+"""`rlsd index build`, and what it shares with `rlsd serve search`: corpora and retrievers by name."""
 
 from __future__ import annotations
 
@@ -6,18 +6,49 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
 
 from rlsd.envs.errors import DataError, EnvError, closest
-from rlsd.envs.searchqa.questions.library import generated_corpus
-from rlsd.envs.searchqa.questions.types import Passage
-from rlsd.envs.searchqa.retrieval.ann import EXACT, check_engine
-from rlsd.envs.searchqa.retrieval.corpora import read_corpus
-from rlsd.envs.searchqa.retrieval.index import KINDS, Kind, Manifest, build_index
-from rlsd.envs.searchqa.retrieval.local import Bm25Ranker, Encoder, LocalRetriever
-from rlsd.envs.searchqa.world.presets import PRESETS
 
+if TYPE_CHECKING:
+    from rlsd.envs.searchqa.questions.types import Passage
+    from rlsd.envs.searchqa.retrieval.index import Kind, Manifest
+    from rlsd.envs.searchqa.retrieval.local import Encoder, LocalRetriever
+
+ENGINES = "exact, hnsw (needs hnswlib), faiss or faiss:FACTORY (need faiss-cpu)"
+DeviceOption = Annotated[str, typer.Option(help="Of the encoder: cpu, cuda.")]
 _EVERY_S = 2.0
+
+index = typer.Typer(help="Searchable corpora.", no_args_is_help=True)
+
+
+@index.callback()
+def _index() -> None:
+    """Keeps `index` a group while it has one command."""
+
+
+@index.command("build")
+def index_build(
+    corpus: Annotated[str, typer.Argument(help="JSON lines (id, contents or title, text), or gen-default/test.")],
+    folder: Annotated[Path, typer.Argument(help="Where the index goes; the same command goes on after a stop.")],
+    kind: Annotated[str, typer.Option(help="bm25, dense or hybrid.")] = "bm25",
+    encoder: Annotated[str | None, typer.Option(help="A sentence-transformers or transformers folder.")] = None,
+    query_prefix: Annotated[str, typer.Option(help="Put before queries, e.g. 'query: ' for E5.")] = "",
+    passage_prefix: Annotated[str, typer.Option(help="Put before paragraphs, e.g. 'passage: ' for E5.")] = "",
+    device: DeviceOption = "cpu",
+    engine: Annotated[str, typer.Option(help=f"What searches vectors: {ENGINES}.")] = "exact",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Make a searchable corpus: memory-mapped, checksummed, shared by any number of processes."""
+    settings = None
+    if encoder is not None:
+        prefixes = {"query_prefix": query_prefix, "passage_prefix": passage_prefix}
+        settings = {"folder": encoder, "device": device, **prefixes}
+    manifest = build(corpus, folder, kind=kind, encoder=settings, engine=engine, quiet=quiet)
+    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    print(f"{folder}: {manifest.kind} index of {manifest.documents:,} paragraphs, {size / 2**20:,.1f} MiB")
 
 
 def corpus_passages(corpus: str) -> Iterator[Passage]:
@@ -27,6 +58,10 @@ def corpus_passages(corpus: str) -> Iterator[Passage]:
         DataError: no such file, or not a corpus.
         EnvError: no such split.
     """
+    from rlsd.envs.searchqa.questions.library import generated_corpus
+    from rlsd.envs.searchqa.retrieval.corpora import read_corpus
+    from rlsd.envs.searchqa.world.presets import PRESETS
+
     name, _, split = corpus.partition("/")
     if name in PRESETS:
         return generated_corpus(name, split)
@@ -41,7 +76,7 @@ def build(
     *,
     kind: str,
     encoder: dict[str, Any] | None,
-    engine: str = EXACT,
+    engine: str,
     quiet: bool = False,
 ) -> Manifest:
     """`rlsd index build`. `encoder` holds the fields of `EncoderSettings`.
@@ -49,6 +84,9 @@ def build(
     Raises:
         EnvError, DataError, ModelError: see `build_index`.
     """
+    from rlsd.envs.searchqa.retrieval.ann import check_engine
+    from rlsd.envs.searchqa.retrieval.index import KINDS, build_index
+
     if kind not in KINDS:
         raise EnvError(f"unknown kind of index {kind!r}{closest(kind, KINDS)}")
     check_engine(engine)  # before a model is loaded
@@ -86,9 +124,11 @@ def open_served(
     Raises:
         EnvError, DataError, ModelError: neither, or damaged.
     """
-    if Path(corpus).is_dir():
-        from rlsd.envs.searchqa.retrieval.index import open_index, read_manifest
+    from rlsd.envs.searchqa.retrieval.ann import EXACT, check_engine
+    from rlsd.envs.searchqa.retrieval.index import open_index, read_manifest
+    from rlsd.envs.searchqa.retrieval.local import Bm25Ranker, LocalRetriever
 
+    if Path(corpus).is_dir():
         if not read_manifest(corpus).encoder:
             return open_index(corpus, verify=verify, engine=engine)
         from rlsd.agents.hf.encoder import open_dense

@@ -1,47 +1,72 @@
-"""What `rlsd envs` and `rlsd methods` print."""
+"""`rlsd envs` and `rlsd methods`."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
-from pydantic import BaseModel
+import typer
 
-from rlsd.algorithms import METHODS
-from rlsd.envs.alfworld.games import PRESETS, PUBLISHED, REAL_SPLITS
 from rlsd.envs.core import Panel
 from rlsd.envs.errors import RlsdError, closest
 from rlsd.envs.registry import known, make
-from rlsd.envs.searchqa.questions.sets import SETS
-from rlsd.envs.searchqa.world.presets import PRESETS as ENCYCLOPEDIAS
-from rlsd.envs.webshop.shops import SPLITS as WEBSHOP_SPLITS
-from rlsd.harness.config import ConfigError
-from rlsd.harness.hindsight.contexts import CONTEXTS, find_context
+from rlsd.harness.cli.tables import print_table, print_text
 
-VARIANTS: dict[str, list[dict[str, str]]] = {
-    "rlsd/ALFWorld-v0": [
-        *({"games": name, "split": split} for name in PRESETS for split in ("train", "valid", "test")),
-        *({"games": "real", "split": split} for split in REAL_SPLITS),
-    ],
-    "rlsd/SearchQA-v0": [
-        *({"questions": name, "split": split} for name in ENCYCLOPEDIAS for split in ("train", "valid", "test")),
-        *({"questions": name, "split": "all", "corpus": "none"} for name in SETS),
-    ],
-    "rlsd/WebShop-v0": [
-        {"catalogue": name, "split": split} for name in ("gen-tiny", "gen-default", "real") for split in WEBSHOP_SPLITS
-    ],
-}
-"""Arguments that name a data set, where an environment has several."""
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 HASHED = 500
 """Panels up to this size are hashed; a hash reads or makes every task."""
+
+
+def envs(hashes: Annotated[bool, typer.Option(help="Hash the valid and test panels.")] = True) -> None:
+    """What is installed, which data is present, panel sizes and hashes."""
+    rows, absent = env_rows(hashes=hashes)
+    print_table("environments", rows)
+    for line in absent:
+        print_text(line)
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Print this method in full: parts, settings, contexts.")] = None,
+) -> None:
+    """Every method with its source and test, or one in full."""
+    if name is not None:
+        print_text(method_text(name))
+        return
+    print_table("methods", method_rows())
+    print_table("hindsight contexts", context_rows())
+
+
+def _variants() -> dict[str, list[dict[str, str]]]:
+    """Arguments that name a data set, where an environment has several."""
+    from rlsd.envs.alfworld.games import PRESETS, REAL_SPLITS
+    from rlsd.envs.searchqa.questions.sets import SETS
+    from rlsd.envs.searchqa.world.presets import PRESETS as ENCYCLOPEDIAS
+    from rlsd.envs.webshop.shops import SPLITS
+
+    three = ("train", "valid", "test")
+    return {
+        "rlsd/ALFWorld-v0": [
+            *({"games": name, "split": split} for name in PRESETS for split in three),
+            *({"games": "real", "split": split} for split in REAL_SPLITS),
+        ],
+        "rlsd/SearchQA-v0": [
+            *({"questions": name, "split": split} for name in ENCYCLOPEDIAS for split in three),
+            *({"questions": name, "split": "all", "corpus": "none"} for name in SETS),
+        ],
+        "rlsd/WebShop-v0": [
+            {"catalogue": name, "split": split} for name in ("gen-tiny", "gen-default", "real") for split in SPLITS
+        ],
+    }
 
 
 def env_rows(*, hashes: bool = True) -> tuple[list[list[str]], list[str]]:
     """Header and one row a panel: environment, arguments, tasks, hash; then a line on each data set that is absent."""
     rows = [["environment", "data", "split", "tasks", "panel hash"]]
     absent: dict[tuple[str, str], str] = {}
+    variants = _variants()
     for env_id in known():
-        for kwargs in VARIANTS.get(env_id, [{"split": s} for s in ("train", "test")]):
+        for kwargs in variants.get(env_id, [{"split": s} for s in ("train", "test")]):
             data = next((value for name, value in kwargs.items() if name != "split"), "")
             try:
                 tasks, digest = _panel(env_id, kwargs, hashes)
@@ -62,6 +87,8 @@ def _panel(env_id: str, kwargs: dict[str, str], hashes: bool) -> tuple[str, str]
 
 def _against_published(kwargs: dict[str, str], count: int, digest: str) -> str:
     """The digest, with a remark where the data here are not the published panel."""
+    from rlsd.envs.alfworld.games import PUBLISHED
+
     games, published = PUBLISHED.get(kwargs["split"], (count, "")) if kwargs.get("games") == "real" else (count, "")
     if count != games:
         return f"{digest} part of the release: {count} of {games} games".strip()
@@ -72,6 +99,8 @@ def _against_published(kwargs: dict[str, str], count: int, digest: str) -> str:
 
 def method_rows() -> list[list[str]]:
     """Header and one row a method."""
+    from rlsd.algorithms import METHODS
+
     rows = [["method", "what it does", "source", "test"]]
     for name, method in METHODS.items():
         rows.append([name, method.summary, method.source, method.test])
@@ -84,6 +113,12 @@ def method_text(name: str) -> str:
     Raises:
         ConfigError: no such method; names the closest.
     """
+    from pydantic import BaseModel
+
+    from rlsd.algorithms import METHODS
+    from rlsd.harness.config import ConfigError
+    from rlsd.harness.hindsight.contexts import find_context
+
     method = METHODS.get(name)
     if method is None:
         raise ConfigError(f"unknown method {name!r}{closest(name, METHODS)}")
@@ -107,12 +142,16 @@ def _chosen(part: BaseModel) -> dict[str, Any]:
 
 
 def _flow(value: Any) -> str:
+    import yaml
+
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
     return text.removesuffix("...\n").strip()
 
 
 def context_rows() -> list[list[str]]:
     """Header and one row a hindsight context."""
+    from rlsd.harness.hindsight.contexts import CONTEXTS
+
     return [
         ["context", "scope", "the teacher reads"],
         *[[c.name, c.scope, c.reads] for c in CONTEXTS.values()],

@@ -1,26 +1,40 @@
-"""Play an environment in the terminal: completion of commands, hints, and undo."""
+"""`rlsd play`: an environment in the terminal, with completion of commands, hints, and undo."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
 from itertools import groupby
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
 from rlsd.envs.core import Hindsight, Rewindable, TextEnv
+from rlsd.envs.registry import make
+from rlsd.harness.cli.options import ArgOption, env_arguments
 from rlsd.harness.cli.readline import Prompt
+from rlsd.harness.cli.tables import out
 
 OWN = ("?", "hint", "undo", "quit")
-"""Words the player says to this program; a world that lists one of them as its own command gets it."""
+"""Words for this program; an environment that lists one of them as a command of its own gets it."""
+
+
+def play(
+    spec: Annotated[str, typer.Argument(help="An id or module:Class.")],
+    task: Annotated[str | None, typer.Option(help="Task id; default: a random one.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the task, and what is random in the environment.")] = 0,
+    arg: ArgOption = None,
+) -> None:
+    """Play an environment yourself. TAB completes, `?` lists commands, `hint` shows the hindsight, `undo`, `quit`."""
+    play_episode(make(spec, **env_arguments(arg)), task=task, seed=seed, console=out)
 
 
 class Session:
     """One episode that can be taken back, step by step.
 
-    A `Rewindable` world is saved before every step. Any other is opened anew and played again up to the step before,
-    which gives the same episode by the environment contract.
+    A `Rewindable` environment is saved before every step. Any other is reset and replayed up to the step before, which
+    gives the same episode by the environment contract.
     """
 
     def __init__(self, env: TextEnv, *, task: str | None, seed: int) -> None:
@@ -43,7 +57,7 @@ class Session:
 
     @property
     def commands(self) -> list[str]:
-        """What the world accepts now; empty where it does not tell."""
+        """What the environment accepts now; empty where it does not list it."""
         return list(self.info.get("admissible_actions") or [])
 
     def step(self, action: str) -> None:
@@ -70,7 +84,7 @@ class Session:
         return True
 
 
-def play(
+def play_episode(
     env: TextEnv, *, task: str | None, seed: int, console: Console, ask: Callable[[str], str] | None = None
 ) -> dict[str, Any]:
     """Read commands until the episode ends or the player leaves.
@@ -113,9 +127,9 @@ def _answer(command: str, game: Session, console: Console) -> None:
     if command == "hint":
         console.print(describe(game.env.hindsight()), style="yellow", highlight=False)
     elif command == "undo":
-        taken = game.undo()
-        console.print("(one step back)" if taken else "(nothing to take back)", style="dim", highlight=False)
-        if taken:
+        undone = game.undo()
+        console.print("(one step back)" if undone else "(nothing to take back)", style="dim", highlight=False)
+        if undone:
             console.print(game.observation, highlight=False)
     else:
         lines = [", ".join(group) for _, group in groupby(game.commands, key=lambda c: c.split(" ")[0])]

@@ -32,8 +32,8 @@ class Prompt:
 
     def complete(self, text: str, state: int) -> str | None:
         """Readline's protocol: match number `state` of `text`, or None after the last."""
-        found = completions(text, self.commands)
-        return found[state] if state < len(found) else None
+        matches = completions(text, self.commands)
+        return matches[state] if state < len(matches) else None
 
 
 def completions(text: str, commands: Sequence[str]) -> list[str]:

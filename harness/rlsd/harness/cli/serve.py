@@ -1,4 +1,4 @@
-"""`rlsd serve …` and `rlsd index …`. A further server is one more command in `serve`."""
+"""`rlsd serve …`. A further server is one more command in `serve`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from rlsd.harness.serve.guard import LOOPBACK, App, Limits, Listener
+from rlsd.harness.cli.index import ENGINES, DeviceOption
+from rlsd.harness.cli.options import ArgOption, EnvArgument, env_arguments
+from rlsd.harness.serve.guard import LOOPBACK, App, Limits
+from rlsd.harness.serve.listener import Listener, check_bind
 
-serve = typer.Typer(help="The worlds over HTTP, on this machine alone unless a token is set.", no_args_is_help=True)
-index = typer.Typer(help="Searchable corpora.", no_args_is_help=True)
+serve = typer.Typer(help="Environments over HTTP, on this machine alone unless a token is set.", no_args_is_help=True)
 
-_ENGINES = "exact, hnsw (needs hnswlib), faiss or faiss:FACTORY (need faiss-cpu)"
 HostOption = Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")]
 PortOption = Annotated[int, typer.Option(help="0 takes a free one and prints it.")]
 TokenOption = Annotated[str | None, typer.Option(envvar="RLSD_TOKEN", help="Secret that clients must send.")]
@@ -30,11 +31,6 @@ def launch(app: App, *, what: str, host: str = LOOPBACK, port: int, token: str |
     listener.run()
 
 
-@index.callback()
-def _index() -> None:
-    """Keeps `index` a group while it has one command."""
-
-
 @serve.command("search")
 def serve_search(
     corpus: Annotated[
@@ -46,14 +42,13 @@ def serve_search(
     topk: Annotated[int, typer.Option(help="Passages where a request does not say.")] = 3,
     timeout_s: TimeoutOption = 30.0,
     max_requests: Annotated[int, typer.Option(help="Requests at work at once.")] = 512,
-    device: Annotated[str, typer.Option(help="Of the encoder: cpu, cuda.")] = "cpu",
+    device: DeviceOption = "cpu",
     encoder: Annotated[str | None, typer.Option(help="Where the index's encoder lies now, if it moved.")] = None,
-    engine: Annotated[str | None, typer.Option(help=f"Another than the index's own: {_ENGINES}.")] = None,
+    engine: Annotated[str | None, typer.Option(help=f"Another than the index's own: {ENGINES}.")] = None,
     verify: Annotated[bool, typer.Option(help="Compare every checksum, of large files too.")] = False,
 ) -> None:
     """Serve a corpus as Search-R1's /retrieve does; corpus=http://… plays against it."""
     from rlsd.harness.cli.index import open_served
-    from rlsd.harness.serve.guard import check_bind
     from rlsd.harness.serve.search import SearchLimits, search_app
 
     check_bind(host, token)  # before anything slow
@@ -82,7 +77,6 @@ def serve_shop(
     timeout_s: TimeoutOption = 30.0,
 ) -> None:
     """Serve WebShop as web pages: play a goal in a browser and see the reward with its parts."""
-    from rlsd.harness.serve.guard import check_bind
     from rlsd.harness.serve.shop import shop_app
 
     check_bind(host, token)  # before anything slow
@@ -92,34 +86,10 @@ def serve_shop(
     launch(app, what=f"the shop {catalogue}", host=host, port=port, token=token, limits=limits)
 
 
-@index.command("build")
-def index_build(
-    corpus: Annotated[str, typer.Argument(help="JSON lines (id, contents or title, text), or gen-default/test.")],
-    folder: Annotated[Path, typer.Argument(help="Where the index goes; the same command goes on after a stop.")],
-    kind: Annotated[str, typer.Option(help="bm25, dense or hybrid.")] = "bm25",
-    encoder: Annotated[str | None, typer.Option(help="A sentence-transformers or transformers folder.")] = None,
-    query_prefix: Annotated[str, typer.Option(help="Put before queries, e.g. 'query: ' for E5.")] = "",
-    passage_prefix: Annotated[str, typer.Option(help="Put before paragraphs, e.g. 'passage: ' for E5.")] = "",
-    device: Annotated[str, typer.Option(help="Of the encoder: cpu, cuda.")] = "cpu",
-    engine: Annotated[str, typer.Option(help=f"What searches vectors: {_ENGINES}.")] = "exact",
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
-) -> None:
-    """Make a searchable corpus: memory-mapped, checksummed, shared by any number of processes."""
-    from rlsd.harness.cli.index import build
-
-    settings = None
-    if encoder is not None:
-        prefixes = {"query_prefix": query_prefix, "passage_prefix": passage_prefix}
-        settings = {"folder": encoder, "device": device, **prefixes}
-    manifest = build(corpus, folder, kind=kind, encoder=settings, engine=engine, quiet=quiet)
-    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    print(f"{folder}: {manifest.kind} index of {manifest.documents:,} paragraphs, {size / 2**20:,.1f} MiB")
-
-
 @serve.command("env")
 def serve_env(
-    spec: Annotated[str, typer.Argument(help="An id, module:Class or path/to/file.py:Class.")],
-    arg: Annotated[list[str] | None, typer.Option(help="Environment argument: --arg games=gen-tiny")] = None,
+    spec: EnvArgument,
+    arg: ArgOption = None,
     workers: Annotated[int, typer.Option(help="Processes the environments run in; 0: this one.")] = 0,
     host: HostOption = LOOPBACK,
     port: PortOption = 8017,
@@ -128,11 +98,10 @@ def serve_env(
     step_timeout_s: Annotated[float, typer.Option(help="Longest time of one call.")] = 60.0,
 ) -> None:
     """Any environment over HTTP. Clients use the address as the environment's id."""
-    from rlsd.harness.evals.agents import env_arguments
     from rlsd.harness.serve.env import env_app, opener
 
     limits = Limits(max_sessions=max_sessions, request_s=step_timeout_s)
-    app = env_app(opener(spec, env_arguments(tuple(arg or ())), workers=workers), limits)
+    app = env_app(opener(spec, env_arguments(arg), workers=workers), limits)
     launch(app, what=spec, host=host, port=port, token=token, limits=limits)
 
 

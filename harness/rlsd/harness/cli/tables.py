@@ -11,10 +11,15 @@ out = Console()
 
 
 def print_table(title: str, rows: list[list[Any]]) -> None:
-    """A table whose first row is the header; plain columns when nobody looks."""
-    shown = Table(title=title, title_justify="left")
+    """A table whose first row is the header; without colours and styles where the output is no terminal."""
+    table = Table(title=title, title_justify="left")
     for name in rows[0]:
-        shown.add_column(str(name))
+        table.add_column(str(name))
     for row in rows[1:]:
-        shown.add_row(*[str(cell) for cell in row])
-    out.print(shown)
+        table.add_row(*[str(cell) for cell in row])
+    out.print(table)
+
+
+def print_text(text: str) -> None:
+    """Text as it is: no markup, no colours, no line breaks but its own."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)

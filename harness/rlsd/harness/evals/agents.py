@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ class EvalRequest:
     temperature: float | None = None
     device: str | None = None
     """Where `hf:FOLDER` runs; default: a GPU if there is one."""
-    env_args: tuple[str, ...] = ()
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the environment `env`."""
     overrides: tuple[str, ...] = ()
 
 
@@ -67,7 +68,7 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
     if request.device is not None and not (request.agent or "").startswith("hf:"):
         raise ConfigError("--device is for agents that run here (--agent hf:FOLDER); a config has learner.device")
     if request.config is not None:
-        if request.agent is not None or request.env_args:
+        if request.agent is not None or request.env_kwargs:
             given = "--arg" if request.agent is None else f"--agent {request.agent}"
             raise ConfigError(
                 f"{given} belongs to --env: a config or run directory plays its own model in its own environment; "
@@ -81,11 +82,10 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
         result = evaluate_parts(parts, request.split, episodes=request.episodes, progress=progress)
         return result, request.config.stem
     assert request.env is not None
-    kwargs = env_arguments(request.env_args)
     spec, name = request.env, request.agent or "random"
 
     def open_env() -> TextEnv:
-        return make(spec, split=request.split, **kwargs)
+        return make(spec, split=request.split, **request.env_kwargs)
 
     env = open_env()
     if name.startswith("recorded:"):
@@ -141,17 +141,6 @@ def parts_of(path: Path, overrides: tuple[str, ...] = ()) -> Parts:
 def without_lora(config: RunConfig) -> RunConfig:
     """The config for weights that have their adapter merged already."""
     return config.model_copy(update={"model": config.model.model_copy(update={"lora": None})})
-
-
-def env_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """`name=value` pairs as keyword arguments; values are read as YAML."""
-    out: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--arg {pair!r}: expected name=value, e.g. --arg games=gen-tiny")
-        out[name] = read_value(text, f"--arg {pair!r}")
-    return out
 
 
 def _agent_settings(request: EvalRequest, env: TextEnv, folder: str | None = None) -> AgentConfig:

@@ -1,1 +1,1 @@
-"""Reports of runs: one HTML page, charts."""
+"""Reports of runs: one HTML page, and charts."""

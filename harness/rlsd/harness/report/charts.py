@@ -1,11 +1,15 @@
-"""Small charts of a run's metrics as SVG text, to stand inside a page. Colours do for light and dark."""
+"""Charts of a run's metrics: small ones as SVG text for a page, light or dark, and a learning curve as a PNG file."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from rlsd.harness.evals.stats import wilson
+from rlsd.harness.runs.metrics import read_metrics
 
 Records = Sequence[Mapping[str, Any]]
 BOUNDS = {"left": 0.13, "right": 0.98, "top": 0.9, "bottom": 0.14}
@@ -16,7 +20,7 @@ class Chart:
     """Curves over iterations.
 
     Args:
-        lines: label → where the value stands in a record ("credit.gap_success"); lines without values are left out.
+        lines: label → path of the value in a record ("credit.gap_success"); lines without values are left out.
         stacked: areas on top of each other.
         scale: what values are multiplied by.
     """
@@ -86,24 +90,24 @@ TRAINING = (
 
 def value_of(record: Mapping[str, Any], path: str) -> float | None:
     """The number at "a.b" of a record, None if there is none."""
-    found: Any = record
+    value: Any = record
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def draw(chart: Chart, records: Records) -> str | None:
     """SVG, or None where no record has any of the values."""
     steps = [r["step"] + 1 for r in records]
-    found = {label: [value_of(r, path) for r in records] for label, path in chart.lines.items()}
-    held = {label: values for label, values in found.items() if any(v is not None for v in values)}
-    if not held:
+    lines = {label: [value_of(r, path) for r in records] for label, path in chart.lines.items()}
+    lines = {label: values for label, values in lines.items() if any(v is not None for v in values)}
+    if not lines:
         return None
     figure, axes = _axes()
     if chart.stacked:
-        heights = [[chart.scale * (v or 0.0) for v in values] for values in held.values()]
-        axes.stackplot(steps, heights, labels=list(held), alpha=0.8)
-    for label, values in held.items():
+        heights = [[chart.scale * (v or 0.0) for v in values] for values in lines.values()]
+        axes.stackplot(steps, heights, labels=list(lines), alpha=0.8)
+    for label, values in lines.items():
         if chart.stacked:
             break
         points = [(s, chart.scale * v) for s, v in zip(steps, values) if v is not None]
@@ -113,7 +117,7 @@ def draw(chart: Chart, records: Records) -> str | None:
         axes.yaxis.set_minor_formatter("")
     elif chart.share:
         axes.set_ylim(0, 100)
-    if len(held) > 1:
+    if len(lines) > 1:
         _legend(axes)
     return _svg(figure)
 
@@ -140,6 +144,68 @@ def success(train: Records, evals: Records) -> str | None:
     axes.set_ylim(0, 100)
     _legend(axes)
     return _svg(figure)
+
+
+def learning_curve(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str) -> None:
+    """Draw success over iterations: thin lines for training episodes, dots with intervals for evaluations.
+
+    Args:
+        runs: label → run directories (seeds); their evaluations are pooled (`pooled`).
+        path: PNG to write.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    several = len(runs) > 1
+    figure = Figure(figsize=(9.0 if several else 7.5, 4.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for i, (label, folders) in enumerate(runs.items()):
+        seeds = [read_metrics(folder / "metrics.jsonl") for folder in folders]
+        for records in seeds:
+            train = [(r["step"] + 1, 100 * r["success"]) for r in records if r["kind"] == "train"]
+            if train:
+                axes.plot(*zip(*_smooth(train)), color=f"C{i}", alpha=0.35, linewidth=1)
+        points = pooled([r for records in seeds for r in records if r["kind"] == "eval"])
+        if points:
+            xs, ys, below, above = zip(*points)
+            style = {"marker": "o", "markersize": 4, "capsize": 2}
+            axes.errorbar(xs, ys, yerr=(below, above), color=f"C{i}", label=label, **style)
+    axes.set_xlabel("iteration")
+    axes.set_ylabel("success, %")
+    axes.set_ylim(0, 100)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.set_title(title)
+    note = "thin: training episodes; dots: held-out panel, 95 % Wilson"
+    axes.text(0.01, 0.01, note, transform=axes.transAxes, fontsize=7)
+    if several:
+        figure.legend(loc="outside right upper")
+    else:
+        axes.legend()
+    figure.savefig(path)
+
+
+def pooled(evals: Records) -> list[tuple[int, float, float, float]]:
+    """(iteration from 1, success, distances down and up to Wilson's 95 % bounds) in percent, the episodes of all
+    evaluations of an iteration taken together."""
+    points: list[tuple[int, float, float, float]] = []
+    for step in sorted({r["step"] for r in evals}):
+        seeds = [r for r in evals if r["step"] == step]
+        n = sum(r["episodes"] for r in seeds)
+        won = round(sum(r["success"] * r["episodes"] for r in seeds))
+        low, high = wilson(won, n)
+        rate = won / n if n else 0.0
+        points.append((step + 1, 100 * rate, 100 * max(0.0, rate - low), 100 * max(0.0, high - rate)))
+    return points
+
+
+def _smooth(points: list[tuple[int, float]], width: int = 3) -> list[tuple[int, float]]:
+    """Mean over a sliding window of `width` points."""
+    out: list[tuple[int, float]] = []
+    for i, (x, _) in enumerate(points):
+        window = points[max(0, i - width + 1) : i + 1]
+        out.append((x, sum(y for _, y in window) / len(window)))
+    return out
 
 
 def _axes() -> tuple[Any, Any]:

@@ -120,8 +120,8 @@ def _episodes(run: Path, step: int | None, groups: int) -> tuple[list[list[Episo
     """Groups of an iteration's episodes, its number from 1, and the numbers of those that were kept."""
     files = {int(p.name[5:11]) + 1: p for p in sorted((run / "rollouts").glob("step-*.jsonl.gz"))}
     if step is not None and step not in files:
-        held = ", ".join(map(str, files)) or "none (save_rollouts_every is 0)"
-        raise RunError(f"no episodes of iteration {step} were kept in {run}; kept: {held}")
+        available = ", ".join(map(str, files)) or "none (save_rollouts_every is 0)"
+        raise RunError(f"no episodes of iteration {step} were kept in {run}; kept: {available}")
     number = step if step is not None else max(files, default=None)
     if number is None:
         return [], None, []

@@ -1,1 +1,1 @@
-"""The worlds over HTTP: one guard for all servers, and the servers themselves."""
+"""Environments, search and policies over HTTP: the servers, and the guard in front of each."""

@@ -26,7 +26,7 @@ class Batcher:
         search: called in one thread, never twice at once.
         max_batch: queries of one call.
         max_waiting: queries that may wait; more are refused.
-        on_batch: told the size of every call (metrics).
+        on_batch: called with the number of queries of every call (metrics).
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Batcher:
             most = max(entry[1] for entry in batch)
             self._on_batch(len(queries))
             try:
-                found = await loop.run_in_executor(self._thread, self._search, queries, most)
-            except Exception as error:  # each request is told; the server lives on
+                results = await loop.run_in_executor(self._thread, self._search, queries, most)
+            except Exception as error:  # every request gets it; the server goes on
                 for _, _, answer in batch:
                     if not answer.done():
                         answer.set_exception(error)
@@ -92,5 +92,5 @@ class Batcher:
             start = 0
             for asked, k, answer in batch:
                 if not answer.done():
-                    answer.set_result([passages[:k] for passages in found[start : start + len(asked)]])
+                    answer.set_result([passages[:k] for passages in results[start : start + len(asked)]])
                 start += len(asked)

@@ -6,7 +6,7 @@
     GET    /health
 
 A session's calls run one after the other, in threads. A number that was seen gets the reply it got, so a client may
-repeat a call. A session whose call takes too long answers 504, and is given up.
+repeat a call. A session whose call takes too long answers 504, and is dropped.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def env_app(open_env: OpenEnv, limits: Limits, *, threads: int = 64) -> App:
         raise ServeError("serving needs uvicorn and starlette: pip install 'rlsd[serve]'") from error
     service = _Service(open_env, limits, threads)
 
-    def send(found: dict[str, Any], status: int = 200) -> Response:
+    def send(reply: dict[str, Any], status: int = 200) -> Response:
         try:
-            text = dumps(found)
+            text = dumps(reply)
         except (TypeError, ValueError) as error:
             text = dumps(failure(error))
         return Response(text, status_code=status, media_type="application/json")
@@ -93,10 +93,10 @@ def env_app(open_env: OpenEnv, limits: Limits, *, threads: int = 64) -> App:
 
 async def _body(request: Any) -> dict[str, Any]:
     try:
-        found = json.loads(await request.body() or b"{}")
+        body = json.loads(await request.body() or b"{}")
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return body if isinstance(body, dict) else {}
 
 
 class _Service:
@@ -119,8 +119,8 @@ class _Service:
             return failure(error), 429
 
     async def call(self, name: str, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        number, op, given = body.get("number"), body.get("op"), body.get("given", {})
-        if type(number) is not int or not isinstance(op, str) or not isinstance(given, dict):
+        number, op, arguments = body.get("number"), body.get("op"), body.get("given", {})
+        if type(number) is not int or not isinstance(op, str) or not isinstance(arguments, dict):
             return failure(SessionError("a call is {'number': INT, 'op': NAME, 'given': {…}}")), 400
         try:
             session = self.sessions.get(name)
@@ -132,9 +132,9 @@ class _Service:
                     return session.reply, 200
                 if number < session.number:
                     return failure(SessionError(f"call {number} is older than {session.number}, the last")), 409
-                found = await self._run(lambda: answer(session.env, op, given))
-                session.number, session.reply = number, found
-                return found, 200
+                reply = await self._run(lambda: answer(session.env, op, arguments))
+                session.number, session.reply = number, reply
+                return reply, 200
         except asyncio.CancelledError:  # the guard's time is up: the thread may hang for ever
             self.sessions.forget(name)
             session.env.abandon()
@@ -169,8 +169,8 @@ def opener(env_id: str, kwargs: dict[str, Any], *, workers: int) -> OpenEnv:
 
     open_one: OpenEnv = shared_pool(workers).open if workers else make
 
-    def opened(**given: Any) -> TextEnv:
-        return open_one(env_id, **{**kwargs, **given})
+    def opened(**chosen: Any) -> TextEnv:
+        return open_one(env_id, **{**kwargs, **chosen})
 
     try:
         opened().close()

@@ -1,11 +1,11 @@
 """What every server of rlsd keeps to, whatever it serves.
 
-* It listens on this machine alone unless told otherwise, and any other address needs a token.
+* With a token, only requests that send it are answered, open paths such as /health apart.
 * Without a token, only requests that name this machine in their `Host` header are answered, so that a web page opened
   in a browser here cannot reach the server through a name of its own.
 * A request's body, its time, and the number of requests at work are limited; so are sessions (`Sessions`).
 
-`Guard` is plain ASGI and wraps any application; `run` and `Background` need the extra `serve`.
+`Guard` is plain ASGI and wraps any application; `listener` binds it to an address.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ import binascii
 import hmac
 import ipaddress
 import json
-import socket
-import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from rlsd.envs.errors import RlsdError
@@ -32,9 +29,6 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 LOOPBACK = "127.0.0.1"
 _NAMES = {"localhost", "127.0.0.1", "[::1]", "::1"}
-_SHORTEST_TOKEN = 16
-_DRAIN_S = 3
-"""Seconds running requests may take to end when the server stops."""
 
 
 class ServeError(RlsdError):
@@ -68,21 +62,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def check_bind(host: str, token: str | None) -> None:
-    """Refuse to serve the network without a token.
-
-    Raises:
-        ServeError: another address than loopback and no token, or a token too short to be a secret.
-    """
-    if token is not None and len(token) < _SHORTEST_TOKEN:
-        raise ServeError(f"the token has {len(token)} characters; a secret needs at least {_SHORTEST_TOKEN}")
-    if token is None and not is_loopback(host):
-        raise ServeError(
-            f"{host!r} can be reached from other machines, so a token is needed: set RLSD_TOKEN or give --token; "
-            f"or keep --host {LOOPBACK}"
-        )
 
 
 class Guard:
@@ -156,7 +135,7 @@ class Guard:
             return 401, "a token is needed: Authorization: Bearer …", (b"www-authenticate", b'Basic realm="rlsd"')
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
-            return 400, "Content-Length is no number"
+            return 400, "Content-Length is not a number"
         if int(length) > self.limits.max_body_bytes:
             return 413, f"the body exceeds {self.limits.max_body_bytes} bytes"
         return None
@@ -196,13 +175,13 @@ async def _read(receive: Receive, most: int) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    given = False
+    sent = False
 
     async def replay() -> Message:
-        nonlocal given
-        if given:
+        nonlocal sent
+        if sent:
             return await receive()  # only a disconnect can follow
-        given = True
+        sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
@@ -213,96 +192,3 @@ async def _answer(send: Send, status: int, error: str, *headers: tuple[bytes, by
     head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
-
-
-class Listener:
-    """An application behind the guard, bound to an address but not yet serving.
-
-    Args:
-        app: the ASGI application.
-        host: loopback unless a token is given.
-        port: 0 takes a free one; see `url`.
-
-    Raises:
-        ServeError: the extra is missing, the address is refused or taken.
-    """
-
-    def __init__(
-        self,
-        app: App,
-        *,
-        host: str = LOOPBACK,
-        port: int = 0,
-        token: str | None = None,
-        limits: Limits | None = None,
-        open_paths: frozenset[str] = frozenset({"/health"}),
-    ) -> None:
-        check_bind(host, token)
-        try:
-            import uvicorn
-        except ImportError as error:
-            raise ServeError("serving needs uvicorn and starlette: pip install 'rlsd[serve]'") from error
-        limits = limits or Limits()
-        bare = host.strip("[]")
-        try:
-            family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-            self._socket = socket.create_server((bare, port), family=family, backlog=limits.max_connections)
-            # Connections inherit it; asyncio sets it for sockets of its own only. Without, the body of an answer waits
-            # 40 ms for the client to acknowledge its head.
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except (OSError, OverflowError) as error:
-            raise ServeError(f"cannot listen on {host}:{port}: {error}") from error
-        self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://{f'[{bare}]' if ':' in bare else bare}:{self.port}"
-        config = uvicorn.Config(
-            Guard(app, token=token, limits=limits, open_paths=open_paths),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            limit_concurrency=limits.max_connections,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=_DRAIN_S,
-            ws="none",
-        )
-        self._server = uvicorn.Server(config)
-
-    def run(self) -> None:
-        """Serve until interrupted (SIGINT, SIGTERM) or stopped."""
-        try:
-            self._server.run(sockets=[self._socket])
-        finally:
-            self._socket.close()
-
-    def stop(self) -> None:
-        """Make `run` return soon; may be called from another thread."""
-        self._server.should_exit = True
-
-    @property
-    def ready(self) -> bool:
-        return self._server.started
-
-
-class Background:
-    """A listener that serves from a thread while the `with` block lasts (tests, benchmarks, notebooks).
-
-    Example:
-        >>> with Background(Listener(app)) as url: ...
-    """
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._thread = threading.Thread(target=listener.run, daemon=True)
-
-    def __enter__(self) -> str:
-        self._thread.start()
-        while not self._listener.ready:
-            if not self._thread.is_alive():
-                raise ServeError("the server stopped before it was ready; its log says why")
-            self._thread.join(0.005)
-        return self._listener.url
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listener.stop()
-        self._thread.join()

@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from rlsd.agents.vllm.plugin import BACKENDS
 from rlsd.harness.serve.guard import LOOPBACK, ServeError, is_loopback
+from rlsd.harness.serve.listener import bind
 
 MODULE = "vllm.entrypoints.openai.api_server"
 KEY = "VLLM_API_KEY"
@@ -94,12 +94,8 @@ def free_port(host: str, port: int) -> int:
     Raises:
         ServeError: the address is taken, or not this machine's.
     """
-    bare = host.strip("[]")
-    try:
-        with socket.create_server((bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET) as found:
-            return found.getsockname()[1]
-    except (OSError, OverflowError) as error:
-        raise ServeError(f"cannot listen on {host}:{port}: {error}") from error
+    with bind(host, port) as listening:
+        return listening.getsockname()[1]
 
 
 def run_policy(command: Command) -> None:
@@ -110,29 +106,29 @@ def run_policy(command: Command) -> None:
     """
     python = command.words[0]
     try:
-        found = subprocess.run([python, "-c", LOOK, *command.words], check=False).returncode
+        code = subprocess.run([python, "-c", LOOK, *command.words], check=False).returncode
     except OSError as error:
         raise ServeError(f"cannot run {python}: {error.strerror}") from error
-    if found == NO_PLUGIN:
+    if code == NO_PLUGIN:
         raise ServeError(
             f"{python} has vLLM, but not rlsd's plug-in for --transfer gloo: {python} -m pip install --no-deps rlsd "
             "(or the folder of its sources)"
         )
-    if found:
+    if code:
         raise ServeError(f"{python} has no vLLM; install it there or name another with --python")
-    told: list[int] = []
+    received: list[int] = []
     # A session of its own: Ctrl-C would reach it a second time, which breaks vLLM's orderly end of its workers off.
     with subprocess.Popen(command.words, env={**os.environ, **command.variables}, start_new_session=True) as server:
 
-        def tell(number: int, _: Any) -> None:
-            told.append(number)
+        def stop(number: int, _: Any) -> None:
+            received.append(number)
             server.terminate()
 
-        before = {number: signal.signal(number, tell) for number in STOPS}
+        before = {number: signal.signal(number, stop) for number in STOPS}
         try:
             code = server.wait()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-    if code and not told:
+    if code and not received:
         raise ServeError(f"the server ended with exit code {code}; its log above says why")

@@ -58,7 +58,7 @@ class BadRequest(RlsdError):
 
 
 def search_app(retriever: LocalRetriever, limits: SearchLimits | None = None) -> Starlette:
-    """The server's application; put it behind `rlsd.harness.serve.guard.Listener`.
+    """The server's application; put it behind `rlsd.harness.serve.listener.Listener`.
 
     Raises:
         ServeError: the extra `serve` is not installed.
@@ -110,7 +110,7 @@ async def _answered(body: bytes, batcher: Batcher, limits: SearchLimits, metrics
     try:
         queries, topk, scores = read_request(body, limits)
         metrics.queries.inc(len(queries))
-        found = await batcher.search(queries, topk) if queries else []
+        results = await batcher.search(queries, topk) if queries else []
     except BadRequest as error:
         return 400, _error(str(error))
     except Overloaded as error:
@@ -118,7 +118,7 @@ async def _answered(body: bytes, batcher: Batcher, limits: SearchLimits, metrics
     except Exception as error:  # a search that fails must not end the server
         _log.exception("a search failed")
         return 500, _error(f"the search failed: {type(error).__name__}")
-    result = [[_entry(passage, scores) for passage in passages] for passages in found]
+    result = [[_entry(passage, scores) for passage in passages] for passages in results]
     return 200, json.dumps({"result": result}, ensure_ascii=False).encode("utf-8", "replace")
 
 

@@ -73,12 +73,12 @@ class Sessions(Generic[T]):
 
     def end(self, name: str) -> None:
         """End a session; ending one that is gone does nothing."""
-        found = self._table.pop(name, None)
-        if found is not None:
-            self._on_end(found[1])
+        entry = self._table.pop(name, None)
+        if entry is not None:
+            self._on_end(entry[1])
 
     def forget(self, name: str) -> None:
-        """Take a session out without ending its value: the caller has given it up."""
+        """Take a session out without ending its value, which may hang."""
         self._table.pop(name, None)
 
     def sweep(self) -> None:

@@ -129,7 +129,7 @@ class Recorder:
 def shop_app(
     env_kwargs: Mapping[str, Any] | None = None, *, record: Path | None = None, limits: Limits | None = None
 ) -> Starlette:
-    """The application; put it behind `rlsd.harness.serve.guard.Listener`.
+    """The application; put it behind `rlsd.harness.serve.listener.Listener`.
 
     Args:
         env_kwargs: of `WebShopEnv`: catalogue, split, max_steps …

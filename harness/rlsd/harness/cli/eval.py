@@ -1,0 +1,85 @@
+"""`rlsd eval`, and `rlsd compare` for what two of them saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlsd.harness.cli.options import ArgOption, JsonOption, SetOption, env_arguments
+from rlsd.harness.cli.tables import out, print_table
+
+
+def evaluate(
+    config: Annotated[Path | None, typer.Argument(help="A YAML file or a run directory (its best weights).")] = None,
+    env: Annotated[str | None, typer.Option(help="Environment id or module:Class.")] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(help="random, explorer, oracle, hf:FOLDER, vllm:URL, openai:URL#MODEL or recorded:FILE."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, valid or test; with --env any split it has.")] = "test",
+    episodes: Annotated[int | None, typer.Option(help="The panel's first tasks only.")] = None,
+    seed: Annotated[int, typer.Option(help="Of sampling, scripted agents and environments.")] = 0,
+    temperature: Annotated[float | None, typer.Option(help="Default: the config's (0 = greedy).")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, for hf:FOLDER; default: a GPU if there.")] = None,
+    arg: ArgOption = None,
+    set_: SetOption = None,
+    save: Annotated[Path | None, typer.Option(help="Write the summary and every task's outcome to a file.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Play a whole panel; success by task type with 95 % Wilson intervals."""
+    from rlsd.harness.evals.agents import EvalRequest, run_eval
+
+    request = EvalRequest(
+        config=config,
+        env=env,
+        agent=agent,
+        split=split,
+        episodes=episodes,
+        seed=seed,
+        temperature=temperature,
+        device=device,
+        env_kwargs=env_arguments(arg),
+        overrides=tuple(set_ or ()),
+    )
+    result, name = run_eval(request, quiet=json_)
+    summary = {"agent": name, **result.summary()}
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
+        save.write_text(json.dumps({**summary, "wins": result.wins(), "scores": result.scores()}, indent=1) + "\n")
+    if json_:
+        print(json.dumps(summary))
+        return
+    from rlsd.harness.evals.evaluate import table
+
+    panel = result.panel
+    print_table(f"{panel.env_id} {panel.split}, panel {panel.digest}", table({name: result}))
+    out.print(
+        f"turns {summary['turns']:.1f}, invalid actions {100 * summary['invalid_rate']:.1f} %, "
+        f"tokens a turn {summary['tokens_per_turn']:.1f}, errors {summary['errors']}"
+    )
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="A file written by `rlsd eval --save`.")],
+    b: Annotated[Path, typer.Argument(help="Another, of the same panel.")],
+    json_: JsonOption = False,
+) -> None:
+    """Compare two evaluations task by task (paired bootstrap and McNemar's exact test)."""
+    from rlsd.harness.evals.compare import compare_files
+
+    comparison = compare_files(a, b)
+    if json_:
+        print(json.dumps(comparison))
+        return
+    low, high = comparison["interval"]
+    out.print(
+        f"{b.stem} − {a.stem}: {100 * comparison['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
+        f"McNemar p = {comparison['p']:.3g} on {comparison['tasks']} tasks: {comparison['verdict']}"
+    )
+    if "score_difference" in comparison:
+        low, high = comparison["score_interval"]
+        difference = comparison["score_difference"]
+        out.print(f"score: {100 * difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]")

@@ -1,4 +1,4 @@
-"""Work that runs beside the main thread, one piece at a time: the next rollout during the update."""
+"""Background work, one step at a time: the next rollout during the update."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """Computes `work(step)` in a daemon thread before it is asked for.
+    """Computes `work(step)` in a daemon thread before its result is needed.
 
     Args:
-        work: must not touch what the main thread changes meanwhile.
+        work: must not use objects that the main thread changes meanwhile.
     """
 
     def __init__(self, work: Callable[[int], T]) -> None:
@@ -24,7 +24,7 @@ class Ahead(Generic[T]):
         self._error: BaseException | None = None
 
     def start(self, step: int) -> None:
-        """Begin with `work(step)`."""
+        """Start `work(step)` in the background."""
         if self._step is not None:
             raise RuntimeError(f"step {self._step} is under way")
         self._step, self._result, self._error = step, None, None
@@ -32,14 +32,14 @@ class Ahead(Generic[T]):
         def run() -> None:
             try:
                 self._result = self._work(step)
-            except BaseException as error:  # told by `take`
+            except BaseException as error:  # raised by `take`
                 self._error = error
 
         self._thread = threading.Thread(target=run, name=f"rollout {step}", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Until what was started is finished; its error is told by `take`."""
+        """Wait until the started work is finished; `take` raises its error."""
         if self._thread is not None:
             self._thread.join()
 

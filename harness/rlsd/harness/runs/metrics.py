@@ -1,7 +1,7 @@
-"""Metrics as JSON lines (and TensorBoard): one line a record, safe to be cut anywhere.
+"""Metrics as JSON lines (and TensorBoard): one record per line, readable even if a crash cuts the last line.
 
-A record is `{"step": 12, "kind": "train", …, "timing": {…}}`. Everything outside `timing` is repeatable; seconds and
-rates live inside it.
+A record is `{"step": 12, "kind": "train", …, "timing": {…}}`. Everything outside `timing` is repeatable; seconds
+and rates are inside it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class MetricsLog:
 
     Args:
         folder: the run directory; None writes nothing (all processes but the first).
-        resume_step: records of later steps, and a last line cut in half, are dropped: they will be written again.
+        resume_step: records of later steps, and a last line cut in half, are dropped; they are written again.
         tensorboard: also write event files under `tensorboard/`.
     """
 
@@ -82,7 +82,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All whole records of a metrics file; [] if there is none. A last line cut in half is left out.
 
     Raises:
-        MetricsError: another line is no record; names it.
+        MetricsError: another line is not a record; names it.
     """
     if not path.is_file():
         return []
@@ -94,7 +94,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
             records.append({"step": int(record["step"]), **record})
         except (ValueError, KeyError, TypeError) as error:
-            raise MetricsError(f"line {number} of {path} is damaged; mend or delete it ({error})") from error
+            raise MetricsError(f"line {number} of {path} is damaged; fix or delete it ({error})") from error
     return records
 
 

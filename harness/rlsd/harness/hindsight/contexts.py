@@ -171,7 +171,7 @@ CONTEXTS: dict[str, Context] = {
         Context(
             name="state_changes", title="changed", scope="turn", reads="each fact the action changed", build=_changed
         ),
-        Context(name="next_observation", scope="turn", reads="what the world said next", build=_next_observation),
+        Context(name="next_observation", scope="turn", reads="the next observation", build=_next_observation),
         Context(name="plan", scope="turn", reads="an expert's actions from here", build=_plan),
         Context(
             name="unmet_goals", title="missing", scope="turn", reads="goal facts that do not hold yet", build=_missing

@@ -2,10 +2,10 @@
 
 The response ids the policy sampled are never tokenised again. A prompt that extends an earlier one is
 `earlier prompt ids + response ids + closing piece + new user message + header`, where the pieces come from the model's
-own chat template. A template for which that does not hold (it strips earlier thinking, say) is found out when the
-format is made; its prompts are then rendered as a whole each turn, and rows do not merge.
+own chat template. Templates that do not work so (they strip earlier thinking, say) are detected when the `ChatFormat`
+is created; their prompts are rendered as a whole each turn, and rows do not merge.
 
-Hindsight is inserted as ids at the end of a user message's text, so every token beside it stays as it was.
+Hindsight is inserted as ids at the end of a user message's text, so every other token is unchanged.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from rlsd.envs.errors import RlsdError
 
 _PROBE_RESPONSES = ("<think>first thought</think><action>go north</action>", "open door 7", "plain\nanswer")
 _CACHED_CHARS = 1024
-"""Longer texts (whole prompts) hardly come twice; keeping their ids would only take memory."""
+"""Longer texts (whole prompts) rarely repeat, so caching their ids would waste memory."""
 _FIRST, _LAST, _GUARD = "\ue000", "\ue001", "\ue002"
-"""Private-use characters that mark places in a rendering; taken out of every text before it is rendered."""
+"""Private-use characters that mark places in a rendering; removed from every text before it is rendered."""
 
 
 class TemplateError(RlsdError, ValueError):
@@ -34,7 +34,7 @@ class TemplateError(RlsdError, ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pieces:
-    """`head user tail response mid user tail response …`: what an extendable template consists of."""
+    """`head user tail response mid user tail response …`: the parts of an extendable template."""
 
     head: str
     tail: str
@@ -47,10 +47,10 @@ class ChatFormat:
     Args:
         tokenizer: a fast transformers tokenizer with a chat template.
         eos_ids: ids that end a response; default: the tokenizer's end token.
-        system: a system message that stands before the user's in every prompt.
+        system: a system message before the user's in every prompt.
 
     Raises:
-        TemplateError: a template without room for the user's message, or for the system message that is given.
+        TemplateError: the template drops the user's message, or the system message.
     """
 
     def __init__(self, tokenizer: Any, eos_ids: Sequence[int] | None = None, *, system: str | None = None) -> None:
@@ -73,17 +73,17 @@ class ChatFormat:
 
     @property
     def extends(self) -> bool:
-        """A longer conversation's prompt begins with the shorter one's tokens."""
+        """Whether a longer conversation's prompt begins with the shorter one's tokens."""
         return self._pieces is not None
 
     def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
-        """Ids of `text` alone. With `special=False` a special token's name in a text stays plain text, so a page or
-        a room that spells one cannot end a message."""
+        """Ids of `text` alone. With `special=False` a special token's name in a text stays plain text, so an
+        observation that contains one cannot end a message."""
         key = (text, special)
         ids = self._cache.get(key)
         if ids is None:
             ids = self._tokenize(text, special=special)
-            if not special and not self._special_ids.isdisjoint(ids):  # a vocabulary that spells the name outright
+            if not special and not self._special_ids.isdisjoint(ids):  # the vocabulary contains the name as plain text
                 pieces = self._special_names.sub(lambda m: m[0][0] + _GUARD + m[0][1:], text).split(_GUARD)
                 ids = tuple(i for piece in pieces for i in self._tokenize(piece, special=False))
             if len(text) <= _CACHED_CHARS:
@@ -104,7 +104,7 @@ class ChatFormat:
 
         Args:
             messages: user and assistant in turn, user first and last.
-            responses: sampled ids by response number; they stand in the prompt as they were sampled.
+            responses: sampled ids by response number; they are inserted unchanged.
         """
         pieces = self._pieces
         if pieces is None:
@@ -126,7 +126,7 @@ class ChatFormat:
         return Prompt(ids=tuple(ids), episode_slot=episode_slot, turn_slot=turn_slot)
 
     def extend(self, prompt: Prompt, response: Sequence[int], user_text: str) -> Prompt:
-        """The prompt of the next turn, in time linear in what is new. Only where `extends` is True."""
+        """The prompt of the next turn, in time linear in the new text. Only if `extends` is True."""
         assert self._pieces is not None
         ids = [*prompt.ids, *response, *self._closing(ended=bool(response) and response[-1] in self.eos_ids)]
         ids += self.encode(user_text)
@@ -135,12 +135,12 @@ class ChatFormat:
         return Prompt(ids=tuple(ids), episode_slot=prompt.episode_slot, turn_slot=slot)
 
     def response(self, text: str) -> tuple[int, ...]:
-        """Ids of a response somebody else wrote (a demonstration), with the end token a policy would sample."""
+        """Ids of a response that was not sampled (a demonstration), with the end token that a policy would sample."""
         return (*self.encode(text), self.end_id)
 
     @property
     def end_id(self) -> int:
-        """The id that ends a response, as the template closes an assistant message where it is one of the ends."""
+        """The id that ends a response: the template's end of an assistant message if that is in `eos_ids`."""
         if self._pieces is not None:
             for token in self.encode(self._pieces.mid, special=True):
                 if token in self.eos_ids:
@@ -158,18 +158,18 @@ class ChatFormat:
         return mid
 
     def _whole(self, messages: Sequence[Message]) -> Prompt:
-        """Render the whole conversation at once (templates that rewrite their past)."""
+        """Render the whole conversation at once (templates that rewrite earlier turns)."""
         users = [i for i, m in enumerate(messages) if m.role == "user"]
         dicts = [{"role": m.role, "content": self._guard(m.text)} for m in messages]
         dicts[users[0]]["content"] += _FIRST
         if len(users) > 1:
             dicts[users[-1]]["content"] += _LAST
-        before, found, after = self._render(dicts).partition(_FIRST)
+        before, marker, after = self._render(dicts).partition(_FIRST)
         between = ""
         if len(users) > 1:
-            between, found_last, after = after.partition(_LAST)
-            found = found and found_last
-        if not found:
+            between, last_marker, after = after.partition(_LAST)
+            marker = marker and last_marker
+        if not marker:
             raise TemplateError("the chat template drops user messages; rlsd cannot place hindsight in it")
         ids = self._encode_guarded(before)
         episode_slot = len(ids)
@@ -179,12 +179,12 @@ class ChatFormat:
         return Prompt(ids=tuple(ids), episode_slot=episode_slot, turn_slot=turn_slot)
 
     def _guard(self, text: str) -> str:
-        """`text` with every special token's name split by a mark, so that it can be told from the template's own."""
+        """`text` with every special token's name split by a mark, to distinguish it from the template's own."""
         text = text.translate({ord(c): None for c in (_FIRST, _LAST, _GUARD)})
         return self._special_names.sub(lambda m: m[0][0] + _GUARD + m[0][1:], text)
 
     def _encode_guarded(self, rendered: str) -> list[int]:
-        """Ids of a rendering; names that `_guard` split come from a text and stay plain text."""
+        """Ids of a rendering; special names that `_guard` split come from messages and stay plain text."""
         ids: list[int] = []
         for i, part in enumerate(self._guarded_names.split(rendered)):
             ids += self.encode(part.replace(_GUARD, ""), special=i % 2 == 0) if part else ()
@@ -196,17 +196,17 @@ class ChatFormat:
         )
 
     def _probe(self) -> _Pieces | None:
-        """The template's pieces, or None where they do not rebuild a conversation to the letter."""
+        """The template's pieces, or None if they do not reproduce a conversation exactly."""
         users = ["⟦user0⟧", "⟦user1⟧", "⟦user2⟧", "⟦user3⟧"]
         try:
             first = self._render([{"role": "user", "content": users[0]}])
         except jinja2.TemplateError as error:
-            given = "with a system message (put the text into agent.prompt instead)" if self._system else "a message"
-            raise TemplateError(f"the chat template cannot render {given}: {error}") from error
+            what = "with a system message (put the text into agent.prompt instead)" if self._system else "a message"
+            raise TemplateError(f"the chat template cannot render {what}: {error}") from error
         if self._system and self._system[0]["content"] not in first:
             raise TemplateError("the chat template drops the system message; put its text into agent.prompt instead")
-        head, found, tail = first.partition(users[0])
-        if not found:
+        head, user_text, tail = first.partition(users[0])
+        if not user_text:
             raise TemplateError("the chat template does not show the user's message")
         pieces: _Pieces | None = None
         messages: list[dict[str, str]] = [{"role": "user", "content": users[0]}]

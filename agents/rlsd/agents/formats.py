@@ -16,7 +16,7 @@ from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import RlsdError, closest
 
 AUTO = "auto"
-"""The name for: what the environment says, else `DEFAULT`."""
+"""Stands for the environment's own format, else `DEFAULT`."""
 DEFAULT = "think"
 NOTES = "\n\nNotes from looking back at this episode. Use them to judge; answer in your own words as before."
 
@@ -45,11 +45,11 @@ class ResponseFormat:
     wrap: Callable[[str], str]
     """The response a policy of this format would have written for an action (warm starts); `parse` reads it back."""
     instructions: str = ""
-    """Stands before everything else in the first message; "" tells the model nothing."""
+    """Text before everything else in the first message; "": no instructions."""
     lists_commands: bool = False
-    """With `memory: last`, list the commands that the environment accepts now, where it knows them."""
+    """With `memory: last`, list the commands that the environment accepts now, if it knows them."""
     hindsight_preface: str = NOTES
-    """Stands before the hindsight that the teacher reads; "" for small models that were trained without one."""
+    """Text before the hindsight that the teacher reads; "" for small models that were trained without one."""
 
 
 def _wrap_think(action: str) -> str:
@@ -57,7 +57,7 @@ def _wrap_think(action: str) -> str:
 
 
 def _wrap_search(action: str) -> str:
-    """An action of search QA brings its own tags."""
+    """Actions of search QA contain their own tags."""
     last = action.startswith(("<answer>", '<tool_call>{"name": "answer"'))
     return f"<think>{'I know the answer.' if last else 'I have to look.'}</think>{action}"
 
@@ -128,10 +128,10 @@ FORMATS: dict[str, ResponseFormat] = {format.name: format for format in _SHIPPED
 
 
 def find_format(name: str) -> ResponseFormat:
-    """The shipped format `name`, or the one that `module:NAME` names; modules in the working directory count too.
+    """The shipped format `name`, or the one that `module:NAME` names; modules in the working directory are found too.
 
     Raises:
-        FormatError: an unknown name (says the closest), a module that cannot be imported, or something else in it.
+        FormatError: an unknown name (the message has the closest), a module that cannot be imported, or not a format.
     """
     if name in FORMATS:
         return FORMATS[name]
@@ -149,10 +149,10 @@ def find_format(name: str) -> ResponseFormat:
     if attribute not in members:
         own = [key for key, value in members.items() if isinstance(value, ResponseFormat)]
         raise FormatError(f"response format {name!r}: {module} has no {attribute!r}{closest(attribute, own)}")
-    found = members[attribute]
-    if not isinstance(found, ResponseFormat):
-        raise FormatError(f"response format {name!r} is a {type(found).__name__}, expected a ResponseFormat")
-    return found
+    format = members[attribute]
+    if not isinstance(format, ResponseFormat):
+        raise FormatError(f"response format {name!r} is a {type(format).__name__}, expected a ResponseFormat")
+    return format
 
 
 def format_for(name: str, env: TextEnv, *, env_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What an agent remembers: how a history becomes chat messages. With the format's instructions, the whole prompt."""
+"""Memories: how a history becomes chat messages, with the format's instructions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FullHistory:
-    """Every turn is a message of its own, so each prompt extends the one before: one training row an episode."""
+    """Every turn is a message of its own, so each prompt extends the one before: one training row per episode."""
 
     format: ResponseFormat
     template: PromptFile | None = None
-    """Renders the first message; it knows the first observation alone, and no commands."""
+    """Renders the first message; it gets only the first observation, and no commands."""
 
     def messages(self, history: History) -> list[Message]:
         out: list[Message] = []
@@ -36,8 +36,8 @@ class FullHistory:
         return out
 
     def user_text(self, history: History, turn: int) -> str:
-        """Text of user message `turn`: what the world said. It may not depend on later turns, or rows would not
-        merge; so commands, which are true for one turn only, are listed by the last-k memory alone."""
+        """Text of user message `turn`: the observation. It must not depend on later turns, or rows would not merge.
+        So only `LastTurns` lists commands, which are valid for one turn only."""
         if turn == 0 and self.template is not None:
             return self.template.render(
                 goal=history.goal,
@@ -53,8 +53,8 @@ class FullHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastTurns:
-    """One user message a turn: the task, the last `history_turns` observation and action pairs, what is seen and
-    allowed now."""
+    """One user message per turn: the task, the last `history_turns` pairs of observation and action, the present
+    observation, and the admissible commands."""
 
     format: ResponseFormat
     history_turns: int = 2
@@ -65,7 +65,7 @@ class LastTurns:
         return [Message(role="user", text=self.user_text(history))]
 
     def user_text(self, history: History) -> str:
-        """The field's information (task, step count, recent pairs, present view, commands) in our own words."""
+        """Task, step count, recent pairs, observation and commands: the standard information, in our own wording."""
         if self.template is not None:
             return self.template.render(
                 goal=history.goal,

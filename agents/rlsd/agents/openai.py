@@ -1,4 +1,4 @@
-"""Any chat-completions endpoint as an agent: text in, text out, for evaluation alone (no token ids, no training)."""
+"""Any chat-completions endpoint as an agent: text in, text out, for evaluation only (no token ids, so no training)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rlsd.agents.vllm.client import CONNECTIONS, ServerReply, ServerUnreachable
 KEY_VARIABLE = "OPENAI_API_KEY"
 BACK_OFF_S = 0.5
 AGAIN = (408, 409, 429, 500, 502, 503, 504)
-"""Answers after which the same request is sent again."""
+"""Status codes after which the same request is sent again."""
 
 
 class ChatAgent:
@@ -24,13 +24,13 @@ class ChatAgent:
 
     Args:
         url: with or without "/v1/chat/completions"; "http://host:port" is enough.
-        model: the name the endpoint knows the model by.
-        memory: what of the past goes into the messages; its `format` reads the responses.
-        max_new_tokens: longest response.
-        temperature: 0 takes the most likely words.
+        model: the endpoint's name of the model.
+        memory: turns the history into messages; its `format` parses the responses.
+        max_new_tokens: longest response in tokens.
+        temperature: sampling temperature; 0: greedy.
         system: a system message before the others.
         api_key: default: the variable OPENAI_API_KEY.
-        retries: how often a request is sent again.
+        retries: how often a failed request is sent again.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ChatAgent:
         """
         Raises:
             ServerUnreachable: no answer after all tries.
-            ServerReply: an answer that is no chat completion, or a refusal (status 400 to 499).
+            ServerReply: an answer that is not a chat completion, or a refusal (status 400 to 499).
         """
         messages = [{"role": m.role, "content": m.text} for m in self.memory.messages(history)]
         if self.system:
@@ -82,18 +82,18 @@ class ChatAgent:
             "temperature": self.temperature,
             "seed": derive(self.seed, *key, "turn", history.turn),
         }
-        found = await self._ask(body)
+        reply = await self._ask(body)
         try:
-            choice = found["choices"][0]
+            choice = reply["choices"][0]
             response, reason = str(choice["message"]["content"] or ""), choice.get("finish_reason")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise ServerReply(f"{self.url} gave no chat completion: {str(found)[:200]}") from error
+            raise ServerReply(f"{self.url} gave no chat completion: {str(reply)[:200]}") from error
         parsed = self.memory.format.parse(response)
         finish = FinishReason.LENGTH if reason == "length" else FinishReason.EOS
         return Action(text=parsed.text, valid=parsed.valid, response=response, finish=finish)
 
     async def _ask(self, body: dict[str, Any]) -> Any:
-        told = ""
+        last_error = ""
         async with httpx.AsyncClient(headers=self._headers, timeout=self._timeout_s, **CONNECTIONS) as client:
             for attempt in range(self.retries + 1):
                 if attempt:
@@ -101,10 +101,10 @@ class ChatAgent:
                 try:
                     answer = await client.post(self.url, json=body)
                 except httpx.HTTPError as error:
-                    told = f"{type(error).__name__}: {error}"
+                    last_error = f"{type(error).__name__}: {error}"
                     continue
                 if answer.status_code in AGAIN:
-                    told = f"status {answer.status_code}"
+                    last_error = f"status {answer.status_code}"
                     continue
                 if answer.status_code >= 400:
                     reason = " ".join(answer.text.split())[:300]
@@ -113,4 +113,4 @@ class ChatAgent:
                     return answer.json()
                 except ValueError as error:
                     raise ServerReply(f"{self.url} gave no JSON: {answer.text[:200]!r}") from error
-        raise ServerUnreachable(f"{self.url} gave no answer ({told}, tried {self.retries + 1} times)")
+        raise ServerUnreachable(f"{self.url} gave no answer ({last_error}, tried {self.retries + 1} times)")

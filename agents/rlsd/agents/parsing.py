@@ -10,12 +10,12 @@ _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
 _BLOCK = re.compile(r"<(search|answer|tool_call)>.*?</\1>", re.DOTALL)
 TAIL_CHARS = 30
-"""Without action tags the field's environments receive the end of the response; the turn counts as invalid."""
+"""Without action tags the environment receives these last characters, as is standard; the turn counts as invalid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What a response says. Spans are half-open character ranges of the response."""
+    """A parsed response. Spans are half-open character ranges of the response."""
 
     text: str
     valid: bool
@@ -39,9 +39,9 @@ def parse_think(response: str) -> Parsed:
 def parse_search(response: str) -> Parsed:
     """`<search>…</search>` or `<answer>…</answer>` (or tool calls) after the thoughts, as search QA reads them.
 
-    What is handed on begins with the first block and ends with the last, so that a world which cuts at the first end
-    tag still sees all of it; without a block the whole response is. Blocks inside a thought do not count, but then the
-    thought is handed on too: the world has its own rules for it.
+    The action is the text from the first block to the last, so that an environment which cuts at the first end tag
+    still gets all of it; without a block it is the whole response. Blocks inside a thought are invalid, and then the
+    whole response is the action too: the environment has its own rules for it.
     """
     thoughts = list(_THINK.finditer(response))
     blocks = list(_BLOCK.finditer(response))
@@ -64,8 +64,8 @@ def token_span(ids: Sequence[int], chars: tuple[int, int], decode: Callable[[Seq
     """Half-open range of `ids` whose decoded text overlaps the character range `chars`.
 
     A token that straddles a border belongs to the span. Works with any tokenizer: it compares decoded prefixes by
-    bisection, so it asks for O(log n) decodes. A prefix that ends inside a character (which several byte-level tokens
-    spell together) shows it as "�"; the character counts as read with its last byte.
+    bisection, so it needs O(log n) decodes. A prefix that ends inside a character of several byte-level tokens decodes
+    it as "�"; the character counts as decoded with its last byte.
     """
     start, end = chars
     if start >= end:

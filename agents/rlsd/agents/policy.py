@@ -22,9 +22,9 @@ class PolicyAgent:
 
     Args:
         chat: renders prompts and reads tokens.
-        memory: what of the past goes into the prompt; its `format` reads the responses.
-        sampler: where tokens come from.
-        max_new_tokens: longest response.
+        memory: turns the history into messages; its `format` parses the responses.
+        sampler: samples the tokens.
+        max_new_tokens: longest response in tokens.
     """
 
     def __init__(self, *, chat: ChatFormat, memory: Memory, sampler: Sampler, max_new_tokens: int) -> None:
@@ -45,7 +45,7 @@ class PolicyAgent:
         return self.read(prompt, await self.sampler.sample(request))
 
     def prompt(self, history: History) -> Prompt:
-        """The acting view of `history`, built on the previous turn's prompt where the template allows it."""
+        """The student view of `history`, built on the previous turn's prompt if the template allows it."""
         if isinstance(self.memory, FullHistory) and self.chat.extends and history.actions:
             last = history.actions[-1]
             if last.prompt is not None:
@@ -54,7 +54,7 @@ class PolicyAgent:
         return self.chat.prompt(self.memory.messages(history), [a.token_ids for a in history.actions])
 
     def read(self, prompt: Prompt, result: SampleResult) -> Action:
-        """Parse a response; spans are found in tokens."""
+        """Parse a response; its spans are in tokens."""
         ids = result.token_ids
         text_ids = ids[:-1] if result.finish is FinishReason.EOS else ids
         response = self.chat.decode(text_ids)
@@ -73,7 +73,7 @@ class PolicyAgent:
         )
 
     def demonstrate(self, history: History, response: str) -> Action:
-        """The action as it would be had the policy written `response` itself (warm starts)."""
+        """The action as if the policy had written `response` itself (warm starts)."""
         ids = self.chat.response(response)
         result = SampleResult(token_ids=ids, logps=(0.0,) * len(ids), finish=FinishReason.EOS, policy_version=0)
         return self.read(self.prompt(history), result)

@@ -1,4 +1,4 @@
-"""A prompt of the user's own: a Jinja2 file that renders the user message of a turn."""
+"""A user's own prompt: a Jinja2 file that renders the user message of a turn."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ VARIABLES = (
 
 
 class PromptFile:
-    """A template for user messages, sandboxed: it can format what it is given and reach nothing else.
+    """A template for user messages, sandboxed: it can format its variables and access nothing else.
 
     Args:
         path: a text file in UTF-8, relative to the working directory.
 
     Raises:
-        FormatError: it cannot be read, is no template, or uses a variable that does not exist (says the closest).
+        FormatError: it cannot be read, is not a template, or uses an unknown variable (the message has the closest).
     """
 
     def __init__(self, path: str | Path) -> None:

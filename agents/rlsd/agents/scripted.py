@@ -13,7 +13,7 @@ from rlsd.envs.errors import EnvError
 
 
 class _Stateless:
-    """Nothing to keep between turns."""
+    """An agent without state per episode."""
 
     def begin(self, key: EpisodeKey) -> None:
         pass
@@ -23,7 +23,7 @@ class _Stateless:
 
 
 class RandomAgent(_Stateless):
-    """A uniformly random admissible command; "look" where the world lists none."""
+    """A uniformly random admissible command; "look" if the environment lists none."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -37,13 +37,13 @@ class RandomAgent(_Stateless):
 class ExpertAgent(_Stateless):
     """Follows an environment's own expert ("explorer" or "oracle").
 
-    The rollout hands it each episode's environment through `bind`, because an expert knows more than a history holds.
+    The rollout passes each episode's environment to `bind`, because an expert knows more than the history.
 
     Args:
-        kind: which expert.
+        kind: name of the expert.
         noise: share of turns played at random, marked `explored`: half of them admissible commands, half misfires
-            (the last command again, or two commands crossed), so that being refused is seen as well.
-        seed: of the noise.
+            (the last command again, or two commands mixed), so that refusals occur as well.
+        seed: seed of the noise.
     """
 
     def __init__(self, kind: str, *, noise: float = 0.0, seed: int = 0) -> None:
@@ -85,7 +85,7 @@ def _stray(history: History, rng: np.random.Generator) -> str:
 
 
 class ScriptedAgent(_Stateless):
-    """Plays fixed commands by turn; the last one again when they run out."""
+    """Plays fixed commands by turn, and repeats the last one."""
 
     def __init__(self, commands: Sequence[str]) -> None:
         if not commands:
@@ -97,14 +97,14 @@ class ScriptedAgent(_Stateless):
 
 
 class EchoAgent(_Stateless):
-    """Repeats the last observation: every action is invalid in most worlds, none may crash one."""
+    """Repeats the last observation: such actions are invalid in most environments, and must not crash any."""
 
     async def act(self, history: History, key: EpisodeKey) -> Action:
         return Action(text=history.observations[-1])
 
 
 class ScriptedSampler:
-    """A sampler that answers with given token ids by (sibling, turn): the whole token path without a model.
+    """A sampler that returns fixed token ids by (sibling, turn): tests the token path without a model.
 
     Args:
         script: token ids for (sibling, turn); a missing entry gives `default`.

@@ -18,6 +18,6 @@ def generator(seed: int, *names: object) -> np.random.Generator:
 
 
 def derive(seed: int, *names: object) -> int:
-    """A 31-bit seed that depends on `seed` and `names` alone, for code that wants an integer."""
+    """A 31-bit seed that depends on `seed` and `names` alone, for code that needs an integer."""
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return int.from_bytes(digest[:4], "little") & 0x7FFF_FFFF

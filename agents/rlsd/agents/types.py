@@ -1,10 +1,10 @@
-"""What an agent reads and what it returns.
+"""Inputs and outputs of agents and samplers.
 
     History ── agent ──→ Action
     Prompt ids ── sampler ──→ response ids + log-probs
 
-Environments speak text, agents speak tokens: everything below an `Action` that has no tokens (a scripted agent's)
-leaves `prompt` at None and `token_ids` empty.
+Environments use text, agents use tokens. An `Action` without tokens (a scripted agent's) has `prompt` None and empty
+`token_ids`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class ContextFull(Exception):
 
 
 class EpisodeKey(NamedTuple):
-    """Names one episode of a run; seeds and cache slots derive from it, so nothing depends on scheduling."""
+    """Identifies one episode of a run; seeds and cache slots derive from it, so results do not depend on scheduling."""
 
     stream: str
-    """"train", "valid", "test" …: keeps the random numbers of evaluation and training apart."""
+    """"train", "valid", "test" …: separates the random numbers of evaluation and training."""
     iteration: int
     group: int
     sibling: int
@@ -45,7 +45,7 @@ class EpisodeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """Token ids of one prompt and the two places where a teacher's view may insert hindsight.
+    """Token ids of one prompt and the two places where the teacher view may insert hindsight.
 
     Example: `<user> obs0 | <assistant>` with `|` the slot: ids = [1, 17, 18, 2], episode_slot = turn_slot = 3.
     """
@@ -59,12 +59,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One decision: text for the environment, and the tokens it was made of."""
+    """One action: text for the environment, and the tokens it came from."""
 
     text: str
-    """What the environment gets; "" when the response held no action."""
+    """Text for the environment; "" if the response has no action."""
     valid: bool = True
-    """The response followed the format (the world may still refuse the action)."""
+    """Whether the response followed the format (the environment may still refuse the action)."""
     response: str = ""
     """The whole response as text, special tokens left out."""
     prompt: Prompt | None = None
@@ -79,7 +79,7 @@ class Action:
     finish: FinishReason = FinishReason.SCRIPTED
     policy_version: int = 0
     explored: bool = False
-    """Drawn at random so that odd states are visited; nobody's example to imitate."""
+    """Whether the action was random exploration, which is not imitated."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -93,7 +93,7 @@ class History:
     observations: tuple[str, ...]
     actions: tuple[Action, ...]
     admissible: tuple[str, ...] | None = None
-    """Commands the world accepts now, or None."""
+    """Commands the environment accepts now, or None if it does not list them."""
 
     @property
     def turn(self) -> int:
@@ -101,7 +101,7 @@ class History:
 
 
 class Agent(Protocol):
-    """Who acts. One agent serves many episodes at once; `key` tells them apart."""
+    """Chooses actions. One agent serves many episodes at once; `key` identifies them."""
 
     def begin(self, key: EpisodeKey) -> None:
         """An episode starts."""
@@ -116,16 +116,16 @@ class Agent(Protocol):
         ...
 
     def end(self, key: EpisodeKey) -> None:
-        """The episode is over, whatever the reason; everything kept for it may go."""
+        """The episode is over, whatever the reason; free everything kept for it."""
         ...
 
 
 @runtime_checkable
 class Informed(Protocol):
-    """An agent that may see more than the player: experts, and the teacher's view in diagnostics."""
+    """An agent that may see the environment's state: experts, and the teacher view in diagnostics."""
 
     def bind(self, key: EpisodeKey, env: TextEnv) -> None:
-        """The world of episode `key`; called after its reset, before the first action."""
+        """Set the environment of episode `key`; called after its reset, before the first action."""
         ...
 
 
@@ -155,7 +155,7 @@ class SampleResult:
 
 
 class Sampler(Protocol):
-    """Token ids in, token ids and log-probs out. `join` and `leave` frame an episode, so that caches can be kept."""
+    """Token ids in, token ids and log-probs out. `join` and `leave` mark an episode's start and end, for caches."""
 
     def join(self, key: EpisodeKey) -> None: ...
 
@@ -168,7 +168,7 @@ class TrainingSampler(Sampler, Protocol):
     """A sampler whose weights follow a learner's."""
 
     live: bool
-    """It reads the learner's own weights: `refresh` costs nothing."""
+    """Whether it reads the learner's own weights, so that `refresh` costs nothing."""
 
     @property
     def decoded_tokens(self) -> int:
@@ -177,16 +177,16 @@ class TrainingSampler(Sampler, Protocol):
 
     @property
     def busy_s(self) -> float:
-        """Seconds in which it had something to generate, since construction."""
+        """Seconds since construction in which it was generating."""
         ...
 
     @property
     def version(self) -> int:
-        """The policy version it samples from; -1 before it got any."""
+        """The policy version it samples from; -1 before the first."""
         ...
 
     def connect(self) -> None:
-        """Make sure that it can be used; raises what stands in the way."""
+        """Check that it can be used; raises an error if not."""
         ...
 
     def refresh(self, version: int) -> None:
@@ -198,7 +198,7 @@ class TrainingSampler(Sampler, Protocol):
 
 @runtime_checkable
 class SequenceScorer(Protocol):
-    """A sampler that gives log-probs of whole sequences too."""
+    """A sampler that also gives log-probs of whole sequences."""
 
     def score(self, sequences: Sequence[Sequence[int]], *, version: int) -> list[list[float]]:
         """Nats of ids[1:] of every sequence, at temperature 1 under policy `version`; raises if it holds another."""

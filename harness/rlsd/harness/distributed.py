@@ -1,7 +1,7 @@
-"""The processes of a run: who am I, who else is there, what belongs to whom.
+"""The processes (ranks) of a run: collective operations, and how work is split.
 
-Every process plays its share of the groups; then all know all groups, so that advantages, the normaliser and the order
-of mini-batches are those of one process. Log-probs and gradients are computed by the trajectory's owner alone.
+Every process plays its share of the groups and then receives all groups, so that advantages, the normaliser and the
+order of mini-batches equal those of one process. Only a trajectory's owner computes its log-probs and gradients.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from rlsd.envs.errors import RlsdError
 
 T = TypeVar("T")
 LOST = ("peer", "connection", "gloo", "nccl", "timed out", "broken pipe", "socket")
-"""Words by which the back-ends say that another process is gone."""
+"""Words in the back-ends' errors that mean that another process has ended."""
 
 SETTLE_S = 0.2
-"""After this the group's threads have let go of the last tensors: an interpreter that ends before that aborts."""
+"""Seconds for the group's threads to free their last tensors: an interpreter that exits earlier aborts."""
 
 
 class RanksError(RlsdError):
-    """The processes of a run are not those that were asked for, or one of them is gone."""
+    """The processes of a run are not the expected ones, or one of them has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """This process among `world`."""
+    """This process, number `rank` of `world` processes."""
 
     rank: int = 0
     world: int = 1
@@ -47,15 +47,15 @@ class Ranks:
 
     @property
     def main(self) -> bool:
-        """The process that writes files and talks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def share(self, count: int) -> list[int]:
-        """Numbers below `count` that are this process's: every `world`-th."""
+        """This process's numbers below `count`: every `world`-th."""
         return list(range(self.rank, count, self.world))
 
     def balanced(self, costs: Sequence[float]) -> set[int]:
-        """Numbers that are this process's so that all have about the same cost; the same split on every process."""
+        """This process's numbers in a split into shares of similar cost; every process computes the same split."""
         load, owned = [0.0] * self.world, [set[int]() for _ in range(self.world)]
         for i in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
             least = min(range(self.world), key=lambda r: (load[r], r))
@@ -64,7 +64,7 @@ class Ranks:
         return owned[self.rank]
 
     def gather(self, value: T) -> list[T]:
-        """Everybody's value, in the order of ranks, on every process."""
+        """The values of all processes, in the order of ranks, on every process."""
         if self.world == 1:
             return [value]
         out: list[Any] = [None] * self.world
@@ -73,9 +73,9 @@ class Ranks:
         return out
 
     def interleaved(self, values: Sequence[T]) -> list[T]:
-        """What `share` split, put together again in the old order, on every process."""
+        """The values of a split by `share`, in the original order, on every process."""
         lists = self.gather(list(values))
-        return [lists[i % self.world][i // self.world] for i in range(sum(len(found) for found in lists))]
+        return [lists[i % self.world][i // self.world] for i in range(sum(len(part) for part in lists))]
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, on the device the tensor came from."""
@@ -87,11 +87,11 @@ class Ranks:
         return moved.to(tensor.device)
 
     def known(self, values: Tensor) -> Tensor:
-        """(M,) values of which each process knows its own and has NaN elsewhere: all of them on every process."""
+        """Merge (M,) values, of which each process has its own and NaN elsewhere; every process gets the result."""
         if self.world == 1:
             return values
-        held = ~values.isnan()
-        total = self.sum(torch.stack([torch.where(held, values, 0.0).double(), held.double()]))
+        mine = ~values.isnan()
+        total = self.sum(torch.stack([torch.where(mine, values, 0.0).double(), mine.double()]))
         return torch.where(total[1] > 0, total[0], float("nan")).to(values.dtype)
 
     def most(self, count: int) -> int:
@@ -99,38 +99,38 @@ class Ranks:
         return max(self.gather(count))
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes call this."""
         if self.world > 1:
             with lost_peer():
                 dist.barrier()
 
     def close(self) -> None:
-        """Leave the group; the processes end without a complaint."""
+        """Leave the process group, so that the processes exit without errors."""
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()
             time.sleep(SETTLE_S)
 
 
 def open_ranks(device: str, *, processes: int | None, timeout_s: float) -> Ranks:
-    """Join the processes `torchrun` started, through Accelerate; alone, if it started none.
+    """Join the processes that `torchrun` started, through Accelerate; without torchrun, this process alone.
 
     Raises:
-        RanksError: fewer or more processes than expected. Several launch commands start one process, or two that do
-            not know each other, and exit with 0 (`accelerate launch --cpu --num_processes 2`); this is where it ends.
+        RanksError: fewer or more processes than expected. Without this check some launch commands start one process, or
+            two unconnected ones, and exit with 0 (`accelerate launch --cpu --num_processes 2`).
     """
-    told = int(os.environ.get("WORLD_SIZE", "1"))
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
     wait = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_s))
-    held = PartialState().device if PartialState._shared_state else None
-    if told == 1 and held is not None and held.type != device:
-        # Accelerate remembers the device of an earlier run in this process, and would keep to it or refuse the new one.
+    device_before = PartialState().device if PartialState._shared_state else None
+    if launched == 1 and device_before is not None and device_before.type != device:
+        # Accelerate remembers the device of an earlier run in this process, and would use it or refuse the new one.
         AcceleratorState._reset_state(reset_partial_state=True)
-    if told > 1 and device == "cuda" and "LOCAL_RANK" in os.environ and not dist.is_initialized():
-        # Accelerate would open NCCL alone, which refuses what lies in CPU memory: the norm of offloaded gradients.
+    if launched > 1 and device == "cuda" and "LOCAL_RANK" in os.environ and not dist.is_initialized():
+        # Accelerate would open NCCL alone, which refuses tensors in CPU memory, as the norm of offloaded gradients.
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=wait.timeout)
     accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[wait])
     world = accelerator.num_processes
-    if world != told or (world > 1 and dist.get_world_size() != world):
-        raise RanksError(f"{told} processes were started but {world} found each other; start them with torchrun")
+    if world != launched or (world > 1 and dist.get_world_size() != world):
+        raise RanksError(f"{launched} processes were started but {world} found each other; start them with torchrun")
     if processes is not None and processes != world:
         raise RanksError(
             f"learner.processes is {processes}, but {world} run together; start with "
@@ -142,10 +142,10 @@ def open_ranks(device: str, *, processes: int | None, timeout_s: float) -> Ranks
 
 @contextmanager
 def lost_peer() -> Iterator[None]:
-    """Turn the back-end's complaint about a lost process into one line that says what to do.
+    """Turn the back-end's error about a lost process into one line that says what to do.
 
     Raises:
-        RanksError: another process is gone.
+        RanksError: another process has ended.
     """
     try:
         yield
@@ -160,13 +160,13 @@ def lost_peer() -> Iterator[None]:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor that may be sharded; every rank must ask."""
+    """The whole of a tensor that may be sharded; every rank must call."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def rows_held(tensor: Tensor) -> tuple[Tensor, int, int]:
-    """(what this rank holds, first row, rows of all); a whole tensor starts at 0. FSDP2 splits along dimension 0 in
-    pieces of equal size, the last ones shorter or empty."""
+    """(this rank's rows, index of the first, number of all rows); a whole tensor starts at 0. FSDP2 splits dimension 0
+    into pieces of equal size; the last ones may be shorter or empty."""
     if not isinstance(tensor, DTensor):
         return tensor, 0, tensor.shape[0] if tensor.ndim else 1
     local, rows = tensor.to_local(), tensor.shape[0]
@@ -177,10 +177,10 @@ def rows_held(tensor: Tensor) -> tuple[Tensor, int, int]:
 
 @torch.no_grad()
 def put(tensor: Tensor, value: Tensor) -> None:
-    """Copy a whole `value` into `tensor`, or into the rows this rank holds of it.
+    """Copy a whole `value` into `tensor`, or this rank's rows of it into a sharded one.
 
     Raises:
-        RuntimeError: another shape.
+        RuntimeError: the shapes differ.
     """
     if tensor.shape != value.shape:
         raise RuntimeError(f"a tensor of shape {tuple(value.shape)} does not fit one of {tuple(tensor.shape)}")

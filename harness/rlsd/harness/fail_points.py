@@ -1,6 +1,6 @@
 """Named places where a run may be killed on purpose.
 
-`RLSD_KILL_AT=mid-update:3` kills the process (SIGKILL, no clean-up) the third time it comes by `mid-update`. The tests
+`RLSD_KILL_AT=mid-update:3` kills the process (SIGKILL, no clean-up) the third time it reaches `mid-update`. The tests
 use this to show that a killed and resumed run equals an uninterrupted one; without the variable nothing happens.
 `mid-update:3@1` kills the process of rank 1 alone.
 """
@@ -25,7 +25,7 @@ _seen: Counter[str] = Counter()
 
 
 def armed(name: str) -> bool:
-    """This visit of `name` is the one to die at; counts the visit."""
+    """Whether to kill the process at this visit of `name`; counts the visit."""
     spec = os.environ.get(VARIABLE)
     if not spec:
         return False
@@ -38,7 +38,7 @@ def armed(name: str) -> bool:
 
 
 def point(name: str) -> None:
-    """Die here if armed."""
+    """Kill the process here if armed."""
     if armed(name):
         kill()
 

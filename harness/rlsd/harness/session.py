@@ -1,4 +1,4 @@
-"""One process's share of a run: its parts, its counters, and what is kept on disk."""
+"""One process of a run: its parts, counters and files on disk."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from rlsd.harness.runs.weights import save_merged
 def open_session(config: RunConfig, folder: Path, progress: Progress | None) -> Iterator[Session]:
     """A session of the run in `folder`, resumed from its newest checkpoint if there is one; closed at the end.
 
-    Started by torchrun, every process must call; the first one alone writes and prints.
+    Under torchrun every process must call; only the first one writes and prints.
 
     Raises:
-        RanksError: another process of the run is gone.
+        RanksError: another process of the run has ended.
     """
     learner = config.learner
     ranks = open_ranks(learner.device, processes=learner.processes, timeout_s=learner.timeout_s)
@@ -96,7 +96,7 @@ class Session:
         self._started = time.perf_counter()
 
     def steps(self) -> Iterator[int]:
-        """The iterations that are left, each followed by what is due after it; before the first, an evaluation."""
+        """The remaining iterations; evaluates before the first, and evaluates and saves after each when due."""
         config = self.config
         if self.step == 0 and config.eval.at_start and self.valid is not None:
             self._evaluate(-1)
@@ -111,7 +111,7 @@ class Session:
                 self._checkpoint()
 
     def log(self, outcome: Outcome) -> None:
-        """Write the present iteration's metrics, and its trajectories where they are kept."""
+        """Write the present iteration's metrics, and its trajectories every `save_rollouts_every` iterations."""
         every = self.config.save_rollouts_every
         if self.ranks.main and every and self.step % every == 0 and outcome.turn_credit is not None:
             self.run_dir.write_rollouts(self.step, outcome.trajectories, outcome.turn_credit)
@@ -131,7 +131,7 @@ class Session:
             env.close()
 
     def _evaluate(self, step: int) -> None:
-        """Play the validation panel with the present weights; keep them if they are the best so far."""
+        """Evaluate the present weights on the validation panel; save them if they are the best so far."""
         started = time.perf_counter()
         summary = evaluate_parts(self.parts, "valid", panel=self.valid, progress=self.progress).summary()
         timing = {"eval_s": time.perf_counter() - started}
@@ -173,7 +173,7 @@ class Session:
         fail_points.point("after-checkpoint")
 
     def _resume(self) -> int:
-        """Load the newest checkpoint; the step to go on from."""
+        """Load the newest checkpoint; returns the step to continue from."""
         folder = checkpoint.latest(self.run_dir.checkpoints)
         if folder is None:
             return 0

@@ -1,7 +1,7 @@
 """Warm starts: expert episodes (or your own) as token trajectories, both views.
 
-The acting view imitates the episode's actions. The teacher's view reads the hindsight exactly as it will in RL and
-imitates the plan's next action, so that Δ later means something: a model that never saw the prompt gives noise.
+The student view imitates the episode's actions. The teacher view reads hindsight exactly as in RL and imitates the
+plan's next action, so that Δ is meaningful later: a model that never saw the hindsight prompt gives noise.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from rlsd.harness.scoring.tables import episode_metrics, epochs, flatten, token_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftBatch:
-    """Rows of both views and what each token counts; M tokens of the acting view, then those of the teacher's."""
+    """Rows of both views and the weight of each token; M tokens of the student view, then M' of the teacher view."""
 
     rows: list[Row]
     weights: Tensor
-    """(M + M',) float: adds up to 1."""
+    """(M + M',) float; sums to 1."""
 
 
 def demonstrated(group: Group, agent: PolicyAgent, *, context: int) -> Group:
@@ -76,10 +76,10 @@ def sft_batch(
     """Rows and weights of one supervised step.
 
     Args:
-        trajectories: with tokens, in the order `hints` was built for.
-        hints: the teacher's view; turns without hindsight are trained in the acting view alone.
-        share: weight of the teacher's view.
-        target: "plan" imitates the plan's first action where there is one, "own" the episode's action.
+        trajectories: with tokens, in the order of `hints`.
+        hints: of the teacher view; turns without hindsight are trained in the student view only.
+        share: weight of the teacher view.
+        target: "plan" imitates the plan's first action if there is one, "own" the episode's action.
     """
     student_tokens = token_count(trajectories)
     insertions: dict[tuple[int, int], Insertion] = {}
@@ -125,7 +125,7 @@ class SftStep:
 
     batch: SftBatch
     own_tokens: int
-    """M: tokens of the acting view; the teacher's follow."""
+    """M: tokens of the student view; those of the teacher view follow."""
     metrics: dict[str, Any]
 
 
@@ -137,7 +137,7 @@ class Imitation:
         self._steps: Iterator[SftStep] | None = None
 
     def close(self) -> None:
-        """Nothing is held between iterations but worker processes, which end with their generator."""
+        """End the worker processes, which live as long as their generator."""
         self._steps = None
 
     def run(self, step: int) -> Outcome:
@@ -162,7 +162,7 @@ class Imitation:
         stats = [parts.learner.update([r for i, r in enumerate(rows) if i in mine], loss_fn)] if rows else []
         losses = ranks.sum(losses)
         parts.learner.publish()
-        if parts.sampler.live:  # others get the weights when they are asked to play
+        if parts.sampler.live:  # other samplers get the weights when they play
             parts.sampler.refresh(parts.learner.updates)
         clock.lap("update_s")
         share = float(weights[made.own_tokens :].sum())
@@ -182,10 +182,10 @@ class SftMaker:
     A step depends on the config and its number alone, so worker processes can prepare steps ahead.
 
     Args:
-        config: the run's.
-        tasks: of the training split.
+        config: the run's config.
+        tasks: tasks of the training split.
         agent: renders prompts; its sampler is not used.
-        hinter: writes the teacher's view.
+        hinter: writes the hindsight of the teacher view.
         context: longest sequence in tokens.
     """
 
@@ -236,7 +236,7 @@ class SftMaker:
 
 
 def sft_steps(maker: SftMaker, first: int, last: int) -> Iterator[SftStep]:
-    """Steps `first` to `last` - 1 in order, prepared by `sft.workers` processes (0: in this one, when asked for)."""
+    """Steps `first` to `last` - 1 in order, prepared by `sft.workers` processes (0: in this one, on demand)."""
     workers = maker.config.sft.workers
     if not workers:
         for step in range(first, last):

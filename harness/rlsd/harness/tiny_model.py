@@ -16,14 +16,14 @@ HINT_WORDS = (
     "plan:\nmissing:\nwhere:\nanswer:\ndemonstration:\nsuccessful attempt:\nfeedback:\n"
     "what happened next:\nsteps to the goal:\n…\n"
 )
-"""The words of hindsight sections, so that a tokenizer made from scratch knows them."""
+"""Words of hindsight sections, so that a tokenizer trained from scratch knows them."""
 
 
 def tiny_model(tiny: TinyConfig, env: EnvConfig, *, expert: str, seed: int, device: str) -> Policy:
     """A tiny Llama whose tokenizer was trained on episodes of `expert` in the training split.
 
     Raises:
-        ConfigError: a width that the heads do not divide.
+        ConfigError: the width is not a multiple of the number of heads.
     """
     if tiny.dim % tiny.heads:
         raise ConfigError(f"model.tiny.dim {tiny.dim} is not a multiple of model.tiny.heads {tiny.heads}")

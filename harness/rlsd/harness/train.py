@@ -1,4 +1,4 @@
-"""The training loop. It does not know which algorithm it runs: parts do the work, each line is a verb.
+"""The training loop, independent of the algorithm.
 
 take groups → score → assign → update → publish → log, keep, evaluate, checkpoint
 """
@@ -29,10 +29,10 @@ from rlsd.harness.sft import Imitation
 def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) -> dict[str, Any]:
     """Train until `config.iterations`, resuming from the newest checkpoint in `folder` if there is one.
 
-    Started by torchrun, every process must call; the first one alone writes and prints.
+    Under torchrun every process must call; only the first one writes and prints.
 
     Returns:
-        The last evaluation's summary on the validation panel, {} if none was made.
+        The summary of the last evaluation on the validation panel; {} without evaluations.
     """
     with open_session(settled(config), folder, progress) as session:
         if config.algorithm.imitates:
@@ -51,7 +51,7 @@ class Iteration:
     Args:
         parts: model, environment, algorithm settings.
         reward: a user's own reward, or None.
-        now: what stages are timed with; benchmarks on a shared machine count processor time.
+        now: clock in seconds; benchmarks on a shared machine use CPU time.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Iteration:
         self.player = Player(parts, reward=reward, progress=progress)
 
     def close(self) -> None:
-        """Wait for a rollout under way and close the environments."""
+        """Wait for a running rollout and close the environments."""
         self.player.close()
 
     def run(self, step: int) -> Outcome:
@@ -126,7 +126,7 @@ class Iteration:
         return metrics
 
     def _warn(self, scored: Scored) -> None:
-        """Warn where sampler and learner disagree; stop where they disagree too much."""
+        """Warn if sampler and learner disagree; stop if they disagree too much."""
         settings = self.parts.config.sampler
         warnings = [scored.gap.warning(settings)]
         if scored.teacher_gap is not None:

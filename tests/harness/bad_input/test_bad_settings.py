@@ -134,7 +134,7 @@ def test_unknown_environment_and_agent(fails: Cli) -> None:
 
 
 def test_a_config_is_not_evaluated_with_another_agent(fails: Cli, config: Path) -> None:
-    """Its own model would have been measured in silence, under the config's name."""
+    """Its own model would have been silently evaluated under the config's name."""
     assert "--agent vllm:http://a:1 belongs to --env" in fails("eval", config, "--agent", "vllm:http://a:1")
     assert "--arg belongs to --env" in fails("eval", config, "--arg", "games=gen-tiny")
 

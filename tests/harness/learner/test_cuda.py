@@ -185,7 +185,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         export_run(tmp_path / "halted", tmp_path / "best")
         parts = build(config_of(**blocks), model_path=str(tmp_path / "best"))
         assert all(p.is_cuda for p in parts.policy.model.parameters())
-        assert math.isnan(diagnose(parts, episodes=2)["auc"][0])  # nothing came nearer in three turns
+        assert math.isnan(diagnose(parts, episodes=2)["auc"][0])  # no action reduced the distance to the goal
 
 
 def test_a_loss_that_is_no_number_names_its_token() -> None:

@@ -84,13 +84,13 @@ def test_every_way_of_scoring_gives_the_same_log_probs(memory: str) -> None:
 
 
 def test_siblings_common_beginning_is_fed_once() -> None:
-    """Counted tokens are those of the trunks less what the family shares; the log-probs stay."""
+    """Counted tokens are those of the prefixes less what the family shares; the log-probs stay."""
     played = Played("compact", tasks=2, siblings=4)
     rows = student_rows(played.trajectories)
     total = token_count(played.trajectories)
     found = prefix_cache.beginnings(rows)
     assert len(found) == 2
-    assert min(len(ids) for ids in found.values()) >= prefix_cache.LEAST_PREFIX
+    assert min(len(ids) for ids in found.values()) >= prefix_cache.LEAST_BEGINNING
     shared, apart = scorer_of(played), scorer_of(played, prefix_sharing=False)
     a = shared.logprobs(rows, total).logp
     b = apart.logprobs(rows, total).logp

@@ -142,19 +142,19 @@ def test_another_prompt_or_hindsight_is_no_copy() -> None:
 def test_rows_by_hand() -> None:
     """Two turns that merge: prompt 1 2 3, response 5 6, then 7 3 and response 8; slots before each 3."""
     both = [_two_turns()]
-    trunk = (1, 2, 3, 5, 6, 7, 3, 8)
+    prefix = (1, 2, 3, 5, 6, 7, 3, 8)
     own = (Place(column=3, flat=0, count=2), Place(column=7, flat=2, count=1))
-    assert student_rows(both) == [Row(ids=trunk, places=own, family=4)]
+    assert student_rows(both) == [Row(ids=prefix, places=own, family=4)]
     first, second = student_rows(both, merge=False)
-    assert first == Row(ids=trunk[:5], places=own[:1], family=4)
-    assert second == Row(ids=trunk, places=own[1:], family=4)
+    assert first == Row(ids=prefix[:5], places=own[:1], family=4)
+    assert second == Row(ids=prefix, places=own[1:], family=4)
     assert student_rows([*both, *both], skip={0}) == [
-        Row(ids=trunk, places=(Place(column=3, flat=3, count=2), Place(column=7, flat=5, count=1)), family=4)
+        Row(ids=prefix, places=(Place(column=3, flat=3, count=2), Place(column=7, flat=5, count=1)), family=4)
     ]
 
 
 def test_joint_rows_by_hand() -> None:
-    """Each hinted turn is a branch behind the trunk: hindsight, the prompt from its slot on, response."""
+    """Each hinted turn is a branch behind the prefix: hindsight, the prompt from its slot on, response."""
     both = [_two_turns()]
     hints = {(0, 0): Insertion(turn=(9,), target_flat=3), (0, 1): Insertion(turn=(9, 9), target_flat=5)}
     (row,) = joint_rows(both, hints)
@@ -162,7 +162,7 @@ def test_joint_rows_by_hand() -> None:
     assert row.places[2:] == (Place(column=10, flat=3, count=2), Place(column=15, flat=5, count=1))
     assert row.branches == (Branch(start=8, stop=12, fork=2), Branch(start=12, stop=16, fork=6))
     assert row.positions() == [0, 1, 2, 3, 4, 5, 6, 7, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert (row.trunk, row.span, row.family) == (8, 10, 4)
+    assert (row.prefix, row.span, row.family) == (8, 10, 4)
     (one,) = joint_rows(both, {(0, 1): hints[0, 1]})
     assert one.ids == (*row.ids[:8], *row.ids[12:])
     assert len(joint_rows(both, hints, merge=False)) == 2
@@ -173,7 +173,7 @@ def test_joint_rows_by_hand() -> None:
 
 
 def test_teacher_rows_by_hand() -> None:
-    """The trunk ends where the last branch forks off; hindsight of the episode stands in the trunk."""
+    """The prefix ends where the last branch forks off; episode hindsight is part of the prefix."""
     both, turn, episode = [_two_turns()], Insertion(turn=(9,)), Insertion(episode=(4,))
     (first,) = teacher_rows(both, {(0, 0): turn})
     assert first.ids == (1, 2, 9, 3, 5, 6)

@@ -1,4 +1,4 @@
-"""A run's config: blocks, reading, checking."""
+"""A run's config: its blocks, loading and validation."""
 
 from rlsd.harness.config.blocks import (
     AgentConfig,

@@ -1,4 +1,4 @@
-"""The blocks of a run's config: nested frozen models, unknown keys refused, each field explained under it."""
+"""The blocks of a run's config: nested frozen models that refuse unknown keys; each field is documented below it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlsd.envs.errors import RlsdError
 
 
 class ConfigError(RlsdError):
-    """A config that cannot be run, with what to change."""
+    """A config that cannot be run; the message says what to change."""
 
 
 class Block(BaseModel):
@@ -23,17 +23,17 @@ class EnvConfig(Block):
     id: str = "rlsd/ALFWorld-v0"
     """A registered id, or `module:Class`."""
     kwargs: dict[str, Any] = {}
-    """Keyword arguments of the environment, the split apart."""
+    """Keyword arguments of the environment, except the split."""
     train_split: str = "train"
-    """Whose tasks are trained on."""
+    """Split whose tasks are trained on."""
     valid_split: str = "valid"
-    """Where the best checkpoint is chosen; never the reported split."""
+    """Split on which the best checkpoint is chosen; never the reported one."""
     test_split: str = "test"
-    """Reported by `rlsd eval RUN --split test`; never looked at while training."""
+    """Split reported by `rlsd eval RUN --split test`; never used in training."""
     workers: int = Field(default=0, ge=0)
-    """Processes that the environments run in; 0: this one. What is played does not depend on it."""
+    """Processes that the environments run in; 0: this one. Episodes do not depend on it."""
     eval_kwargs: dict[str, Any] | None = None
-    """Keyword arguments for the valid and test splits, where they differ from training's."""
+    """Keyword arguments for the valid and test splits, if they differ from training's."""
 
 
 class TinyConfig(Block):
@@ -136,22 +136,22 @@ class SamplerConfig(Block):
     timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for one answer of a server."""
     retries: int = Field(default=4, ge=0)
-    """How often a request to a server is sent again."""
+    """How often a failed request to a server is sent again."""
     reconnect_s: float = Field(default=600.0, ge=0)
-    """How long a server that went away is waited for; it gets the present weights again when it is back."""
+    """Longest wait in seconds for a server that went away; it gets the present weights again when it is back."""
     reuse_logps: bool = False
-    """Take the sampler's log-probs as the old ones where no hindsight is read (GRPO and kin): no scoring pass but that
-    of `verify_episodes`. Methods that compare both views score with the learner anyway."""
+    """Use the sampler's log-probs as the old ones if no hindsight is read (GRPO-style methods): no scoring pass except
+    that of `verify_episodes`. Methods that compare both views score with the learner anyway."""
     score_teacher: bool = False
-    """The servers score the hindsight view too; both sides of its comparison are theirs then, and the learner scores
-    `verify_episodes` only. For `vllm`, a live teacher, temperature 1 and no `rollout.async_steps`."""
+    """The servers score the teacher view too: both sides of the comparison then come from them, and the learner scores
+    `verify_episodes` only. Needs `vllm`, a live teacher, temperature 1 and no `rollout.async_steps`."""
     verify_episodes: int = Field(default=4, ge=1)
-    """Episodes an iteration at least whose log-probs are compared with the learner's."""
+    """Smallest number of episodes per iteration whose log-probs are compared with the learner's."""
     logprob_gap_warn: float = Field(default=0.05, gt=0)
-    """Mean difference in nats a token between sampler and learner that gives a warning; with `rollout.async_steps` it
-    includes what one update moves."""
+    """Mean difference in nats per token between sampler and learner that gives a warning; with `rollout.async_steps` it
+    includes the change of one update."""
     logprob_gap_stop: float = Field(default=0.2, gt=0)
-    """And the one that stops the run."""
+    """Mean difference in nats per token that stops the run."""
 
     @model_validator(mode="after")
     def _addresses(self) -> SamplerConfig:
@@ -165,11 +165,11 @@ class SamplerConfig(Block):
 
 class RolloutConfig(Block):
     tasks_per_iteration: int = Field(default=16, ge=1)
-    """Tasks an iteration."""
+    """Tasks per iteration."""
     group_size: int = Field(default=8, ge=1)
-    """Episodes a task: G."""
+    """Episodes per task: G."""
     max_concurrent: int = Field(default=128, ge=1)
-    """Episodes in flight."""
+    """Largest number of episodes in flight at once."""
     max_turns: int | None = Field(default=None, ge=1)
     """Turns after which an episode is cut off; default: the environment's own limit."""
     step_timeout_s: float = Field(default=60.0, gt=0)
@@ -177,17 +177,18 @@ class RolloutConfig(Block):
     retries: int = Field(default=1, ge=0)
     """How often a failed episode is played again."""
     async_steps: int = Field(default=0, ge=0, le=1)
-    """1: roll the next iteration out during the update, with weights one iteration old. Needs
-    algorithm.loss.tis_cap; an in-process sampler keeps a copy of the weights. A resumed run starts without."""
+    """1: roll out the next iteration during the update, with weights one iteration old. Needs
+    algorithm.loss.tis_cap; an in-process sampler keeps a copy of the weights. A resumed run starts without
+    prefetching."""
 
 
 class HindsightConfig(Block):
-    """How hindsight is written down; which contexts are read is the algorithm's choice."""
+    """Length and source of hindsight; the algorithm chooses the contexts."""
 
     max_tokens: int = Field(default=256, ge=1)
-    """Tokens hindsight may take in one turn's view; it is shortened by whole items."""
+    """Largest number of hindsight tokens in one turn's view; longer hindsight is shortened by whole items."""
     max_items: int | None = Field(default=None, ge=1)
-    """Items shown of each section, as the first command of a plan; default: all that fit."""
+    """Largest number of items of each section, such as commands of a plan; default: all that fit."""
     source: Literal["own", "other_task"] = "own"
     """`other_task`: the control experiment."""
 
@@ -198,19 +199,19 @@ class SftConfig(Block):
     expert: Literal["explorer", "oracle"] = "explorer"
     """Who plays: `explorer` acts on observations alone, `oracle` sees the whole state."""
     noise: float = Field(default=0.0, ge=0, lt=1)
-    """Share of turns played at random or misplayed (never imitated), so that odd states and refusals are seen too."""
+    """Share of turns played at random or misplayed (never imitated), so that unusual states and refusals occur too."""
     trajectories: str | None = None
     """Your own episodes instead: a JSON-lines file with `goal` and `turns` of `observation`, `action`."""
     contexts: list[str] = ["plan"]
-    """Hindsight of the teacher's view; empty trains the acting view alone."""
+    """Hindsight contexts of the teacher view; empty: train the student view only."""
     hinted_share: float = Field(default=0.5, ge=0, le=1)
-    """Weight of the teacher's view in the loss."""
+    """Weight of the teacher view in the loss."""
     hinted_target: Literal["plan", "own"] = "plan"
-    """What the teacher's view imitates: the plan's next action, or the episode's own action."""
+    """What the teacher view imitates: the plan's next action, or the episode's own action."""
     workers: int = Field(default=0, ge=0)
     """Processes that play and encode episodes ahead; the result does not depend on their number."""
     only_success: bool = True
-    """Leave episodes out that the expert lost."""
+    """Leave out episodes that the expert lost."""
 
 
 class LrConfig(Block):
@@ -219,11 +220,11 @@ class LrConfig(Block):
     peak: float = Field(default=1e-6, gt=0)
     """Rate after the warm-up."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """After the warm-up: `peak` for ever, or a half cosine down to `final` at update `total_updates`."""
+    """After the warm-up: constant at `peak`, or a half cosine down to `final` at update `total_updates`."""
     final: float = Field(default=0.0, ge=0)
     """Rate at the end of the cosine."""
     warmup_updates: int = Field(default=0, ge=0)
-    """Optimizer steps over which the rate rises in a straight line to `peak`."""
+    """Optimizer steps over which the rate rises linearly to `peak`."""
     total_updates: int | None = Field(default=None, ge=1)
     """Optimizer steps to `final`, the warm-up included."""
 
@@ -252,63 +253,63 @@ class LrConfig(Block):
 
 class LearnerConfig(Block):
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where weights, optimizer and the in-process sampler live."""
+    """Device of weights, optimizer and in-process sampler."""
     lr: LrConfig = LrConfig()
     """Learning rate; a number alone is a constant one."""
     betas: tuple[float, float] = (0.9, 0.95)
-    """AdamW's averages of gradient and squared gradient."""
+    """AdamW's decay rates β₁ and β₂ of the gradient moments."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """AdamW's."""
+    """AdamW's weight decay."""
     grad_clip: float = Field(default=1.0, gt=0)
-    """Largest norm of a gradient; a larger one is scaled down."""
+    """Largest gradient norm; larger gradients are scaled down."""
     epochs: int = Field(default=1, ge=1)
     """Passes over an iteration's episodes."""
     minibatches: int = Field(default=1, ge=1)
-    """Optimizer steps a pass."""
+    """Optimizer steps per pass."""
     micro_batch_tokens: int = Field(default=16_384, ge=64)
-    """Padded columns computed at once."""
+    """Largest number of padded tokens in a micro-batch."""
     merge_turns: bool = True
-    """One row for turns whose prompts extend each other; off: one row a turn (same loss, slower)."""
+    """One row for turns whose prompts extend each other; off: one row per turn (same loss, slower)."""
     prefix_sharing: bool = True
-    """Score siblings' common beginnings once, and hindsight on the keys and values of the acting view; off: every
+    """Score siblings' common beginnings once, and hindsight on the keys and values of the student view; off: every
     view is a row of its own (same log-probs, slower)."""
     packing: bool = False
-    """Rows end to end instead of padded. Saves with `flash_attention_2`; elsewhere a mask keeps them apart."""
+    """Pack rows end to end instead of padding. Faster with `flash_attention_2`; elsewhere a mask separates them."""
     processes: int | None = Field(default=None, ge=1)
-    """How many processes must have found each other at start; None: as many as torchrun started."""
+    """Expected number of processes; None: as many as torchrun started."""
     parallel: Literal["auto", "none", "ddp", "fsdp2"] = "auto"
     """`auto`: `ddp` with several processes, else `none`. `fsdp2` shards weights, gradients and moments."""
     precision: Literal["model", "bfloat16"] = "model"
     """`bfloat16`: weights stay as loaded (float32, say), matrix products run in bfloat16."""
     gradient_checkpointing: bool = False
-    """Keep no activations inside layers; recompute them backwards."""
+    """Do not keep activations inside layers; recompute them in the backward pass."""
     cpu_offload: bool = False
-    """`fsdp2` only: weights, gradients and moments live in CPU memory."""
+    """`fsdp2` only: keep weights, gradients and moments in CPU memory."""
     liger: bool = False
     """CUDA only: liger-kernel's fused norm, rotary embedding and SwiGLU."""
     timeout_s: float = Field(default=3600.0, gt=0)
-    """Seconds a process waits for the others before it gives up."""
+    """Seconds that a process waits for the others before it fails."""
 
     @model_validator(mode="after")
     def _possible(self) -> LearnerConfig:
         if self.cpu_offload and self.parallel != "fsdp2":
-            raise ValueError(f"learner.cpu_offload needs learner.parallel: fsdp2, given {self.parallel!r}")
+            raise ValueError(f"learner.cpu_offload needs learner.parallel: fsdp2, got {self.parallel!r}")
         if self.liger and self.device != "cuda":
             raise ValueError("learner.liger needs learner.device: cuda (its kernels do not run on a CPU)")
         return self
 
     def alone(self) -> LearnerConfig:
-        """For one process: evaluation and export of a run that several trained."""
+        """Settings for one process: evaluation and export of a run that several processes trained."""
         return self.model_copy(update={"processes": None, "parallel": "auto", "cpu_offload": False})
 
 
 class EvalConfig(Block):
     every: int = Field(default=10, ge=0)
-    """Iterations between evaluations on the validation panel; 0: never."""
+    """Iterations between evaluations on the validation panel (the fixed tasks of `env.valid_split`); 0: never."""
     at_start: bool = True
     """Evaluate once before the first iteration."""
     episodes: int | None = Field(default=None, ge=1)
-    """The panel's first tasks only (quick looks); default: the whole panel."""
+    """Evaluate only this many first tasks of the panel; default: all."""
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature; 0: greedy."""
     seed: int = 0

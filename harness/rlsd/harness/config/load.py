@@ -1,4 +1,4 @@
-"""One run, one config: read from YAML and the command line, everything checked before any model loads."""
+"""Loads a run's config from YAML and the command line, and checks it before a model loads."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from rlsd.harness.config.run import RunConfig
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Sequence[str | Path] = ()) -> RunConfig:
-    """Read a YAML file, lay `blocks` over it, apply `a.b=c` overrides, check everything.
+    """Read a YAML file, merge the overlays `blocks` into it, apply `a.b=c` overrides, and validate the result.
 
     Args:
-        blocks: files that hold some blocks only (`configs/launch/`): the same experiment on another machine.
+        blocks: config overlays, files with some blocks only (`configs/launch/`), e.g. for another machine.
 
     Raises:
         ConfigError: an unreadable file, an unknown key (with the closest name), a value that does not fit.
     """
     data = renamed(_read(path))
     for block in blocks:
-        data = _laid_over(data, renamed(_read(block)))
+        data = _merged(data, renamed(_read(block)))
     for name, value in renamed_settings(_setting(override) for override in overrides or []):
         place(data, name, value)
     return parse_config(data)
@@ -49,12 +49,12 @@ def _read(path: str | Path) -> dict[str, Any]:
     return data
 
 
-def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`below` with the values of `above`, block by block."""
-    out = dict(below)
-    for key, value in above.items():
-        held = out.get(key)
-        out[key] = _laid_over(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+def _merged(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `overlay`, block by block."""
+    out = dict(base)
+    for key, value in overlay.items():
+        block = out.get(key)
+        out[key] = _merged(block, value) if isinstance(block, dict) and isinstance(value, dict) else value
     return out
 
 
@@ -62,7 +62,7 @@ def parse_config(data: dict[str, Any]) -> RunConfig:
     """A checked config from plain data.
 
     Raises:
-        ConfigError: in one line.
+        ConfigError: the data is not a valid config; one line.
     """
     try:
         return RunConfig.model_validate(renamed(data) if isinstance(data, dict) else data)
@@ -88,7 +88,7 @@ def read_value(text: str, what: str) -> Any:
     """A value typed on the command line, read as YAML.
 
     Raises:
-        ConfigError: not YAML; `what` says where it stood.
+        ConfigError: not YAML; `what` names its origin.
     """
     try:
         return yaml.safe_load(text)
@@ -107,23 +107,23 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
     message = " ".join(first["msg"].removeprefix("Value error, ").split())
     if where == "algorithm":
         return f"config {message}{more}" if message.startswith("algorithm") else f"config algorithm: {message}{more}"
-    given = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
-    return f"config {where or 'file'}: {message}{given}{more}"
+    got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+    return f"config {where or 'file'}: {message}{got}{more}"
 
 
 def _fields_at(path: list[str], model: Any) -> list[str]:
     for part in path:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         options = [annotation, *getattr(annotation, "__args__", ())]
-        found = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        if not found:
+        models = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if not models:
             return []
-        model = found[0]
+        model = models[0]
     return list(model.model_fields)
 
 
 def import_function(spec: str, what: str) -> Callable[..., Any]:
-    """The function `module:name` names; modules are looked for in the working directory too.
+    """The function `module:name`; modules in the working directory are found too.
 
     Raises:
         ConfigError: it cannot be imported, or cannot be called.
@@ -134,9 +134,9 @@ def import_function(spec: str, what: str) -> Callable[..., Any]:
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)  # the installed `rlsd` command starts without it
     try:
-        found = getattr(importlib.import_module(module), name)
+        function = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever a foreign module does when it is imported
         raise ConfigError(f"{what}: cannot import {spec!r}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise ConfigError(f"{what}: {spec!r} is a {type(found).__name__}, expected a function")
-    return found
+    if not callable(function):
+        raise ConfigError(f"{what}: {spec!r} is a {type(function).__name__}, expected a function")
+    return function

@@ -1,4 +1,4 @@
-"""Settings that have new names: the old ones work for one version and print one hint each.
+"""Renamed settings: the old names work for one version and print one hint each.
 
 To rename a setting, add a line to `RENAMED`. A dotted path is moved as it is, into a block below another one too; a
 function gets the old value and returns new paths with their values, as in
@@ -7,7 +7,7 @@ function gets the old value and returns new paths with their values, as in
     "learner.lr_final": lambda value: {"learner.lr.final": value, "learner.lr.schedule": "cosine"}
     "sft.contexts": lambda names: {"sft.contexts": [NEW_NAMES.get(name, name) for name in names]}
 
-The last one renames values: where a function returns what it was given, nothing is said.
+The last one renames values; if a function returns its argument unchanged, no hint is printed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ SHORT = {
     "algorithm.credit.lam": "start",
     "algorithm.loss.distill.coef": "start",
 }
-"""Blocks that may be written as one value, and the key which that value then has."""
+"""Blocks that may be written as one value → the key of that value."""
 _ABSENT: Any = object()
 
 
@@ -100,7 +100,7 @@ def renamed_settings(
 
 
 def place(data: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path, making blocks on the way.
+    """Set a dotted path, creating missing blocks.
 
     Raises:
         ConfigError: a part of the path is a value, not a block.
@@ -127,7 +127,7 @@ def hint(line: str) -> None:
 
 
 def _renamed(data: Mapping[str, Any], names: Mapping[str, str | Move]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The copy, and what was moved: new path → value."""
+    """The copy, and the moved values by new path."""
     out, moved = _copy(data), {}
     for old, new in names.items():
         value = _take(out, old)
@@ -143,7 +143,7 @@ def _renamed(data: Mapping[str, Any], names: Mapping[str, str | Move]) -> tuple[
 
 
 def _targets(old: str, new: str | Move, value: Any) -> Mapping[str, Any]:
-    """Where a value goes; gives the hint if that is not where it was."""
+    """New paths and values of a setting; prints the hint if they differ from the old ones."""
     targets = {new: value} if isinstance(new, str) else new(value)
     if old in targets:
         if targets[old] != value:
@@ -154,7 +154,7 @@ def _targets(old: str, new: str | Move, value: Any) -> Mapping[str, Any]:
 
 
 def _setting(name: str, value: Any, names: Mapping[str, str | Move]) -> Iterator[tuple[str, Any, str | None]]:
-    """(path, value, the old name it was given under or None) for one `--set`."""
+    """(path, value, old name or None) for one `--set`."""
     if name in names:
         for path, item in _targets(name, names[name], value).items():
             yield path, item, None if path == name else name
@@ -170,8 +170,8 @@ def _setting(name: str, value: Any, names: Mapping[str, str | Move]) -> Iterator
         return
     nested: dict[str, Any] = {}
     place(nested, name, value)
-    found, moved = _renamed(nested, names)
-    inner = _take(found, name)
+    block, moved = _renamed(nested, names)
+    inner = _take(block, name)
     yield name, {} if inner is _ABSENT else inner, None
     for path, item in moved.items():
         if not path.startswith(f"{name}."):
@@ -183,7 +183,7 @@ def _copy(data: Any) -> Any:
 
 
 def _take(data: dict[str, Any], path: str) -> Any:
-    """Remove a dotted path and return its value, `_ABSENT` if it is not there; a block left empty goes too."""
+    """Remove a dotted path and return its value, `_ABSENT` if it is not there; an emptied block is removed too."""
     first, dot, rest = path.partition(".")
     if not dot:
         return data.pop(first, _ABSENT)

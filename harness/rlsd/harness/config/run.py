@@ -1,4 +1,4 @@
-"""The whole of a run's config, and what does not go together in it."""
+"""The complete config of a run, and the combinations that it refuses."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ class RunConfig(Block):
     """Everything a run depends on. `rlsd train FILE --set learner.lr=1e-5` changes one value."""
 
     seed: int = 0
-    """Everything random derives from it, by name."""
+    """All random numbers derive from it, by name."""
     iterations: int = Field(default=100, ge=1)
-    """Iterations of a run; a finished run goes on when it is raised."""
+    """Iterations of a run; a finished run continues if it is raised."""
     algorithm: Annotated[AlgorithmConfig, BeforeValidator(lambda value: resolve(value))] = Field(
         default_factory=lambda: resolve("rlsd")
     )
-    """A method's name (`rlsd methods`), or a mapping with `name` and what differs."""
+    """A method's name (`rlsd methods`), or a mapping with `name` and the settings that differ."""
     env: EnvConfig = EnvConfig()
-    """What is played."""
+    """The environment."""
     model: ModelConfig
-    """Which weights are trained."""
+    """The trained model."""
     agent: AgentConfig = AgentConfig()
-    """How the model is prompted and read."""
+    """How the model is prompted and its responses are parsed."""
     sampler: SamplerConfig = SamplerConfig()
-    """Where tokens are drawn."""
+    """What samples tokens."""
     rollout: RolloutConfig = RolloutConfig()
-    """How many episodes are played, and how."""
+    """Number and limits of episodes."""
     hindsight: HindsightConfig = HindsightConfig()
-    """How hindsight is written down."""
+    """Length and source of hindsight."""
     sft: SftConfig = SftConfig()
     """Supervised episodes (`algorithm: sft`)."""
     learner: LearnerConfig = LearnerConfig()
@@ -55,7 +55,7 @@ class RunConfig(Block):
     checkpoint_every: int = Field(default=10, ge=1)
     """Iterations between checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)
-    """Newest checkpoints that are kept."""
+    """Number of newest checkpoints that are kept."""
     save_rollouts_every: int = Field(default=10, ge=0)
     """Iterations between saved trajectories (JSON lines, gzip); 0: never."""
     tensorboard: bool = True
@@ -90,13 +90,13 @@ class RunConfig(Block):
                 "rollout.async_steps samples from weights one iteration old, which needs the truncated importance "
                 "correction: --set algorithm.loss.tis_cap=2"
             )
-        if self.sampler.score_teacher and (told := _unservable(self)):
-            raise ValueError(f"sampler.score_teacher asks the servers for the hindsight view, {told}")
+        if self.sampler.score_teacher and (reason := _unservable(self)):
+            raise ValueError(f"sampler.score_teacher asks the servers for the teacher view, {reason}")
         return self
 
 
 def _unservable(config: RunConfig) -> str | None:
-    """Why servers cannot score the teacher of this run."""
+    """Why servers cannot score the teacher of this run; None if they can."""
     if config.sampler.backend != "vllm":
         return f"but sampler.backend is {config.sampler.backend}: in this process the learner scores it as cheaply"
     teacher = config.algorithm.teacher.weights

@@ -1,1 +1,1 @@
-"""Evaluation: playing a whole panel, comparing, diagnosing."""
+"""Evaluation: playing a panel (a fixed evaluation set), comparing, diagnosing."""

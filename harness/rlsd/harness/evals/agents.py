@@ -1,4 +1,4 @@
-"""`rlsd eval` and friends: from a file, a run directory or flags to an agent on a panel."""
+"""`rlsd eval` and related commands: from a file, a run directory or flags to an agent on a fixed evaluation set."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
     """The result and the agent's name.
 
     Raises:
-        ConfigError: neither or both of a config and an environment, or another agent for a config; an unknown agent.
+        ConfigError: neither or both of a config and an environment; an agent beside a config; an unknown agent.
     """
     progress = Progress(quiet=quiet)
     if (request.config is None) == (request.env is None):
@@ -69,16 +69,16 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
         raise ConfigError("--device is for agents that run here (--agent hf:FOLDER); a config has learner.device")
     if request.config is not None:
         if request.agent is not None or request.env_kwargs:
-            given = "--arg" if request.agent is None else f"--agent {request.agent}"
+            option = "--arg" if request.agent is None else f"--agent {request.agent}"
             raise ConfigError(
-                f"{given} belongs to --env: a config or run directory plays its own model in its own environment; "
+                f"{option} belongs to --env: a config or run directory plays its own model in its own environment; "
                 "change these with --set, e.g. --set env.kwargs.games=gen-tiny"
             )
         overrides = (*request.overrides, f"eval.seed={request.seed}")
         if request.temperature is not None:
             overrides = (*overrides, f"eval.temperature={request.temperature}")
         parts = parts_of(request.config, overrides)
-        parts.sampler.connect()  # a server that is not there is told at once
+        parts.sampler.connect()  # a missing server is an error at once
         result = evaluate_parts(parts, request.split, episodes=request.episodes, progress=progress)
         return result, request.config.stem
     assert request.env is not None
@@ -108,11 +108,11 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
 
 
 def recorded(path: str, env: TextEnv, request: EvalRequest) -> EvalResult:
-    """Episodes that were played elsewhere, say by people in `rlsd serve shop`, as an evaluation of the tasks that were
-    played; of several episodes of one task the first counts.
+    """Recorded episodes, e.g. of people in `rlsd serve shop`, as an evaluation of their tasks; of several episodes of a
+    task the first counts.
 
     Raises:
-        ConfigError: a file that cannot be read, or no episode of this environment's tasks in it.
+        ConfigError: the file cannot be read, or has no episode of this environment's tasks.
     """
     played: dict[str, Trajectory] = {}
     for trajectory in read_trajectories(path, str(request.env), label="--agent recorded"):
@@ -139,34 +139,34 @@ def parts_of(path: Path, overrides: tuple[str, ...] = ()) -> Parts:
 
 
 def without_lora(config: RunConfig) -> RunConfig:
-    """The config for weights that have their adapter merged already."""
+    """The config for weights whose adapter is already merged."""
     return config.model_copy(update={"model": config.model.model_copy(update={"lora": None})})
 
 
 def _agent_settings(request: EvalRequest, env: TextEnv, folder: str | None = None) -> AgentConfig:
-    """`--set agent.…` without a config file, over what the weights in `folder` were trained with, in a format that
-    `env` can use (only what it says of formats is asked, so it may be closed).
+    """`--set agent.…` without a config file, on top of the settings that the weights in `folder` were trained with,
+    in a format that `env` can use. Only the formats of `env` are read, so it may be closed.
 
     Raises:
         ConfigError: a setting that does not exist.
         FormatError: a format that does not exist, or that the environment cannot use; a prompt file likewise.
     """
-    given: list[tuple[str, Any]] = []
+    overrides: list[tuple[str, Any]] = []
     for override in request.overrides:
         name, equals, text = override.partition("=")
         if not equals or not name.startswith("agent."):
             raise ConfigError(f"--set {override!r}: with --agent only agent.name=value can be set")
-        given.append((name, read_value(text, f"--set {override!r}")))
+        overrides.append((name, read_value(text, f"--set {override!r}")))
     noted = {} if folder is None else noted_agent(folder)
     values = renamed({"agent": noted}).get("agent", {})
-    values.update({name.removeprefix("agent."): value for name, value in renamed_settings(given)})
+    values.update({name.removeprefix("agent."): value for name, value in renamed_settings(overrides)})
     try:
         settings = AgentConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(error, AgentConfig)) from error
     name = format_for(settings.format, env, env_id=str(request.env))
     settings = settings.model_copy(update={"format": name})
-    memory_of(settings)  # a prompt file that cannot be used is told before a model loads
+    memory_of(settings)  # an unusable prompt file is an error before a model loads
     return settings
 
 
@@ -191,17 +191,17 @@ def _agent(name: str, request: EvalRequest, env: TextEnv) -> Agent:
 def _device(request: EvalRequest) -> str:
     import torch
 
-    there = torch.cuda.is_available()
+    has_cuda = torch.cuda.is_available()
     if request.device not in (None, "cpu", "cuda"):
         raise ConfigError(f"--device is {request.device!r}, expected cpu or cuda")
-    if request.device == "cuda" and not there:
+    if request.device == "cuda" and not has_cuda:
         raise ConfigError("--device is 'cuda' but torch sees no CUDA device; leave it out or take cpu")
-    return request.device or ("cuda" if there else "cpu")
+    return request.device or ("cuda" if has_cuda else "cpu")
 
 
 def _served(place: str, request: EvalRequest, env: TextEnv) -> Agent:
-    """The base model of a vLLM server, with the weights it has; `URL#FOLDER` names its tokenizer's folder, where that
-    is not the path the server itself was started with. A key is read from VLLM_API_KEY."""
+    """The base model of a vLLM server with its present weights. `URL#FOLDER` names its tokenizer's folder if that is
+    not the path the server was started with. The API key is read from VLLM_API_KEY."""
     from rlsd.agents.vllm.checks import AsItIs
     from rlsd.agents.vllm.client import VLLMServer
     from rlsd.agents.vllm.sampler import VLLMSampler

@@ -1,4 +1,4 @@
-"""Two evaluations of one panel, task by task."""
+"""Compare two evaluations of one panel (a fixed evaluation set), task by task."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def compare_files(a: Path, b: Path) -> dict[str, Any]:
     """B minus A on files of `rlsd eval --save`.
 
     Returns:
-        difference, interval (95 %, paired bootstrap over tasks), p (McNemar, exact), tasks, verdict; where scores say
-        more than wins also score_difference and score_interval.
+        difference, interval (95 %, paired bootstrap over tasks), p (McNemar, exact), tasks, verdict; if scores
+        differ from wins, also score_difference and score_interval.
 
     Raises:
-        CompareError: unreadable, or different panels.
+        CompareError: a file is unreadable, or the panels differ.
     """
     first, second = _read(a), _read(b)
     if first["panel"]["digest"] != second["panel"]["digest"]:
@@ -38,7 +38,7 @@ def compare_files(a: Path, b: Path) -> dict[str, Any]:
     difference, low, high = hierarchical_bootstrap([[float(y) - float(x) for x, y in pairs]])
     p = mcnemar(sum(x and not y for x, y in pairs), sum(y and not x for x, y in pairs))
     verdict = "not distinguishable" if low <= 0 <= high or p > 0.05 else ("better" if difference > 0 else "worse")
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "difference": difference,
         "interval": [low, high],
         "p": p,
@@ -47,12 +47,12 @@ def compare_files(a: Path, b: Path) -> dict[str, Any]:
     }
     if any(side["scores"] != side["wins"] for side in (first, second)):
         scores = [second["scores"][t] - first["scores"][t] for t in tasks]
-        found["score_difference"], *found["score_interval"] = hierarchical_bootstrap([scores])
-    return found
+        result["score_difference"], *result["score_interval"] = hierarchical_bootstrap([scores])
+    return result
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Two-sided exact p-value that tasks won by one side alone fall to either side with equal chance.
+    """Two-sided exact p-value of McNemar's test: tasks won by one side alone are equally likely on either side.
 
     >>> round(mcnemar(1, 9), 4)
     0.0215

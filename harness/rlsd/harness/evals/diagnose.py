@@ -1,8 +1,8 @@
-"""The Δ diagnostic: can this model read hindsight? Ask before spending updates on it.
+"""The Δ diagnostic: can this model use hindsight? Run it before spending updates on it.
 
-On the student's own held-out episodes: the AUC of Δ (mean over an action's tokens) for actions that bring the goal
-nearer against those that do not, with true hindsight and with another task's; and success when the hindsight is
-shown to the acting model itself.
+On the student's own held-out episodes: the AUC of Δ (mean over an action's tokens) for actions that reduce the
+distance to the goal against those that do not, with true hindsight and with another task's; and success when the
+student itself reads the hindsight.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from rlsd.harness.scoring.tables import flatten, token_batch, token_count, with_
 LEAST_TRUE = 0.65
 """AUC of true hindsight below this means Δ is noise."""
 LEAST_MARGIN = 0.15
-"""How far another task's hindsight must stay below."""
+"""Smallest difference between the AUC of true hindsight and that of another task's."""
 
 
 class HintedAgent:
-    """The policy acting in the teacher's view: hindsight of the present state at its place in every prompt.
+    """The policy acting in the teacher view: hindsight of the present state is inserted in every prompt.
 
     Args:
         agent: the policy.
         hinter: writes the hindsight.
-        others: show these states' hindsight instead, one list of (start, states) an episode group (the control).
+        others: show the hindsight of these states instead, one list of states per episode group (the control).
     """
 
     def __init__(self, agent: PolicyAgent, hinter: Hinter, others: Sequence[Sequence[Hindsight]] | None = None) -> None:
@@ -93,7 +93,7 @@ def diagnose(
 
     Args:
         parts: a run with hindsight contexts.
-        split: whose tasks the student plays, once each, at the training temperature.
+        split: the student plays its tasks once each, at the training temperature.
         episodes: the first tasks only.
         views: also measure success under each view (three evaluations).
 
@@ -146,7 +146,7 @@ def diagnose(
 def _clusters(
     parts: Parts, groups: Sequence[Group], hinter: Hinter
 ) -> tuple[list[tuple[list[float], list[float]]], float, dict[str, int]]:
-    """(Δ of actions that came nearer, Δ of the others) by episode; echo share; hint counts."""
+    """(Δ of actions that reduced the distance to the goal, Δ of the others) by episode; echo share; hint counts."""
     trajectories = flatten(groups)
     total = token_count(trajectories)
     hints = hinter.build(groups)
@@ -177,7 +177,7 @@ def _views(
     parts: Parts, split: str, panel: Any, groups: Sequence[Group], progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Success at evaluation temperature without hindsight, with it, and with another task's."""
-    found: dict[str, dict[str, Any]] = {}
+    by_view: dict[str, dict[str, Any]] = {}
     states = [_states(g.trajectories[0]) for g in groups if g.trajectories and g.trajectories[0].turns]
     shifted = [states[(i + 1) % len(states)] for i in range(len(panel[1]))]
     for view in ("without", "own", "other_task"):
@@ -197,8 +197,8 @@ def _views(
                 on_episode=lambda _, advance=advance: advance(),
             )
         won, n = sum(t.success for t in result.trajectories), len(result.trajectories)
-        found[view] = {"success": result.success, "interval": list(wilson(won, n)), "episodes": n}
-    return found
+        by_view[view] = {"success": result.success, "interval": list(wilson(won, n)), "episodes": n}
+    return by_view
 
 
 def _states(trajectory: Trajectory) -> list[Hindsight]:

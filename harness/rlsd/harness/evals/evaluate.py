@@ -1,4 +1,4 @@
-"""Evaluation: the whole panel, success by task type with Wilson intervals."""
+"""Evaluation of a panel (a fixed evaluation set): success by task type with Wilson intervals."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class EvalResult:
             },
             "by_type": {
                 name: {
-                    "success": sum(t.success for t in found) / len(found),
-                    "interval": list(wilson(sum(t.success for t in found), len(found))),
-                    "episodes": len(found),
+                    "success": sum(t.success for t in chosen) / len(chosen),
+                    "interval": list(wilson(sum(t.success for t in chosen), len(chosen))),
+                    "episodes": len(chosen),
                 }
-                for name, found in sorted(by_type.items())
+                for name, chosen in sorted(by_type.items())
             },
             "turns": len(turns) / max(1, n),
             "invalid_rate": sum(not t.valid for t in turns) / max(1, len(turns)),
@@ -77,7 +77,7 @@ class EvalResult:
 
 
 def panel_of(env: TextEnv, episodes: int | None = None) -> tuple[Panel, list[Task]]:
-    """The environment's split as a hashed panel, or its first `episodes` tasks."""
+    """The environment's split, or its first `episodes` tasks, as a hashed panel; and its tasks."""
     tasks = list(env.tasks())[:episodes]
     return Panel.of(env, tasks), tasks
 
@@ -98,7 +98,7 @@ def evaluate(
     Args:
         stream: names the random numbers, so that evaluations do not disturb training.
         episodes: the first tasks only; default: the whole panel.
-        panel: a panel made earlier (hashing thousands of tasks takes a while).
+        panel: a panel made earlier (hashing thousands of tasks is slow).
         ranks: processes that share the tasks; each gets the whole result.
     """
     ranks = ranks or Ranks()
@@ -123,15 +123,15 @@ def evaluate(
 
 
 def table(results: dict[str, EvalResult]) -> list[list[str]]:
-    """Rows of a success table: a column an agent, a row a task type, the last row all; with 95 % intervals."""
+    """Rows of a success table with 95 % intervals: a column per agent, a row per task type, and a last row for all."""
     types = sorted({t.task.task_type for r in results.values() for t in r.trajectories})
     rows = [["task type", "n", *results]]
     for name in [*types, "all"]:
         cells: list[str] = []
         count = 0
         for result in results.values():
-            found = [t for t in result.trajectories if name in ("all", t.task.task_type)]
-            won, count = sum(t.success for t in found), len(found)
+            chosen = [t for t in result.trajectories if name in ("all", t.task.task_type)]
+            won, count = sum(t.success for t in chosen), len(chosen)
             low, high = wilson(won, count)
             rate = won / count if count else math.nan
             cells.append(f"{100 * rate:5.1f} % [{100 * low:.1f}, {100 * high:.1f}]")
@@ -143,7 +143,7 @@ def by_task(results: Sequence[EvalResult]) -> list[list[bool]]:
     """(results, tasks) of wins, tasks in panel order; all results must share the panel.
 
     Raises:
-        ValueError: different panels.
+        ValueError: the results are of different panels.
     """
     digests = {r.panel.digest for r in results}
     if len(digests) > 1:
@@ -159,7 +159,7 @@ def evaluate_parts(
     episodes: int | None = None,
     progress: Progress | None = None,
 ) -> EvalResult:
-    """Evaluate a run's policy as it is now, with the config's evaluation settings."""
+    """Evaluate a run's present policy with the config's evaluation settings."""
     config = parts.config
     if split not in ("train", "valid", "test"):
         raise ConfigError(f"unknown split {split!r}; expected train, valid or test")

@@ -34,7 +34,7 @@ def hierarchical_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float, float]:
-    """Mean of paired differences with an interval that respects both sources of chance.
+    """Mean of paired differences with an interval that includes the variance of both seeds and tasks.
 
     Args:
         differences: (seeds, tasks): e.g. success after minus success before, same tasks in every seed.
@@ -80,15 +80,15 @@ def cluster_bootstrap_auc(
     positives = [np.asarray(p, float) for p, _ in clusters]
     negatives = [np.asarray(q, float) for _, q in clusters]
     whole = auc(_join(positives), _join(negatives))
-    found = []
+    values = []
     for _ in range(draws):
         pick = rng.integers(len(clusters), size=len(clusters))
         value = auc(_join([positives[i] for i in pick]), _join([negatives[i] for i in pick]))
         if not math.isnan(value):
-            found.append(value)
-    if not found:
+            values.append(value)
+    if not values:
         return whole, math.nan, math.nan
-    low, high = np.quantile(found, [0.025, 0.975])
+    low, high = np.quantile(values, [0.025, 0.975])
     return whole, float(low), float(high)
 
 

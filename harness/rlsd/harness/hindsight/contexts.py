@@ -1,9 +1,9 @@
 """Hindsight contexts: what the teacher reads beside the episode, as text.
 
-A context is a function from a `Glimpse` of one turn to a `Section`, with a scope. `episode` sections say the same at
-every turn and are inserted once; `turn` sections belong to one turn and no other turn sees them. A glimpse does not
-hand out the policy's own text of the present turn or of a later one: reading what is being scored would make Δ
-meaningless, so that is a typed refusal.
+A context is a function from a `Glimpse` of one turn to a `Section`, with a scope. `episode` sections are the same at
+every turn and are inserted once; `turn` sections belong to one turn and no other turn sees them. A glimpse refuses to
+give the policy's own text of the present turn or of a later one with an `OwnTextError`: if the teacher read the scored
+text, Δ would be meaningless.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ContextError(RlsdError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A title and whole items; a budget cuts items from the end, never inside one."""
+    """A title and items; a token budget drops whole items from the end."""
 
     title: str
     items: tuple[str, ...]
@@ -36,9 +36,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """What a context may look at: one turn of one trajectory, with its group.
+    """What a context may read: one turn of one trajectory, with its group.
 
-    `donor` is the trajectory hindsight is taken from: the same one, or another task's in the control experiment.
+    `donor` is the trajectory that hindsight is taken from: the same one, or another task's in the control experiment.
     """
 
     trajectory: Trajectory
@@ -80,7 +80,7 @@ class Glimpse:
 
     @property
     def feedback(self) -> str:
-        """What the world showed everyone about the action."""
+        """What the environment showed the agent about the action."""
         return self.donor.turns[self._donor_turn].feedback
 
     def siblings(self) -> Sequence[Trajectory]:
@@ -97,9 +97,9 @@ class Context:
     reads: str
     """One line for `rlsd methods`: what it shows."""
     title: str = ""
-    """Heading of its section, which a budget must hold at least; empty: the name."""
+    """Heading of its section, which the budget must at least hold; empty: the name."""
     build: Callable[[Glimpse], Section | None]
-    """None when this hindsight does not exist here; the turn then keeps m = 1."""
+    """Returns None if this hindsight does not exist here; the turn then keeps m = 1."""
 
 
 def _answer(g: Glimpse) -> Section | None:
@@ -168,7 +168,7 @@ CONTEXTS: dict[str, Context] = {
         Context(
             name="state_changes", title="changed", scope="turn", reads="each fact the action changed", build=_changed
         ),
-        Context(name="next_observation", scope="turn", reads="what the world said next", build=_next_observation),
+        Context(name="next_observation", scope="turn", reads="the next observation", build=_next_observation),
         Context(name="plan", scope="turn", reads="an expert's actions from here", build=_plan),
         Context(
             name="unmet_goals", title="missing", scope="turn", reads="goal facts that do not hold yet", build=_missing
@@ -192,12 +192,12 @@ def find_context(name: str) -> Context:
     if ":" in name:
         module, _, attribute = name.partition(":")
         try:
-            found = getattr(importlib.import_module(module), attribute)
+            context = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise ContextError(f"cannot import the hindsight context {name!r}: {error}") from error
-        if not isinstance(found, Context):
+        if not isinstance(context, Context):
             raise ContextError(
-                f"{name!r} is {type(found).__name__}, expected a rlsd.harness.hindsight.contexts.Context"
+                f"{name!r} is {type(context).__name__}, expected a rlsd.harness.hindsight.contexts.Context"
             )
-        return found
+        return context
     raise ContextError(f"unknown hindsight context {name!r}{closest(name, CONTEXTS)}")

@@ -1,4 +1,4 @@
-"""From contexts to token ids: budgets, the control with another task's hindsight, and what is counted."""
+"""From contexts to token ids: budgets, the control with another task's hindsight, and counts."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from rlsd.harness.rollout.trajectory import Group, StopReason, Trajectory, Turn
 from rlsd.harness.scoring.sequences import Insertion
 
 CUT = "…"
-"""Stands where items were left out for length."""
+"""Replaces items that were left out for length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HintSettings:
     contexts: tuple[str, ...]
     max_tokens: int = 256
-    """Tokens hindsight may take in one turn's view, both scopes together."""
+    """Largest number of hindsight tokens in one turn's view, both scopes together."""
     max_items: int | None = None
-    """Items shown of each section."""
+    """Largest number of items shown of each section; None: all."""
     source: Literal["own", "other_task"] = "own"
-    """`other_task` is the control experiment: true facts about somebody else's episode."""
+    """`other_task` is the control experiment: true facts about an episode of another task."""
     preface: str = ""
-    """Stands before the sections, as the response format has it."""
+    """Text before the sections, from the response format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
-    """What the teacher will read, by (trajectory, turn) of the flattened groups."""
+    """What the teacher reads, by (trajectory, turn) of the flattened groups."""
 
     insertions: dict[tuple[int, int], Insertion] = field(default_factory=dict)
     texts: dict[tuple[int, int], str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    """given, missing (no such hindsight), shortened, too_long (turn falls back to m = 1)."""
+    """Turns by outcome: given, missing (no such hindsight), shortened, too_long (the turn falls back to m = 1)."""
 
 
 class Hinter:
     """Builds the hindsight of whole iterations.
 
     Args:
-        settings: which contexts, how long, whose.
-        chat: the policy's own tokenizer and pieces.
+        settings: contexts, budget and source.
+        chat: the policy's tokenizer and chat template.
         context: longest sequence the model takes, in tokens.
 
     Raises:
@@ -77,7 +77,7 @@ class Hinter:
         """Hindsight for every turn that has some; trajectories are numbered through all groups in order.
 
         Args:
-            skip: trajectories nobody asks about.
+            skip: numbers of trajectories without hindsight.
         """
         counts = Counter(given=0, missing=0, shortened=0, too_long=0)
         insertions: dict[tuple[int, int], Insertion] = {}
@@ -98,7 +98,7 @@ class Hinter:
         return Hints(insertions=insertions, texts=texts, counts=dict(counts))
 
     def at(self, start: Hindsight, before: Hindsight, *, used: int) -> Insertion | None:
-        """Hindsight for a state an episode is in now (diagnostics); contexts that look ahead have nothing to say.
+        """Hindsight for the present state of an episode (diagnostics); contexts that read later turns give nothing.
 
         Args:
             start: knowledge of the episode's first state.
@@ -149,8 +149,8 @@ class Hinter:
         used: int | None = None,
     ) -> tuple[Insertion, str] | None:
         glimpse = Glimpse(trajectory, turn, group, donor)
-        found = [(c, c.build(glimpse)) for c in self.contexts]
-        sections = [(c, self._limited(s)) for c, s in found if s is not None and s.items]
+        built = [(c, c.build(glimpse)) for c in self.contexts]
+        sections = [(c, self._limited(s)) for c, s in built if s is not None and s.items]
         if not sections:
             counts["missing"] += 1
             return None
@@ -176,7 +176,7 @@ class Hinter:
     def _fit(
         self, sections: list[tuple[Context, Section]], budget: int, counts: Counter[str]
     ) -> list[tuple[Context, Section]] | None:
-        """Drop whole items from the end of the longest section until the budget holds; None if it never does."""
+        """Drop whole items from the end of the longest section until all fit the budget; None if they never do."""
         shortened = False
         while True:
             if sum(self._tokens(s) for _, s in sections) <= budget:
@@ -192,7 +192,7 @@ class Hinter:
             shortened = True
 
     def _tokens(self, section: Section) -> int:
-        """Tokens of a section by itself."""
+        """Number of tokens of a single section."""
         return len(self.chat.encode(self._text([section])))
 
     def _text(self, sections: Sequence[Section]) -> str:
@@ -203,12 +203,12 @@ class Hinter:
 
 
 def _whole_items(section: Section) -> tuple[str, ...]:
-    """The items without the mark of a cut."""
+    """The items without the mark for omitted ones."""
     return section.items[:-1] if section.items[-1] == CUT else section.items
 
 
 def echo_share(trajectories: Sequence[Trajectory], texts: dict[tuple[int, int], str]) -> float:
-    """Share of action tokens whose action stands verbatim in the turn's hindsight; 0 without hindsight."""
+    """Share of action tokens whose action appears verbatim in the turn's hindsight; 0 without hindsight."""
     named = total = 0
     for (n, k), text in texts.items():
         action = trajectories[n].turns[k].action

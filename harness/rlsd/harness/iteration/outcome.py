@@ -1,4 +1,4 @@
-"""What an iteration leaves behind: metrics, seconds by stage, the credit of each turn."""
+"""The result of an iteration: metrics, seconds by stage, the credit of each turn."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Outcome:
     timing: dict[str, float]
     trajectories: Sequence[Trajectory] = ()
     turn_credit: list[list[float]] | None = None
-    """Mean credit of each turn, by trajectory."""
+    """Mean credit of each turn, by trajectory; None if there is none."""
 
 
 class Clock:
-    """Seconds by stage, of `now`. A stage ends when the device has done its work, not when it was asked for."""
+    """Seconds by stage, measured with `now`. A stage ends when the device has finished its work."""
 
     def __init__(self, now: Callable[[], float], device: torch.device) -> None:
         self.timing: dict[str, float] = {}
@@ -65,7 +65,7 @@ def totals(counts: Sequence[Counter[str]]) -> dict[str, int]:
 
 
 def by_trajectory(turn_credit: Tensor, trajectories: Sequence[Trajectory]) -> list[list[float]]:
-    """(K,) credit as one list a trajectory."""
+    """(K,) credit of turns as one list per trajectory."""
     out: list[list[float]] = []
     values, start = turn_credit.tolist(), 0
     for trajectory in trajectories:

@@ -1,4 +1,4 @@
-"""Builds the parts of a run from its config, in the order in which they can fail cheaply."""
+"""Builds the parts of a run from its config; cheap checks come first."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from rlsd.harness.tiny_model import tiny_model
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """Everything a run consists of."""
+    """All objects of a run."""
 
     config: RunConfig
     policy: Policy
@@ -43,12 +43,12 @@ class Parts:
     scorer: Scorer
     teacher: Teacher
     reference: Teacher | None
-    """Initial weights, where the loss has a KL term."""
+    """The initial weights, if the loss has a KL term."""
     hinter: Hinter
     tasks: list[Task]
 
     def forwarded(self) -> Counter[str]:
-        """Tokens fed to a model so far by kind, padding apart; of this process."""
+        """Tokens of this process fed to a model so far by kind, without padding."""
         return self.scorer.forwarded + Counter(update=self.learner.forwarded)
 
     def publish(self) -> None:
@@ -66,14 +66,14 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
 
     Args:
         model_path: load these weights instead of what `config.model` names (resume, evaluation of a run).
-        ranks: the processes that train together; None builds for this one alone, however the run was trained.
+        ranks: the processes that train together; None: this process alone, whatever the run was trained with.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.learner.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; --set learner.device=cpu")
     for name in context_names(config):
-        find_context(name)  # an unknown one is told before a model loads
+        find_context(name)  # an unknown name is an error before a model loads
     env = env_maker(config.env, "train")()
     tasks = list(env.tasks())
     env.close()
@@ -82,16 +82,16 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     if not tasks:
         raise ConfigError(f"{config.env.id} lists no tasks in the split {config.env.train_split!r}")
     settings = config.learner if ranks else config.learner.alone()
-    # shards go to the devices; the whole weights are only written from then on, if servers sample
+    # shards go to the devices; if servers sample, the whole weights are only written from then on
     aside = settings.parallel == "fsdp2" and config.sampler.backend == "vllm"
-    on_cpu = aside and config.model.attention != "flash_attention_2"  # a model is tried out when it loads
+    on_cpu = aside and config.model.attention != "flash_attention_2"  # loading a model runs a test pass
     policy = load_or_make(config, model_path, device="cpu" if on_cpu else settings.device)
     policy = _with_lora(policy, config.model.lora, seed=config.seed)
     if aside:
         policy.model.to("cpu")
     format = chat_format(policy, config.agent)
     context = context_of(config.agent, policy)
-    # a server scores a prompt only if there is room for one token more
+    # a server scores a prompt only if one more token fits
     hinter = make_hinter(config, format, context=context - config.sampler.score_teacher)
     learner = Learner(policy, settings, temperature=config.sampler.temperature, ranks=ranks)
     scorer = Scorer(learner.tokens, settings, learner.ranks)
@@ -143,7 +143,7 @@ def chat_format(policy: Policy, agent: AgentConfig) -> ChatFormat:
 
 
 def memory_of(agent: AgentConfig) -> Memory:
-    """What the agent remembers, in a format that is settled (not "auto").
+    """The agent's memory; the format must be resolved (not "auto").
 
     Raises:
         FormatError: an unknown format, or a prompt file that cannot be used.

@@ -19,7 +19,7 @@ from rlsd.harness.scoring.tables import flatten, token_count
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """One iteration's episodes, and what they took."""
+    """One iteration's episodes, with token counts and times."""
 
     groups: Sequence[Group]
     """Of all processes, in the order of the tasks."""
@@ -56,8 +56,8 @@ class Player:
         """The episodes of iteration `step`.
 
         Raises:
-            ConfigError: no episode got as far as one action.
-            SamplerDrift: an action of a policy version that is too old.
+            ConfigError: no episode reached its first action.
+            SamplerDrift: an action was sampled from a policy version that is too old.
         """
         parts, config = self.parts, self.parts.config
         if parts.sampler.version != parts.learner.updates:  # the first iteration, or the first after a resume
@@ -81,12 +81,12 @@ class Player:
         return Played(groups=groups, decoded_tokens=decoded, staleness=staleness, timing=timing)
 
     def prefetch(self, step: int) -> None:
-        """Begin to play iteration `step` beside what follows, where the config says so."""
+        """Start to play iteration `step` in the background if the config has `rollout.async_steps`."""
         if self.parts.config.rollout.async_steps and step < self.parts.config.iterations:
             self._ahead.start(step)
 
     def wait(self) -> None:
-        """Until a prefetched rollout is finished."""
+        """Wait until a prefetched rollout is finished."""
         self._ahead.wait()
 
     def close(self) -> None:

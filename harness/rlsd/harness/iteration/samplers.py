@@ -1,4 +1,4 @@
-"""Which sampler a run uses: in this process, or vLLM servers that follow the learner's weights."""
+"""The sampler of a run: in this process, or vLLM servers that receive the learner's weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed:
     """An in-process sampler; with `source` the policy is a copy that takes its weights from there.
 
     Raises:
-        ConfigError: a model whose attention slides over a window shorter than the context: its cache is not for that.
+        ConfigError: the model's attention window is shorter than the context; the sampler's cache cannot do that.
     """
     context, window = context_of(config.agent, policy), sliding_window(policy.model)
     if window is not None and window < context:
@@ -53,31 +53,31 @@ def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed:
 
 
 class ShardedWeights:
-    """Weights that a learner has spread over its processes: probed where they lie, written from the main one's copy."""
+    """Weights that are sharded over a learner's processes: probed as shards, written from the main process's copy."""
 
     def __init__(self, learner: Learner, scorer: Scorer) -> None:
         self.learner = learner
         self.scorer = scorer
 
     def write(self, folder: Path, *, adapter: bool) -> None:
-        """For the main process."""
+        """Called by the main process only."""
         from rlsd.agents.vllm.source import PolicyWeights
 
         PolicyWeights(self.learner.policy).write(folder, adapter=adapter)
 
     def tensors(self) -> dict[str, Tensor]:
-        """For the main process."""
+        """Called by the main process only."""
         from rlsd.agents.vllm.source import PolicyWeights
 
         return PolicyWeights(self.learner.policy).tensors()
 
     def logps(self, ids: Sequence[int]) -> list[float]:
-        """Every process must ask."""
+        """Every process must call."""
         return self.scorer.probe(ids)
 
 
 def make_training_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> TrainingSampler:
-    """The sampler that a run's `sampler` block names; of several processes the main one sends weights."""
+    """The sampler that a run's `sampler` block names; the main process sends the weights."""
     policy = learner.policy
     if config.sampler.backend == "vllm":
         return _vllm_sampler(config, learner, scorer)
@@ -124,7 +124,7 @@ def _vllm_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> Traini
 
 
 def _carrier(config: RunConfig, source: WeightSource, ranks: Ranks) -> Carrier:
-    """How weights get to the servers."""
+    """The transport that brings weights to the servers."""
     from rlsd.agents.vllm.broadcast import Groups
     from rlsd.agents.vllm.files import Adapters, Folders
 

@@ -1,4 +1,4 @@
-"""Log-probs of both views under the learner's engine, with nothing computed that no gradient will ask for."""
+"""Log-probs of both views under the learner's weights; what no gradient needs is not computed."""
 
 from __future__ import annotations
 
@@ -31,42 +31,42 @@ from rlsd.harness.scoring.token_model import plain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """One iteration's tables, with what the loss needs beside them."""
+    """One iteration's tables, and the other inputs of the loss."""
 
     trajectories: Sequence[Trajectory]
     batch: TokenBatch
     hints: Hints
     idle: Set[int]
-    """Trajectories without any gradient: base advantage 0 and no other loss term. Their `student_logp` is the
-    sampler's, and no hindsight was read for them."""
+    """Trajectories without gradient: base advantage 0 and no other loss term. Their `student_logp` is the sampler's,
+    and they have no hindsight."""
     foreign: Set[int]
     """Trajectories that other processes train on."""
     gap: Gap
-    """Sampler against learner, on the tokens the learner scored."""
+    """Log-prob gap between sampler and learner on the tokens that the learner scored."""
     teacher_gap: Gap | None
-    """The same for the teacher view, where the servers scored it."""
+    """The same for the teacher view, if the servers scored it."""
     entropy: float
     """Mean entropy of the student view in nats, over the tokens the learner scored; NaN if there are none."""
     teacher_hidden: Tensor | None
     """(M, D) for full-vocabulary divergences; zeros for trajectories of other processes."""
     reference_logp: Tensor | None
-    """(M,) under the initial weights, where the loss has a KL term."""
+    """(M,) log-probs under the initial weights, if the loss has a KL term."""
 
 
 def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
-    """Student, teacher and reference log-probs of an iteration, each trajectory's by the process it belongs to."""
+    """Student, teacher and reference log-probs of an iteration, each trajectory scored by the process that owns it."""
     return Scoring(parts, groups, step).run()
 
 
 class Scoring:
-    """One iteration on its way from episodes to log-probs.
+    """Computes the log-probs of one iteration's episodes.
 
-    A live teacher's branches ride on the student's rows, so hindsight costs its own tokens only.
+    A live teacher's branches share the student's rows, so hindsight costs only its own tokens.
 
     Args:
-        parts: the run's.
+        parts: the run's parts.
         groups: of all processes.
-        step: the iteration.
+        step: number of the iteration.
     """
 
     def __init__(self, parts: Parts, groups: Sequence[Group], step: int) -> None:
@@ -148,11 +148,11 @@ class Scoring:
         )
 
     def _reuses(self) -> bool:
-        """The sampler's log-probs stand for the old ones: asked for, and no view is compared with another."""
+        """Whether the sampler's log-probs serve as the old ones: `sampler.reuse_logps`, and no views are compared."""
         return self.parts.config.sampler.reuse_logps and not needs_teacher(self.algorithm, self.step)
 
     def _unscored(self) -> set[int]:
-        """Trajectories the learner gives no log-probs for; enough are left to verify the sampler's."""
+        """Trajectories that the learner does not score; enough remain to verify the sampler."""
         count, n = self.parts.config.sampler.verify_episodes, len(self.trajectories)
         verify = chosen(self.trajectories, count, step=self.step, seed=self.parts.config.seed)
         if self._reuses():
@@ -163,7 +163,7 @@ class Scoring:
     # ------------------------------------------------------------------ passes
 
     def _views(self, insertions: Mapping, skip: Set[int]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(M,) student's and (M,) teacher's log-probs by the learner, and (M, D) teacher's hidden states if wanted."""
+        """The learner's (M,) student and (M,) teacher log-probs, and the teacher's (M, D) hidden states if wanted."""
         shared = (
             self.parts.teacher.kind == "live" and not self.wants_hidden and self.parts.config.learner.prefix_sharing
         )
@@ -176,7 +176,7 @@ class Scoring:
         return student.logp, *self._apart(insertions)
 
     def _joint(self, insertions: Mapping, skip: Set[int]) -> tuple[Tensor, Tensor]:
-        """(M,) student's and (M,) live teacher's log-probs from shared rows; siblings' equal views are read once."""
+        """(M,) student and (M,) live teacher log-probs from shared rows; equal views of siblings are scored once."""
         kept, copies = distinct(self.trajectories, insertions)
         apart = numbered_from(self.total, self.trajectories, kept)
         rows = joint_rows(self.trajectories, apart, merge=self.merge, skip=skip)
@@ -201,7 +201,7 @@ class Scoring:
         return fill_in(teacher.logp, copies), teacher.hidden
 
     def _reference(self) -> Tensor | None:
-        """(M,) log-probs under the initial weights, where the loss has a KL term."""
+        """(M,) log-probs under the initial weights, if the loss has a KL term."""
         if self.parts.reference is None:
             return None
         rows = student_rows(self.trajectories, merge=self.merge, skip=self.foreign)
@@ -211,7 +211,7 @@ class Scoring:
 
 
 def _turn_only(ranks: Ranks, insertions: Mapping) -> bool:
-    """There is hindsight, and none that stands in the trunk: on every process, so that all take the same way."""
+    """Whether there is hindsight and all of it is turn hindsight, over all processes, so that all do the same."""
     known = ranks.gather((bool(insertions), any(i.episode for i in insertions.values())))
     return any(some for some, _ in known) and not any(episode for _, episode in known)
 

@@ -1,7 +1,7 @@
-"""The hindsight view scored by the servers that sample: token ids in, prompt log-probs out (`sampler.score_teacher`).
+"""The teacher view scored by the sampling servers: token ids in, prompt log-probs out (`sampler.score_teacher`).
 
-Both sides of Δ are the servers' then: the acting view's log-probs are those the tokens were drawn with. The learner
-scores a few episodes in both views, to make sure that the servers say what it would.
+Both sides of Δ then come from the servers: the student view's log-probs are those the tokens were sampled with. The
+learner scores a few episodes in both views to verify the servers.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from rlsd.harness.scoring.sequences import distinct, fill_in, teacher_rows
 from rlsd.harness.scoring.token_model import plain
 
 KIND = "teacher_on_servers"
-"""Name in `forwarded_tokens`; a server reads every row from its beginning, so nothing is shared."""
+"""Name in `forwarded_tokens`; a server processes every row from its beginning, so nothing is shared."""
 
 
 def serves_teacher(config: RunConfig, step: int) -> bool:
-    """The servers score the hindsight view in iteration `step`."""
+    """Whether the servers score the teacher view in iteration `step`."""
     return config.sampler.score_teacher and needs_teacher(config.algorithm, step)
 
 
 def served_logps(parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int) -> Tensor:
-    """(M,) float32 log-probs of the hindsight view, NaN for tokens without hindsight of this process.
+    """(M,) float32 log-probs of the teacher view; NaN for tokens that have no hindsight on this process.
 
-    A view that siblings share is asked for once.
+    A view that siblings share is scored once.
 
     Raises:
-        SamplerError: a server that cannot be used, or holds another policy version than the learner.
+        SamplerError: a server cannot be used, or has another policy version than the learner.
     """
-    assert isinstance(parts.sampler, SequenceScorer)  # the config allows no other
+    assert isinstance(parts.sampler, SequenceScorer)  # the config refuses other samplers
     kept, copies = distinct(trajectories, hints.insertions)
     rows = plain(teacher_rows(trajectories, kept, merge=parts.config.learner.merge_turns))
     out = torch.full((total,), float("nan"))
     parts.scorer.forwarded[KIND] += sum(len(row.ids) for row in rows)
-    found = parts.sampler.score([row.ids for row in rows], version=parts.learner.updates)
-    for row, logps in zip(rows, found, strict=True):
+    scored = parts.sampler.score([row.ids for row in rows], version=parts.learner.updates)
+    for row, logps in zip(rows, scored, strict=True):
         for p in row.places:
             out[p.flat : p.flat + p.count] = torch.tensor(logps[p.column - 1 : p.column - 1 + p.count])
     return fill_in(out, copies)

@@ -1,4 +1,4 @@
-"""The optimizer steps of one iteration: the composed loss of every token under the credit it was given."""
+"""The optimizer steps of one iteration: the composed loss of every token, weighted by its credit."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from rlsd.harness.scoring.token_model import Head
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Updated:
-    """What an iteration's optimizer steps left behind."""
+    """Statistics of an iteration's optimizer steps."""
 
     stats: list[UpdateStats]
     clip_fraction: float
-    """Share of the trained tokens whose gradient the PPO clip took away, over all passes."""
+    """Share of the trained tokens whose gradient the PPO clip removed, over all passes."""
     approx_kl: float
     """Mean k3 estimate of KL(old ‖ new) in nats at the trained tokens: 0 at the first step after scoring."""
 
@@ -68,10 +68,10 @@ class _Loss:
         self.config = config = parts.config.algorithm.loss
         self.weights = token_weights(scored.batch, config.aggregation, constant_tokens=config.constant_tokens)
         self.diverges = needs_divergence(parts.config.algorithm, step)
-        with parts.teacher.weights() as model:  # all processes ask: the head may be sharded
+        with parts.teacher.weights() as model:  # all processes call: the head may be sharded
             self.teacher_head = parts.scorer.frozen_head(model) if self.diverges else None
         self.sums = torch.zeros(3, dtype=torch.float64)
-        """Clipped tokens, KL in nats, tokens: over the passes that have ended."""
+        """Sums over the finished passes: clipped tokens, KL in nats, tokens."""
         self._seen = torch.full((2, len(self.weights)), float("nan"))
         """Whether each token was clipped, and its KL, in this pass."""
 
@@ -96,7 +96,7 @@ class _Loss:
         return (self.weights[flat].to(device) * scale * total).sum()
 
     def end_pass(self) -> None:
-        """Add what this pass over the episodes showed to `sums`."""
+        """Add this pass over the episodes to `sums`."""
         seen = self._seen[:, ~self._seen[0].isnan()].double()
         self.sums += torch.tensor([*seen.sum(dim=1).tolist(), float(seen.shape[1])], dtype=torch.float64)
         self._seen.fill_(float("nan"))

@@ -1,8 +1,8 @@
-"""The learner: owns the weights and takes optimizer steps. Knows no algorithm; log-probs are the `Scorer`'s.
+"""The learner: owns the weights and takes optimizer steps. It knows no algorithm; the `Scorer` computes log-probs.
 
-Hidden states are gathered at sampled tokens before the output embedding, so no [T, V] tensor exists: not for
-observation tokens, and for sampled ones only a chunk at a time. With several processes each one brings its own rows;
-losses and gradients add up over all.
+Hidden states are gathered at sampled tokens before the output embedding, so no [T, V] tensor exists: none for
+observation tokens, and for sampled ones only a chunk at a time. Each process brings its own rows; losses and gradients
+are summed over all processes.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Learner:
             the shards go to the processes' devices, the policy's own weights stay where they are.
         settings: optimizer, precision, micro-batch size, wrapper.
         temperature: the sampler's; log-probs are of logits / temperature.
-        ranks: the run's processes; joined here if not given.
+        ranks: the run's processes; None: join them here.
 
     Raises:
-        ConfigError: the wrapper or device cannot be had.
-        RanksError: fewer processes than expected, or another wrapper than asked for.
+        ConfigError: the wrapper or device is not available.
+        RanksError: another number of processes than expected, or another wrapper than `learner.parallel`.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Learner:
         if settings.liger:
             parallel.with_liger(policy.model)
         self.model = copy.deepcopy(policy.model) if self.parallel == "fsdp2" else policy.model
-        """Whose parameters are trained."""
+        """The model whose parameters are trained."""
         self._recomputed = parallel.recompute(self.model) if settings.gradient_checkpointing else []
         self.tokens = self._token_model(self.model)
-        """The same as forward passes call it."""
+        """The same model as forward passes call it."""
         self.wrapped = parallel.wrap(self.tokens, self.parallel, settings, self.ranks)
         weights = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -67,7 +67,7 @@ class Learner:
         self.updates = 0
         """Optimizer steps taken."""
         self.forwarded = 0
-        """Tokens fed forward and backward since construction, padding apart; of this process."""
+        """Tokens of this process fed forward and backward since construction, without padding."""
 
     @property
     def device(self) -> torch.device:
@@ -91,10 +91,10 @@ class Learner:
     def update(self, rows: Sequence[Row], loss_fn: LossFn) -> UpdateStats:
         """One optimizer step on the summed loss of all micro-batches of all processes.
 
-        A micro-batch that does not fit into memory is split and the step's gradient computed anew, once.
+        A micro-batch that does not fit into memory is split once, and the step's gradient is recomputed.
 
         Raises:
-            LossError: loss or gradient is NaN or infinite; the weights are as they were.
+            LossError: a non-finite loss or gradient; the weights are unchanged.
             MemoryFull: the halves do not fit either.
         """
         rows = rows if self.tokens.masks else plain(rows)
@@ -130,7 +130,7 @@ class Learner:
         return UpdateStats(loss=loss, grad_norm=norm, lr=lr, tokens=tokens, padded_tokens=padded, splits=splits)
 
     def _gradient(self, batches: Sequence[list[Row]], loss_fn: LossFn) -> float:
-        """Gradient of the summed loss in `.grad`, of all processes; this process's loss."""
+        """Put the gradient of the loss summed over all processes into `.grad`; returns this process's loss."""
         self.wrapped.eval()  # dropout would make sampled and trained log-probs differ
         for layer in self._recomputed:
             layer.training = True
@@ -175,14 +175,14 @@ class Learner:
         """Sums over processes."""
         if self.ranks.world == 1:
             return loss, tokens, padded, splits
-        found = self.ranks.sum(torch.tensor([loss, tokens, padded, splits], dtype=torch.float64)).tolist()
-        return found[0], int(found[1]), int(found[2]), int(found[3])
+        sums = self.ranks.sum(torch.tensor([loss, tokens, padded, splits], dtype=torch.float64)).tolist()
+        return sums[0], int(sums[1]), int(sums[2]), int(sums[3])
 
     # ------------------------------------------------------------------ state
 
     @torch.no_grad()
     def publish(self) -> None:
-        """Bring the plain policy (which samplers and exports read) up to date; every process must call."""
+        """Copy the trained weights into the plain policy, which samplers and exports read; every process must call."""
         if self.parallel != "fsdp2":
             return
         plain_weights = dict(self.policy.model.named_parameters())
@@ -193,13 +193,13 @@ class Learner:
                     plain_weights[name].copy_(value)
 
     def release(self) -> None:
-        """Give up this process's plain policy, which nothing may read from now on: only with FSDP2, and not before all
+        """Free this process's plain policy, which must not be read afterwards. Only with FSDP2, and only after all
         replicas are made."""
         assert self.parallel == "fsdp2", "the plain policy is what is trained"
         self.policy.model.to("meta")
 
     def weights(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps: trained weights by name (an adapter's alone with LoRA); sharded ones as they are."""
+        """Trained weights by name for a checkpoint (only the adapter's with LoRA); sharded ones stay sharded."""
         return {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
 
     def optimizer_state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -207,7 +207,7 @@ class Learner:
         return optimizer_state.moments(self.model, self.optimizer)
 
     def load(self, weights: Any, moments: Any, counts: dict[str, float]) -> None:
-        """Restore what `weights` and `optimizer_state` gave, on this or another number of processes.
+        """Restore the results of `weights` and `optimizer_state`, saved on any number of processes.
 
         Args:
             weights: whole tensors by name (any mapping; each is read once).

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of an optimizer, by the names of the weights, and of random numbers."""
+"""State of the optimizer, by the names of the weights, and of random numbers for checkpoints."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def put_back(
             put(p, weights[name])
         if name not in counts:
             continue
-        held: dict[str, Any] = {"step": torch.tensor(counts[name])}
+        state: dict[str, Any] = {"step": torch.tensor(counts[name])}
         for key in keys[name]:
-            held[key.rpartition("/")[2]] = moment = torch.zeros_like(p)
+            state[key.rpartition("/")[2]] = moment = torch.zeros_like(p)
             put(moment, moments[key])
-        optimizer.state[p] = held
+        optimizer.state[p] = state
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The states of torch's random numbers: the processor's, and the device's where it has its own."""
+    """States of torch's random generators: the CPU's, and the device's if it has its own."""
     states = {"torch": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -60,10 +60,10 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Go on from `random_state`. Checkpoints of earlier versions lack the device's: its seed stays.
+    """Restore the result of `random_state`. Checkpoints of earlier versions lack the device's state: its seed stays.
 
     Raises:
-        KeyError: the processor's state is missing.
+        KeyError: the CPU's state is missing.
     """
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and "cuda" in states:

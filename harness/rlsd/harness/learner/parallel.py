@@ -1,4 +1,4 @@
-"""How a model is spread over processes, and what makes it fit: DDP, FSDP2, mixed precision, recomputation, liger."""
+"""How a model is spread over processes and fits into memory: DDP, FSDP2, mixed precision, recomputation, liger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def wrapper_of(settings: LearnerConfig, ranks: Ranks) -> str:
     """The wrapper that `auto` stands for.
 
     Raises:
-        ConfigError: none with several processes would train several models; DDP needs several.
+        ConfigError: `none` with several processes, which would train separate models, or `ddp` or `fsdp2` with one.
     """
     if settings.parallel == "auto":
         return "ddp" if ranks.world > 1 else "none"
@@ -39,7 +39,7 @@ def wrap(tokens: TokenModel, kind: str, settings: LearnerConfig, ranks: Ranks) -
     """`tokens` ready for training on all ranks; FSDP2 changes it in place.
 
     Raises:
-        RanksError: the wrapper is not what was asked for (some set-ups fall back to another in silence).
+        RanksError: the wrapper is not the requested one (some setups silently fall back to another).
     """
     wrapped: nn.Module = tokens
     if kind == "ddp":
@@ -72,13 +72,13 @@ def shard(tokens: TokenModel, settings: LearnerConfig, ranks: Ranks) -> None:
 
 
 def recompute(model: Any) -> list[nn.Module]:
-    """Switch gradient checkpointing on; the layers that must be in training mode for it to act.
+    """Switch gradient checkpointing on; returns the layers that must be in training mode for it to work.
 
     The model stays in evaluation mode (sampled and trained log-probs must agree), and transformers recomputes in
     training mode only. So the layers alone are switched, not what is inside them.
 
     Raises:
-        ConfigError: the architecture cannot, or would drop activations out in training mode.
+        ConfigError: the architecture has no gradient checkpointing, or would apply dropout in training mode.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if not getattr(inner, "supports_gradient_checkpointing", False):
@@ -101,7 +101,7 @@ def with_liger(model: Any) -> None:
     """Replace norm, rotary embedding and SwiGLU by liger-kernel's; log-probs stay ours.
 
     Raises:
-        ConfigError: not installed.
+        ConfigError: liger-kernel is not installed.
     """
     try:
         from liger_kernel.transformers import _apply_liger_kernel_to_instance  # type: ignore[import-not-found]

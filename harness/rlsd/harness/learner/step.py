@@ -1,4 +1,4 @@
-"""One optimizer step: what a loss sees, what comes out, what can go wrong."""
+"""One optimizer step: inputs of a loss, statistics, and errors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rlsd.harness.scoring.token_model import Head, too_large
 
 
 class LossError(RlsdError):
-    """A loss or gradient that is no number; no step was taken."""
+    """A non-finite loss or gradient; no step was taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSlice:
-    """What a loss sees of one micro-batch: m of the batch's M tokens."""
+    """Inputs of a loss for one micro-batch: m of the batch's M tokens."""
 
     flat: Tensor
-    """(m,) int64 on the CPU, where the batch's tables are: numbers of the tokens in the flat batch."""
+    """(m,) int64 on the CPU, like the batch's tables: numbers of the tokens in the flat batch."""
     logp: Tensor
     """(m,) float32 on the learner's device, with gradient: log-prob of the sampled token."""
     hidden: Tensor
@@ -39,7 +39,7 @@ for the same tokens if memory ran out."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateStats:
-    """Of all processes together."""
+    """Statistics of one optimizer step, over all processes."""
 
     loss: float
     grad_norm: float
@@ -64,10 +64,10 @@ class OutOfMemory(Exception):
 def halved(
     batches: Sequence[list[Row]], failed: OutOfMemory, splits: int, settings: LearnerConfig, wrapper: str
 ) -> list[list[Row]]:
-    """The micro-batches with the one that did not fit in two.
+    """The micro-batches, with the failed one split in two.
 
     Raises:
-        MemoryFull: it was split before, or is a single row, or other processes would wait for this one.
+        MemoryFull: one was split before, or it is a single row, or with FSDP2, where no process can retry alone.
     """
     batch = batches[failed.number]
     message = too_large(batch, str(failed), settings)

@@ -1,4 +1,4 @@
-"""Whose weights read the hindsight: live, frozen initial, a moving average, a hard copy now and then."""
+"""The teacher's weights: live, frozen initial ones, a moving average, or a periodic hard copy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Teacher:
     """Holds the teacher's weights beside the student's.
 
     Args:
-        student: copied unless the teacher is live or can be had by switching adapters off.
+        student: copied unless the teacher is live or equals the student with its adapter switched off.
         kind: `live` = the student itself; `initial` = as it was at the start; `ema` = θ_T ← (1−τ)θ_T + τθ after each
             iteration; `sync` = a hard copy every `every` iterations (0: never).
         replica: makes the copy (`Learner.replica`).
@@ -45,7 +45,7 @@ class Teacher:
 
     @contextmanager
     def weights(self) -> Iterator[TokenModel]:
-        """The model to read with."""
+        """The model with the teacher's weights."""
         if self._copy is not None:
             yield self._copy
         elif self._switch_off:
@@ -67,10 +67,14 @@ class Teacher:
                 rows_held(mine)[0].copy_(rows_held(theirs)[0])
 
     def state(self) -> dict[str, Tensor]:
-        """Weights that cannot be had from the student; empty for `live`."""
+        """Weights that the student does not have; empty for `live`."""
         return {} if self._copy is None else dict(self._copy.model.state_dict())
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Raises KeyError where a weight is missing."""
+        """Restore the result of `state`.
+
+        Raises:
+            KeyError: a weight is missing.
+        """
         for name, value in self.state().items():
             put(value, state[name])

@@ -1,4 +1,4 @@
-"""Environments the rollout may await: called directly when cheap, in a daemon thread with a time limit when not."""
+"""Awaitable environment calls: direct if the environment does not block, else in a daemon thread with a time limit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rlsd.envs.core import TextEnv
 T = TypeVar("T")
 
 OPENED_AT_ONCE = 8
-"""Environments of one rollout that may be opening at the same time."""
+"""Largest number of environments of one rollout that open at the same time."""
 
 
 class EpisodeError(Exception):
-    """An environment failed; `boundary` says where."""
+    """An environment failed; `boundary` names the call, as "env.step"."""
 
     def __init__(self, boundary: str, message: str) -> None:
         super().__init__(f"{boundary}: {message}")
@@ -28,19 +28,19 @@ class EpisodeError(Exception):
 
 
 class _NoAnswer(Exception):
-    """The time limit passed (an environment may raise a `TimeoutError` of its own)."""
+    """The time limit passed; not `TimeoutError`, because environments may raise their own."""
 
 
 class Opening:
     """How the environments of one rollout are opened.
 
-    Nobody knows beforehand whether opening is cheap, so the first one is opened in a thread with a time limit, alone.
-    If it turns out not to block, the others are opened directly; otherwise a few at a time, each in its thread.
+    Whether opening blocks is unknown at first, so the first environment is opened alone in a thread with a time limit.
+    If it does not block, the others are opened directly; otherwise `OPENED_AT_ONCE` at a time, each in its own thread.
     """
 
     def __init__(self) -> None:
         self.cheap: bool | None = None
-        """The environments do not block; None before the first was opened."""
+        """Whether the environments do not block; None before the first is open."""
         self._first = asyncio.Lock()
         self._some = asyncio.Semaphore(OPENED_AT_ONCE)
 
@@ -60,18 +60,18 @@ class Opening:
 class BoxedEnv:
     """One environment behind awaitable calls.
 
-    A blocking environment that does not answer within `timeout_s`, while it is opened too, is given up: its thread is
-    a daemon and its object is never used again, so the caller makes a new one.
+    A blocking environment that does not answer within `timeout_s`, also while opening, is abandoned: its thread is a
+    daemon, its object is never used again, and the next call opens a new one.
 
     Args:
         make: opens the environment.
-        timeout_s: seconds a call may take where `TextEnv.blocking`, and seconds opening and closing may take.
+        timeout_s: time limit in seconds of opening, closing, and each call of an environment with `TextEnv.blocking`.
     """
 
     def __init__(self, make: Callable[[], TextEnv], timeout_s: float) -> None:
         self.make = make
         self.opening = Opening()
-        """Shared by the boxes of one rollout, and made anew for each event loop."""
+        """Shared by the boxes of one rollout; replaced for each event loop."""
         self._timeout_s = timeout_s
         self._env: TextEnv | None = None
         self._calls: queue.SimpleQueue[Any] | None = None
@@ -104,7 +104,7 @@ class BoxedEnv:
             raise EpisodeError(boundary, f"{type(error).__name__}: {error}") from error
 
     async def open_in_thread(self) -> TextEnv:
-        """A new environment; one that comes too late is closed by its own thread."""
+        """A new environment; one that opens too late is closed by its own thread."""
         late = threading.Event()
 
         def make() -> TextEnv:
@@ -127,11 +127,11 @@ class BoxedEnv:
         env, self._env = self._env, None
         self._end_thread()
         if env is not None:
-            with contextlib.suppress(Exception):  # it has failed already; there is nobody to tell
+            with contextlib.suppress(Exception):  # it has failed already, so a second error adds nothing
                 env.abandon()
 
     def close(self) -> threading.Event:
-        """Start to close the environment; the event is set when it is closed (or was given up before)."""
+        """Start to close the environment; returns an event that is set once it is closed or was abandoned before."""
         closed = threading.Event()
         env, self._env = self._env, None
         if env is None or not env.blocking or self._calls is None:
@@ -173,7 +173,7 @@ class BoxedEnv:
                 answer.set_exception(error)
 
         def deliver(value: Any, error: BaseException | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: nothing waits for the result
                 loop.call_soon_threadsafe(settle, value, error)
 
         self._calls.put((function, deliver))
@@ -194,7 +194,7 @@ class BoxedEnv:
 
 
 def close_all(boxes: Sequence[BoxedEnv], timeout_s: float) -> int:
-    """Close environments side by side; how many did not close within `timeout_s` and were given up."""
+    """Close environments in parallel; returns how many did not close within `timeout_s` and were abandoned."""
     closing = [(box.opened, box.close()) for box in boxes]
     deadline = time.monotonic() + timeout_s
     left = 0
@@ -208,7 +208,7 @@ def close_all(boxes: Sequence[BoxedEnv], timeout_s: float) -> int:
 
 def _quietly(function: Callable[[], Any]) -> Callable[[], Any]:
     def run() -> None:
-        with contextlib.suppress(Exception):  # the episodes are over: a failed farewell changes nothing
+        with contextlib.suppress(Exception):  # the episodes are over: a failed close changes nothing
             function()
 
     return run
@@ -222,6 +222,6 @@ def _serve(calls: queue.SimpleQueue[Any]) -> None:
             value, error = function(), None
         except Exception as caught:
             value, error = None, caught
-            if isinstance(caught, StopIteration):  # which a future does not take
+            if isinstance(caught, StopIteration):  # futures refuse StopIteration
                 error = RuntimeError(f"StopIteration: {caught}")
         deliver(value, error)

@@ -1,4 +1,4 @@
-"""Work that runs beside the main thread, one piece at a time: the next rollout during the update."""
+"""Background work, one step at a time: the next rollout during the update."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """Computes `work(step)` in a daemon thread before it is asked for.
+    """Computes `work(step)` in a daemon thread before its result is needed.
 
     Args:
-        work: must not touch what the main thread changes meanwhile.
+        work: must not use objects that the main thread changes meanwhile.
     """
 
     def __init__(self, work: Callable[[int], T]) -> None:
@@ -24,13 +24,13 @@ class Ahead(Generic[T]):
         self._begun: tuple[int, Future[T]] | None = None
 
     def start(self, step: int) -> None:
-        """Begin with `work(step)`."""
+        """Start `work(step)` in the background."""
         if self._begun is not None:
             raise RuntimeError(f"step {self._begun[0]} is under way")
         self._begun = step, daemon_future(partial(self._work, step), f"rollout {step}")
 
     def wait(self) -> None:
-        """Until what was started is finished; its error is told by `take`."""
+        """Wait until the started work is finished; `take` raises its error."""
         if self._begun is not None:
             wait([self._begun[1]])
 

@@ -1,4 +1,4 @@
-"""Episodes from a file: a user's own demonstrations, or what a run kept under `rollouts/`."""
+"""Episodes from a file: a user's own demonstrations, or what a run saved under `rollouts/`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def read_trajectories(path: str | Path, env_id: str, *, label: str = "sft.trajec
     `success`, `task_type`, and the other fields of `Trajectory.to_json`.
 
     Args:
-        label: what named the file, for errors.
+        label: the setting or option that names the file, for errors.
 
     Raises:
-        ConfigError: unreadable, or a line that is no episode; names the line.
+        ConfigError: the file is unreadable, or a line is not an episode; names the line.
     """
     path = Path(path)
-    found: list[Trajectory] = []
+    trajectories: list[Trajectory] = []
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
             lines = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
@@ -35,15 +35,15 @@ def read_trajectories(path: str | Path, env_id: str, *, label: str = "sft.trajec
         raise ConfigError(f"{label}: cannot read {str(path)!r}: {reason}") from error
     for number, line in lines:
         try:
-            found.append(_episode(json.loads(line), number, env_id))
+            trajectories.append(_episode(json.loads(line), number, env_id))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
                 f"{label}: line {number} of {path} is no episode ({type(error).__name__}: {error}); expected "
                 '{"goal": "…", "turns": [{"observation": "…", "action": "…"}, …]}'
             ) from error
-    if not found:
+    if not trajectories:
         raise ConfigError(f"{label}: {path} holds no episodes")
-    return found
+    return trajectories
 
 
 def _episode(data: dict, number: int, env_id: str) -> Trajectory:  # type: ignore[type-arg]

@@ -1,6 +1,6 @@
-"""Rollout: every episode is a coroutine, a slot takes the next episode the moment its own ends.
+"""Rollout: every episode is a coroutine, and a slot starts the next episode as soon as its own ends.
 
-A failed episode is data: it is tried again, and if it fails once more it leaves its group while its siblings go on.
+A failed episode is data: it is tried again, and if it fails once more it leaves its group while its siblings continue.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RewardFn = Callable[[Trajectory], float]
 
 
 class RolloutError(RlsdError):
-    """Nothing could be played; quotes the first failure."""
+    """All episodes failed, or the reward function did; quotes the first failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +45,8 @@ class RolloutSettings:
 
 @dataclass(slots=True, kw_only=True)
 class Usage:
-    """Where the time of one call of `Rollout.groups` went. Seconds of the environments and the agent are summed over
-    the slots; what neither had is idle."""
+    """Time use of one call of `Rollout.groups`. Seconds of the environments and of the agent are summed over the slots;
+    the rest is idle."""
 
     wall_s: float = 0.0
     env_s: float = 0.0
@@ -65,8 +65,8 @@ class Rollout:
     """Plays tasks with an agent.
 
     Args:
-        make_env: opens one environment; called once a slot (and again after a failure).
-        agent: who acts; one object for all episodes.
+        make_env: opens one environment; called once per slot, and again after a failure.
+        agent: chooses actions; one object for all episodes.
         settings: limits.
         reward: replaces the sum of the environment's rewards as the episode's return.
         on_episode: called with every finished trajectory (progress bars).
@@ -99,13 +99,13 @@ class Rollout:
         iteration: int,
         numbers: Sequence[int] | None = None,
     ) -> list[Group]:
-        """Play every task `siblings` times; groups in the order of `tasks`, siblings in theirs.
+        """Play every task `siblings` times; groups are in the order of `tasks`, siblings in order of their number.
 
         Args:
-            numbers: numbers of the groups among those of all processes; they seed the episodes. Default: 0, 1, …
+            numbers: numbers of the groups among those of all processes, which seed the episodes; default: 0, 1, …
 
         Raises:
-            RolloutError: every single episode failed.
+            RolloutError: every episode failed.
         """
         numbered = list(zip(range(len(tasks)) if numbers is None else numbers, tasks))
         plan = [(EpisodeKey(stream, iteration, g, s), task) for g, task in numbered for s in range(siblings)]
@@ -125,7 +125,7 @@ class Rollout:
         return out
 
     def close(self) -> None:
-        """Close the environments; one that does not close in time is left to itself."""
+        """Close the environments; one that does not close in time is abandoned."""
         boxes, self._boxes = self._boxes, []
         close_all(boxes, self.settings.step_timeout_s)
 
@@ -155,11 +155,11 @@ class Rollout:
                 for box in self._boxes[:workers]:
                     tasks.create_task(work(box))
         except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None  # the first one stopped the others; one error is enough to tell
+            raise group.exceptions[0] from None  # the first error stopped the others, so it alone is reported
         return [done[place] for place in sorted(done)]
 
     async def _episode(self, box: BoxedEnv, key: EpisodeKey, task: Task) -> Trajectory:
-        """One episode from reset to stop; never raises for what the environment does."""
+        """One episode from reset to stop; failures of the environment are recorded, not raised."""
         self.agent.begin(key)
         try:
             trajectory = await self._turns(box, key, task)
@@ -253,7 +253,7 @@ class Rollout:
         return await self._call(box, "env.hindsight", lambda env: env.hindsight())
 
     async def _call(self, box: BoxedEnv, boundary: str, function: Callable[[TextEnv], T]) -> T:
-        """`box.call`, with the time it takes."""
+        """`box.call`, timed."""
         started = time.perf_counter()
         try:
             return await box.call(boundary, function)
@@ -265,7 +265,7 @@ def _judged(reward: RewardFn, trajectory: Trajectory) -> float:
     """The user's reward as a finite number.
 
     Raises:
-        RolloutError: the function raised, or gave something else; names the task.
+        RolloutError: the function raised, or returned no finite number; names the task.
     """
     try:
         value = float(reward(trajectory))

@@ -1,4 +1,4 @@
-"""What the harness passes along: turns, trajectories, groups."""
+"""Turns, trajectories and groups of trajectories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class StopReason(StrEnum):
     """Why an episode ended."""
 
     TERMINATED = "terminated"
-    """The task's own end."""
+    """The task ended."""
     TRUNCATED = "truncated"
     """The environment's step limit."""
     MAX_TURNS = "max_turns"
@@ -27,7 +27,7 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What broke an episode, and on which side of the fence."""
+    """Why an episode failed, and in which call of the environment."""
 
     boundary: str
     """"env.reset", "env.step", "env.hindsight" …"""
@@ -36,20 +36,20 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One round: what was seen, what was done, what came of it."""
+    """One turn: observation, action and result."""
 
     observation: str
     action: Action
     reward: float
     next_observation: str
     valid: bool
-    """Understood by the parser and by the world."""
+    """Whether parser and environment accepted the action."""
     feedback: str = ""
-    """What the world shows everyone about the action."""
+    """What the environment shows the agent about the action."""
     hindsight_before: Hindsight = field(default_factory=Hindsight)
     hindsight_after: Hindsight = field(default_factory=Hindsight)
     act_s: float = 0.0
-    """Seconds from asking the agent to its answer, waiting for a batch included."""
+    """Seconds that the agent took, waiting for a batch included."""
     step_s: float = 0.0
     """Seconds in the environment."""
 
@@ -73,7 +73,7 @@ class Trajectory:
     error: Failure | None = None
 
     def history(self, turn: int) -> History:
-        """What the agent knew when it chose action number `turn` (commands left out)."""
+        """What the agent knew when it chose action number `turn`, without admissible commands."""
         return History(
             goal=self.goal,
             observations=tuple(t.observation for t in self.turns[: turn + 1]),
@@ -81,7 +81,7 @@ class Trajectory:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but prompts, which the responses and observations determine."""
+        """Everything except prompts, which follow from responses and observations."""
         return {
             "key": list(self.key),
             "task": self.task.to_json(),
@@ -160,7 +160,7 @@ def turn_from_json(data: dict[str, Any]) -> Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """G episodes of one task. Errored siblings are not among `trajectories`."""
+    """G episodes of one task. Failed episodes are in `failed`, not in `trajectories`."""
 
     task: Task
     trajectories: tuple[Trajectory, ...]

@@ -1,13 +1,13 @@
-"""Checkpoints: safetensors and JSON in a folder, checksummed, written beside and renamed when whole.
+"""Checkpoints: safetensors and JSON with checksums, written to a temporary folder that is renamed when complete.
 
-With several processes each writes its share, model-00001-of-00002.safetensors and so on: of sharded tensors the rows it
-holds (which ones, the file's header says), of whole ones every n-th. Any number of processes reads them back.
+With several processes each writes its share, model-00001-of-00002.safetensors and so on: the rows it has of sharded
+tensors (numbered in the file's header), and every n-th of the whole ones. Any number of processes can read them back.
 
 checkpoints/step-000040/
     model.safetensors      trained weights (the adapter's alone with LoRA)
     optimizer.safetensors  first and second moments by weight name
     teacher.safetensors    teacher weights that differ from the model's, if any
-    state.json             counters, random states, what the run was
+    state.json             counters, the best evaluation and the last one
     MANIFEST.json          size and SHA-256 of each file; written last
 """
 
@@ -41,7 +41,7 @@ class CheckpointError(RlsdError):
 
 
 class Stored(Mapping[str, Tensor]):
-    """The tensors of one stem by name, read when asked for and whole whoever wrote them."""
+    """The tensors of one file stem by name, read on access and joined from the shares of all processes."""
 
     def __init__(self, files: list[Path]) -> None:
         self._files = [safe_open(path, framework="pt") for path in files]
@@ -53,15 +53,18 @@ class Stored(Mapping[str, Tensor]):
                 self._pieces.setdefault(name, []).append((start, total, i))
 
     def __getitem__(self, name: str) -> Tensor:
-        """Raises CheckpointError where rows are missing."""
+        """
+        Raises:
+            CheckpointError: rows are missing.
+        """
         pieces = sorted(self._pieces[name])
-        found = [self._files[i].get_tensor(name) for _, _, i in pieces]
+        shares = [self._files[i].get_tensor(name) for _, _, i in pieces]
         total = pieces[0][1]
         if total < 0:
-            return found[0]
-        if [start for start, _, _ in pieces] != _starts(found) or sum(len(t) for t in found) != total:
+            return shares[0]
+        if [start for start, _, _ in pieces] != _starts(shares) or sum(len(t) for t in shares) != total:
             raise CheckpointError(f"the checkpoint holds only a part of {name}; delete it to use an older one")
-        return torch.cat(found)
+        return torch.cat(shares)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pieces)
@@ -71,7 +74,7 @@ class Stored(Mapping[str, Tensor]):
 
 
 def save(folder: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any], ranks: Ranks = ALONE) -> None:
-    """Write a checkpoint so that it exists whole or not at all; every process must call, with a folder all of them see.
+    """Write a checkpoint completely or not at all; every process must call, with a folder that all of them see.
 
     Args:
         folder: final place; must not exist.
@@ -79,7 +82,7 @@ def save(folder: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, A
         state: JSON-able.
 
     Raises:
-        CheckpointError: the disk does not take it; nothing of it is left.
+        CheckpointError: writing failed; nothing of it is left.
     """
     partial = folder.with_name(folder.name + ".partial")
     try:
@@ -107,7 +110,7 @@ def _save(
     mine = {p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in written}
     for path in written:
         _sync(path)
-    manifest = {name: entry for found in ranks.gather(mine) for name, entry in found.items()}
+    manifest = {name: entry for files in ranks.gather(mine) for name, entry in files.items()}
     if ranks.main:
         (partial / MANIFEST).write_text(json.dumps(dict(sorted(manifest.items())), indent=1))
         _sync(partial / MANIFEST)
@@ -119,10 +122,10 @@ def _save(
 
 
 def load(folder: Path, ranks: Ranks = ALONE) -> tuple[dict[str, Mapping[str, Tensor]], dict[str, Any]]:
-    """Tensors by file stem (read one by one when asked for), and the state.
+    """Tensors by file stem (each read on access), and the state.
 
     Raises:
-        CheckpointError: a file is missing, cut short or changed since it was written; says which.
+        CheckpointError: a file is missing, truncated or changed since it was written; names it.
     """
     if ranks.main:
         verify(folder)
@@ -131,7 +134,7 @@ def load(folder: Path, ranks: Ranks = ALONE) -> tuple[dict[str, Mapping[str, Ten
     for path in sorted(folder.glob("*.safetensors")):
         files.setdefault(re.sub(r"-\d{5}-of-\d{5}$", "", path.stem), []).append(path)
     try:
-        return {stem: Stored(found) for stem, found in files.items()}, json.loads((folder / "state.json").read_text())
+        return {stem: Stored(paths) for stem, paths in files.items()}, json.loads((folder / "state.json").read_text())
     except (SafetensorError, ValueError, OSError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be read: {error}") from error
 
@@ -164,14 +167,14 @@ def verify(folder: Path) -> None:
 
 def latest(parent: Path) -> Path | None:
     """The newest whole checkpoint folder below `parent`."""
-    found = _whole(parent)
-    return found[-1] if found else None
+    folders = _whole(parent)
+    return folders[-1] if folders else None
 
 
 def prune(parent: Path, keep: int) -> None:
     """Delete all but the newest `keep` checkpoints."""
-    found = _whole(parent)
-    for path in found[:-keep] if keep else []:
+    folders = _whole(parent)
+    for path in folders[:-keep] if keep else []:
         shutil.rmtree(path)
 
 
@@ -185,14 +188,14 @@ def _write(stem: Path, named: dict[str, Tensor], ranks: Ranks) -> Path | None:
     plain: dict[str, Tensor] = {}
     rows: dict[str, tuple[int, int]] = {}
     for i, (name, value) in enumerate(named.items()):
-        held, start, total = rows_held(value.detach())
+        rows_here, start, total = rows_held(value.detach())
         if isinstance(value, DTensor):
-            if not held.shape[0]:
+            if not rows_here.shape[0]:
                 continue
             rows[name] = (start, total)
         elif i % ranks.world != ranks.rank:
             continue
-        plain[name] = held.to("cpu", copy=True).contiguous()  # a copy on the GPU might not fit beside the run
+        plain[name] = rows_here.to("cpu", copy=True).contiguous()  # a copy on the GPU might not fit beside the run
     if not plain:
         return None
     path = stem.with_name(stem.name + ".safetensors")

@@ -1,7 +1,7 @@
-"""Metrics as JSON lines (and TensorBoard): one line a record, safe to be cut anywhere.
+"""Metrics as JSON lines (and TensorBoard): one record per line, readable even if a crash cuts the last line.
 
-A record is `{"step": 12, "kind": "train", …, "timing": {…}}`. Everything outside `timing` is repeatable; seconds and
-rates live inside it.
+A record is `{"step": 12, "kind": "train", …, "timing": {…}}`. Everything outside `timing` is repeatable; seconds
+and rates are inside it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class MetricsLog:
 
     Args:
         folder: the run directory; None writes nothing (all processes but the first).
-        resume_step: records of later steps, and a last line cut in half, are dropped: they will be written again.
+        resume_step: records of later steps, and a last line cut in half, are dropped; they are written again.
         tensorboard: also write event files under `tensorboard/`.
     """
 
@@ -90,7 +90,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
             records.append({"step": int(record["step"]), **record})
         except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"line {number} of {path} is damaged; mend or delete it ({error})") from error
+            raise RunError(f"line {number} of {path} is damaged; fix or delete it ({error})") from error
     return records
 
 

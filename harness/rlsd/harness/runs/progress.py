@@ -1,4 +1,4 @@
-"""Progress for people: rich bars on a terminal, nothing elsewhere."""
+"""Progress output: rich bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 MUCH_IDLE = 0.5
-"""Share of a rollout without a request at the sampler that its line tells: environments are slow, or servers away."""
+"""Report the share of a rollout in which the sampler was idle if it is larger: slow environments, or servers away."""
 
 
 class Progress:
-    """What a run tells while it works.
+    """Prints the progress of a run.
 
     Args:
-        quiet: say nothing at all.
+        quiet: print nothing.
         total: iterations of the run, for the line that is printed after each.
     """
 
@@ -66,8 +66,8 @@ class Progress:
             parts.append(f"{record['timing']['iteration_s']:.1f} s")
         self.console.print("  ".join(parts), highlight=False)
 
-    def warning(self, told: str) -> None:
-        self.console.print(f"[yellow]warning[/yellow]: {told}", highlight=False)
+    def warning(self, message: str) -> None:
+        self.console.print(f"[yellow]warning[/yellow]: {message}", highlight=False)
 
     def evaluation(self, step: int, summary: dict[str, Any]) -> None:
         low, high = summary["interval"]

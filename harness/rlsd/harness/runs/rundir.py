@@ -1,4 +1,4 @@
-"""The run directory: what a run was, what it did, and how to go on with it.
+"""The run directory: config, results and checkpoints of a run.
 
 config.yaml        the resolved config          metrics.jsonl     one record a line
 versions.json      packages and panel hashes     rollouts/         trajectories with turn credit, gzip JSON lines
@@ -37,7 +37,7 @@ MAY_CHANGE = (
     "learner.gradient_checkpointing",
     "learner.timeout_s",
 )
-"""Settings a resumed run may differ in; they do not change what is learned at a given step."""
+"""Settings that may change when a run is resumed, because they do not change what is learned at a given step."""
 PACKAGES = ("rlsd", "torch", "transformers", "tokenizers", "accelerate", "gymnasium", "numpy", "peft")
 
 
@@ -64,7 +64,7 @@ class RunDir:
         """Create the folder, or check that it holds the same run.
 
         Raises:
-            RunError: another process trains here, or the folder holds something else.
+            RunError: another process trains here, or the folder cannot be used.
             ConfigError: the folder's config differs in a setting that matters; names it.
         """
         try:
@@ -77,18 +77,18 @@ class RunDir:
         except OSError as error:
             raise RunError(f"another process is training in {self.path}") from error
         self._sweep()
-        held = self.path / "config.yaml"
-        if held.is_file() and self._begun():
+        config_file = self.path / "config.yaml"
+        if config_file.is_file() and self._begun():
             _same(load_run_config(self.path), config, self.path)
-        write_atomic(held, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_atomic(config_file, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
     def _begun(self) -> bool:
-        """Something was trained or measured here; a start that failed may be mended and repeated."""
+        """Whether something was trained or evaluated here; a start that failed may be repeated with another config."""
         metrics = self.path / "metrics.jsonl"
         return (metrics.is_file() and metrics.stat().st_size > 0) or any(self.checkpoints.glob("step-*"))
 
     def _sweep(self) -> None:
-        """Put right what a killed process left half done; only while holding the lock."""
+        """Clean up after a killed process; only while holding the lock."""
         for partial in (*self.path.glob("*.partial"), *self.path.glob("*/*.partial")):
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)
@@ -108,7 +108,7 @@ class RunDir:
         write_atomic(self.path / "versions.json", json.dumps({**versions(), "panels": panels}, indent=1))
 
     def write_rollouts(self, step: int, trajectories: Sequence[Trajectory], credit: Sequence[Sequence[float]]) -> None:
-        """Keep an iteration's trajectories with the credit each turn got."""
+        """Save an iteration's trajectories with the credit of each turn."""
         folder = self.path / "rollouts"
         folder.mkdir(exist_ok=True)
         partial = folder / f"step-{step:06d}.jsonl.gz.partial"
@@ -120,10 +120,10 @@ class RunDir:
 
 
 def load_run_config(path: Path) -> RunConfig:
-    """The config a run directory was made with.
+    """The config of a run directory.
 
     Raises:
-        RunError: no run there.
+        RunError: there is no run, or its config cannot be used.
     """
     try:
         return parse_config(yaml.safe_load((path / "config.yaml").read_text()))
@@ -152,7 +152,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def replace_folder(partial: Path, final: Path) -> None:
-    """Put a finished folder in the place of an older one."""
+    """Replace an older folder by a finished one."""
     old = final.with_name(final.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
@@ -161,8 +161,8 @@ def replace_folder(partial: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _same(held: RunConfig, given: RunConfig, path: Path) -> None:
-    differing = [k for k in _differences(held.model_dump(), given.model_dump()) if k not in MAY_CHANGE]
+def _same(stored: RunConfig, requested: RunConfig, path: Path) -> None:
+    differing = [k for k in _differences(stored.model_dump(), requested.model_dump()) if k not in MAY_CHANGE]
     if differing:
         raise ConfigError(
             f"{path} holds a run with another {differing[0]!r}; give another folder, or take the change back"

@@ -1,4 +1,4 @@
-"""SIGTERM ends a run as Ctrl-C does, so that it unwinds wherever it is."""
+"""SIGTERM ends a run like Ctrl-C does, so that it cleans up from any point."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 
 def on_stop(received: list[int]) -> Any:
-    """Let SIGTERM raise KeyboardInterrupt, which event loops know how to unwind, and note it in `received`; the
-    handler that stood before."""
+    """Make SIGTERM raise KeyboardInterrupt, which event loops handle, and append it to `received`; returns the previous
+    handler."""
 
     def handle(number: int, _: Any) -> None:
         received.append(number)

@@ -15,17 +15,17 @@ from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.rundir import RunDir, RunError, load_run_config
 
 NOTE = "rlsd.json"
-"""File in a folder of weights: {"agent": the format, and what else differs from the defaults in the `agent` block of
-their run}."""
+"""File in a folder of weights: {"agent": the format, and every other setting of their run's
+`agent` block that differs from the default}."""
 PROMPT = "prompt.jinja"
-"""The run's prompt file, copied beside it."""
+"""Name of the copy of the run's prompt file."""
 
 
 def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = False) -> None:
     """Write the best weights of `run` (or the newest checkpoint's) to `folder`.
 
     Raises:
-        RunError: `folder` exists, or the run has no such weights.
+        RunError: `folder` exists, or the run does not have these weights.
     """
     config = load_run_config(run)
     if folder.exists():
@@ -59,7 +59,7 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
 
 
 def _anywhere(config: RunConfig) -> RunConfig:
-    """The config without what needs a GPU: weights trained on one are written wherever there is memory for them."""
+    """The config without settings that need a GPU, so that weights trained on one can be written on a CPU."""
     return config.model_copy(
         update={
             "learner": config.learner.model_copy(update={"device": "cpu", "liger": False}),
@@ -69,7 +69,7 @@ def _anywhere(config: RunConfig) -> RunConfig:
 
 
 def save_merged(policy: Policy, folder: Path, agent: AgentConfig) -> None:
-    """Write the policy with any LoRA adapter merged into its weights; the policy itself is left as it is."""
+    """Write the policy with any LoRA adapter merged into its weights; the policy itself is unchanged."""
     model = policy.model
     if hasattr(model, "merge_adapter"):
         import copy
@@ -83,7 +83,7 @@ def save_merged(policy: Policy, folder: Path, agent: AgentConfig) -> None:
 
 
 def write_note(agent: AgentConfig, folder: Path) -> None:
-    """Tell whoever plays these weights how they were prompted."""
+    """Record how these weights were prompted, for whatever plays them."""
     values = {"format": agent.format, **agent.model_dump(exclude_defaults=True)}
     if agent.prompt is not None:
         shutil.copyfile(agent.prompt, folder / PROMPT)
@@ -93,7 +93,7 @@ def write_note(agent: AgentConfig, folder: Path) -> None:
 
 
 def noted_agent(folder: str | Path) -> dict[str, Any]:
-    """Settings of the `agent` block that the weights in `folder` were trained with; {} where nobody noted them.
+    """Settings of the `agent` block that the weights in `folder` were trained with; {} without a note.
 
     Raises:
         ConfigError: the note cannot be read.
@@ -104,10 +104,10 @@ def noted_agent(folder: str | Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); mend it, or delete it and give --set agent.…") from error
+        raise ConfigError(f"{path} cannot be read ({error}); fix it, or delete it and give --set agent.…") from error
     agent = note.get("agent") if isinstance(note, dict) else None
     if not isinstance(agent, dict):
-        raise ConfigError(f'{path} is not a note of rlsd: expected {{"agent": {{…}}}}; mend or delete it')
+        raise ConfigError(f'{path} is not a note of rlsd: expected {{"agent": {{…}}}}; fix or delete it')
     if "format" not in agent and "style" not in agent:
         agent = {"format": "think", **agent}  # the default of the version that left it out
     if "prompt" in agent:

@@ -1,4 +1,4 @@
-"""Is what the sampler says true? Its log-probs against the learner's, and the policy version of every action."""
+"""Checks of the sampler: its log-probs against the learner's, and the policy version of every action."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rlsd.harness.rollout.trajectory import Trajectory
 
 
 class SamplerDrift(RlsdError):
-    """The sampler's log-probs or versions are not those of the policy that is trained."""
+    """The sampler's log-probs or versions differ from those of the trained policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """|log π_sampler − log π_learner| over the tokens that both gave, in nats."""
+    """|log π_sampler − log π_learner| over the tokens scored by both, in nats."""
 
     largest: float
     mean: float
@@ -27,69 +27,69 @@ class Gap:
 
     @classmethod
     def of(cls, sampler_logp: Tensor, learner_logp: Tensor) -> Gap:
-        """Over the tokens where (M,) `learner_logp` is no NaN."""
+        """Over the tokens where (M,) `learner_logp` is not NaN."""
         apart = (sampler_logp - learner_logp)[~learner_logp.isnan()].abs()
         if not len(apart):
             return cls(largest=0.0, mean=0.0, tokens=0)
         return cls(largest=float(apart.max()), mean=float(apart.mean()), tokens=len(apart))
 
     def warning(self, settings: SamplerConfig, *, view: str = "") -> str | None:
-        """What to tell when the gap is above `logprob_gap_warn`.
+        """The warning to print if the mean gap is above `logprob_gap_warn`, else None.
 
         Args:
-            view: what was compared, where it is not the acting view.
+            view: what was compared, if not the student view.
 
         Raises:
-            SamplerDrift: it is above `logprob_gap_stop`.
+            SamplerDrift: the mean gap is above `logprob_gap_stop`.
         """
-        told = (
+        message = (
             f"sampler and learner differ by {self.mean:.3g} nats a token on average{view and f' in the {view}'} "
             f"(largest {self.largest:.3g}, {self.tokens} tokens)"
         )
         if not self.mean <= settings.logprob_gap_stop:
             raise SamplerDrift(
-                f"{told}; sampler.logprob_gap_stop is {settings.logprob_gap_stop:g}. Other weights, another "
+                f"{message}; sampler.logprob_gap_stop is {settings.logprob_gap_stop:g}. Other weights, another "
                 "temperature, or a sampler that truncates its distribution"
             )
         return (
-            f"{told}; sampler.logprob_gap_warn is {settings.logprob_gap_warn:g}"
+            f"{message}; sampler.logprob_gap_warn is {settings.logprob_gap_warn:g}"
             if self.mean > settings.logprob_gap_warn
             else None
         )
 
 
 def chosen(trajectories: Sequence[Trajectory], count: int, *, step: int, seed: int) -> list[int]:
-    """`count` episodes with tokens, drawn for iteration `step`; all if there are no more."""
+    """Numbers of `count` random episodes with tokens for iteration `step`; all of them if there are fewer."""
     able = [n for n, t in enumerate(trajectories) if any(turn.action.token_ids for turn in t.turns)]
     order = generator(seed, "verify", step).permutation(len(able))
     return [able[int(i)] for i in order[:count]]
 
 
 class Versions:
-    """The policy versions a sampler was given, in order; tells how old an action is.
+    """The policy versions a sampler received, in order; gives the age of an action.
 
     Args:
-        allowed: the largest age in iterations: 1 where rollouts run ahead, else 0.
+        allowed: the largest age in iterations: 1 if rollouts run ahead, else 0.
     """
 
     def __init__(self, allowed: int) -> None:
         self.allowed = allowed
-        self._given: list[int] = []
+        self._received: list[int] = []
 
     def give(self, version: int) -> None:
-        """The sampler may have `version` from now on."""
-        if not self._given or self._given[-1] != version:
-            self._given.append(version)
+        """Record that the sampler now has `version`."""
+        if not self._received or self._received[-1] != version:
+            self._received.append(version)
 
     def staleness(self, trajectories: Sequence[Trajectory], now: int) -> dict[str, float]:
         """Mean and largest age of the actions at policy `now`, in iterations.
 
         Raises:
-            SamplerDrift: an action of a version that was never given, or too old a one.
+            SamplerDrift: an action of an unknown version, or of one that is too old.
         """
-        given = self._given if self._given and self._given[-1] == now else [*self._given, now]
-        age = {version: len(given) - 1 - i for i, version in enumerate(given)}
-        found: list[int] = []
+        versions = self._received if self._received and self._received[-1] == now else [*self._received, now]
+        age = {version: len(versions) - 1 - i for i, version in enumerate(versions)}
+        ages: list[int] = []
         for trajectory in trajectories:
             for turn in trajectory.turns:
                 if not turn.action.token_ids:
@@ -99,7 +99,7 @@ class Versions:
                     raise SamplerDrift(
                         f"task {trajectory.task.task_id}: an action was sampled from policy version {version}, the "
                         f"learner is at {now} and at most {self.allowed} iterations back are allowed "
-                        f"(versions given: {', '.join(map(str, given[-4:]))})"
+                        f"(versions given: {', '.join(map(str, versions[-4:]))})"
                     )
-                found.append(age[version])
-        return {"mean": sum(found) / max(1, len(found)), "max": float(max(found, default=0))}
+                ages.append(age[version])
+        return {"mean": sum(ages) / max(1, len(ages)), "max": float(max(ages, default=0))}

@@ -1,8 +1,8 @@
-"""Scoring over one key-value cache: what rows share is computed once, hindsight behind what its turn may see.
+"""Scoring over one key-value cache: what rows share is computed once, and hindsight attends to what its turn may see.
 
-Three passes, without gradient: what all rows of a family begin with, once for the family; the rest of each trunk; the
-branches of all rows, a few at a time, on the trunks' keys and values. Attention costs branch × trunk instead of
-(branch + trunk)², and the trunks run on the fast causal kernel.
+Three passes without gradient: the beginning that all rows of a family share, once for the family; the rest of each
+row's prefix; the branches of all rows in chunks, on the prefixes' keys and values. Attention costs branch × prefix
+instead of (branch + prefix)², and the prefixes run on the fast causal kernel.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from transformers.cache_utils import Cache, DynamicCache
 from rlsd.harness.scoring.sequences import Branch, Row
 from rlsd.harness.scoring.token_model import ScoredTokens, TokenModel, additive
 
-LEAST_PREFIX = 32
+LEAST_BEGINNING = 32
 """Shorter common beginnings are not worth a pass of their own."""
-LEAST_WAVE = 256
-"""Columns of branches fed together, about: fewer leave the processor idle, more see more trunk than they need."""
+LEAST_CHUNK = 256
+"""Approximate columns of branches in one chunk: fewer leave the device idle, more read more prefix than they need."""
 ALIGNED = 16
-"""A wave reads a multiple of this many keys: attention takes longer over a remainder than over what fills it up."""
+"""A chunk reads a multiple of this many keys: attention is slower on a remainder than on padding."""
 LEAST_SAVING = 0.25
-"""Share of the trunks' tokens that common beginnings must save: with them the trunks need an explicit mask."""
+"""Share of the prefixes' tokens that common beginnings must save, because they force an explicit attention mask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prefixes:
+class Beginnings:
     """Common beginnings of families of rows, computed once."""
 
     cache: Any
@@ -40,19 +40,20 @@ class Prefixes:
     """Family → tokens."""
 
 
-class TrunkCache(Cache):
-    """Keys and values of B trunks behind room for one wave of their branches.
+class PrefixCache(Cache):
+    """Keys and values of B row prefixes behind room for one chunk of their branches.
 
-        columns    room | row's common beginning, rest of its trunk | zeros, `ALIGNED` at least
+        columns    room | row's common beginning, rest of its prefix | at least `ALIGNED` zeros
 
-    Every row's trunk stands from the first column after the room, however long its beginning is, so a wave reads up to
-    its deepest fork and hardly further. It is written right before that: one slice is read, no trunk is ever copied.
-    The order of the columns does not matter to attention: the mask says what is seen, and positions are in the keys.
+    Every row's prefix starts at the first column after the room, whatever the length of its common beginning, so a
+    chunk reads up to its deepest fork and little more. A chunk is written right before the prefixes: one slice is read
+    and no prefix is copied. Attention does not depend on the order of columns: the mask says what is visible, and
+    positions are encoded in the keys.
 
     Args:
-        room: most columns of a wave.
-        before: the (keys, values) of each layer's common beginnings, (B, H, P, D) each; empty without.
-        starts: (B,) tokens of each row's beginning.
+        room: largest number of columns of a chunk.
+        before: the (keys, values) of each layer's common beginnings, (B, H, P, D) each; empty if there are none.
+        starts: (B,) length of each row's common beginning in tokens.
     """
 
     def __init__(
@@ -62,42 +63,42 @@ class TrunkCache(Cache):
         self._room = room
         self._before = before
         self._starts = starts
-        self._held: list[tuple[Tensor, Tensor]] = []
-        self._wave: tuple[int, int] | None = None
+        self._stored: list[tuple[Tensor, Tensor]] = []
+        self._chunk: tuple[int, int] | None = None
 
-    def aim(self, rows: int, trunk: int) -> None:
-        """Direct the next pass at branches of the first `rows` rows, which read `trunk` columns of their trunks."""
-        self._wave = (rows, trunk)
+    def aim(self, rows: int, prefix: int) -> None:
+        """Make the next pass run branches of the first `rows` rows, which read `prefix` columns of their prefixes."""
+        self._chunk = (rows, prefix)
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object):  # type: ignore[override]
-        """Write (B, H, Q, D) keys and values of one layer; what the pass reads."""
+        """Write (B, H, Q, D) keys and values of one layer; returns the keys and values that the pass reads."""
         news = (key_states, value_states)
-        if self._wave is None:
+        if self._chunk is None:
             before = self._before[layer_idx] if self._before else (None, None)
             keys, values = (self._opened(new, early) for new, early in zip(news, before))
-            self._held.append((keys, values))
+            self._stored.append((keys, values))
             return keys[:, :, self._room : -ALIGNED], values[:, :, self._room : -ALIGNED]
-        rows, trunk = self._wave
+        rows, prefix = self._chunk
         out = []
-        for held, new in zip(self._held[layer_idx], news):
-            seen = held[:rows, :, self._room - new.shape[2] : self._room + trunk]
+        for stored, new in zip(self._stored[layer_idx], news):
+            seen = stored[:rows, :, self._room - new.shape[2] : self._room + prefix]
             seen[:, :, : new.shape[2]] = new
             out.append(seen)
         return out[0], out[1]
 
     def _opened(self, new: Tensor, early: Tensor | None) -> Tensor:
-        """Columns for everything, with what stays filled in; a wave writes all columns it reads of the rest."""
+        """Space for all columns, with prefixes filled in; a chunk writes every other column that it reads."""
         b, h, t, d = new.shape
         width = 0 if early is None else early.shape[2]
-        held = new.new_empty(b, h, self._room + width + t + ALIGNED, d)
-        held[:, :, self._room + (width or t) :] = 0  # what no row fills is masked, but must be finite
+        space = new.new_empty(b, h, self._room + width + t + ALIGNED, d)
+        space[:, :, self._room + (width or t) :] = 0  # columns no row fills are masked, but must be finite
         if early is None or self._starts is None:
-            held[:, :, self._room : -ALIGNED] = new
-            return held
-        held[:, :, self._room : self._room + width] = early
+            space[:, :, self._room : -ALIGNED] = new
+            return space
+        space[:, :, self._room : self._room + width] = early
         own = self._room + self._starts[:, None] + torch.arange(t, device=new.device)
-        held.transpose(1, 2)[torch.arange(b, device=new.device)[:, None], own] = new.transpose(1, 2)
-        return held
+        space.transpose(1, 2)[torch.arange(b, device=new.device)[:, None], own] = new.transpose(1, 2)
+        return space
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0
@@ -106,50 +107,50 @@ class TrunkCache(Cache):
         return query_length, 0
 
 
-def shared(model: TokenModel, rows: Sequence[Row], prefixes: Prefixes | None, least: int = 0) -> ScoredTokens:
-    """What `token_model.packed` gives, with nothing computed twice.
+def shared(model: TokenModel, rows: Sequence[Row], starts: Beginnings | None, least: int = 0) -> ScoredTokens:
+    """The same as `token_model.packed`, with nothing computed twice.
 
     Args:
-        least: passes through the layers to make, blank ones after those that are needed.
+        least: minimum number of passes through the layers; dummy passes follow the needed ones.
     """
     device = model.device
-    known = [0 if prefixes is None else prefixes.lengths.get(r.family, 0) for r in rows]
-    order = sorted(range(len(rows)), key=lambda b: -len(rows[b].branches))  # so that every wave has the first rows
-    waves = list(_waves([rows[b] for b in order]))
-    room = max((wave.ids.shape[1] for wave in waves), default=0)
+    known = [0 if starts is None else starts.lengths.get(r.family, 0) for r in rows]
+    order = sorted(range(len(rows)), key=lambda b: -len(rows[b].branches))  # so that every chunk has the first rows
+    chunks = list(_chunks([rows[b] for b in order]))
+    room = max((chunk.ids.shape[1] for chunk in chunks), default=0)
     before = torch.tensor([known[b] for b in order])
-    cache, width = TrunkCache(room=room), 0
-    if prefixes is not None and any(known):
-        held = torch.tensor([prefixes.index.get(rows[b].family, 0) for b in order], device=device)
+    cache, width = PrefixCache(room=room), 0
+    if starts is not None and any(known):
+        families = torch.tensor([starts.index.get(rows[b].family, 0) for b in order], device=device)
         width = max(known)
-        early = [(la.keys[held, :, :width], la.values[held, :, :width]) for la in prefixes.cache.layers]
-        cache = TrunkCache(room=room, before=early, starts=before.to(device))
-    trunk = _trunk_pass(model, [rows[b].ids[known[b] : rows[b].trunk] for b in order], before, cache, width)
-    hidden = [trunk.flatten(0, 1)]
-    first = {(b, 0): i * trunk.shape[1] - known[b] for i, b in enumerate(order)}
+        early = [(la.keys[families, :, :width], la.values[families, :, :width]) for la in starts.cache.layers]
+        cache = PrefixCache(room=room, before=early, starts=before.to(device))
+    prefix = _prefix_pass(model, [rows[b].ids[known[b] : rows[b].prefix] for b in order], before, cache, width)
+    hidden = [prefix.flatten(0, 1)]
+    first = {(b, 0): i * prefix.shape[1] - known[b] for i, b in enumerate(order)}
     count = len(hidden[0])
-    for wave in waves:
-        branch = _branch_pass(model, cache, wave)
-        for i, mine in enumerate(wave.branches):
+    for chunk in chunks:
+        branch = _branch_pass(model, cache, chunk)
+        for i, mine in enumerate(chunk.branches):
             at = count + i * branch.shape[1]
             for owner in mine:
                 first[order[i], owner.start] = at - owner.start
                 at += owner.stop - owner.start - 1
         hidden.append(branch.flatten(0, 1))
         count += len(hidden[-1])
-    for _ in range(least - 1 - len(waves)):
+    for _ in range(least - 1 - len(chunks)):
         model.backbone(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
     where = torch.tensor(_columns(rows, first), device=device)
     return model.scored(torch.cat(hidden)[where], _targets(rows).to(device))
 
 
 def passes(rows: Sequence[Row]) -> int:
-    """How many passes through the layers `shared` makes over `rows`."""
+    """Number of passes through the layers that `shared` makes over `rows`."""
     most, step = _steps(rows)
     return 1 + -(-most // step)
 
 
-def prefix_pass(model: TokenModel, beginnings: dict[int, tuple[int, ...]]) -> Any:
+def beginnings_pass(model: TokenModel, beginnings: dict[int, tuple[int, ...]]) -> Any:
     """Keys and values of each family's common beginning, in the order of `beginnings`."""
     cache, device = DynamicCache(), model.device
     ids = _padded(list(beginnings.values()))
@@ -159,71 +160,71 @@ def prefix_pass(model: TokenModel, beginnings: dict[int, tuple[int, ...]]) -> An
 
 
 def beginnings(rows: Sequence[Row]) -> dict[int, tuple[int, ...]]:
-    """What rows of one family have in common before anything was sampled, by family; {} where it does not pay."""
-    found: dict[int, tuple[int, ...]] = {}
+    """The tokens that rows of a family share before anything was sampled, by family; {} if sharing does not pay."""
+    common: dict[int, tuple[int, ...]] = {}
     members: dict[int, int] = {}
     for row in rows:
-        limit = min([row.trunk, *(p.column for p in row.places)]) - 1  # the column that predicts the first one stays
-        start = found.get(row.family, row.ids[:limit])
-        found[row.family] = start[: _common(start, row.ids[:limit])]
+        limit = min([row.prefix, *(p.column for p in row.places)]) - 1  # the column that predicts the first one stays
+        start = common.get(row.family, row.ids[:limit])
+        common[row.family] = start[: _common(start, row.ids[:limit])]
         members[row.family] = members.get(row.family, 0) + 1
-    kept = {f: s for f, s in found.items() if len(s) >= LEAST_PREFIX and members[f] > 1}
+    kept = {f: s for f, s in common.items() if len(s) >= LEAST_BEGINNING and members[f] > 1}
     saved = sum((members[f] - 1) * len(s) for f, s in kept.items())
-    return kept if saved >= LEAST_SAVING * sum(r.trunk for r in rows) else {}
+    return kept if saved >= LEAST_SAVING * sum(r.prefix for r in rows) else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wave:
-    """Some branches of the first b rows, each without its last token (which predicts nothing)."""
+class Chunk:
+    """Some branches of the first b rows, each without its last token, which predicts nothing."""
 
     branches: Sequence[Sequence[Branch]]
     """By row."""
     ids: Tensor
     """(b, Q) int64."""
     owner: Tensor
-    """(b, Q) int64: which branch of its row a column belongs to, from 1; 0 is padding."""
+    """(b, Q) int64: the branch of its row that a column belongs to, from 1; 0 is padding."""
     fork: Tensor
-    """(b, Q) int64: trunk columns it sees, beginnings included."""
+    """(b, Q) int64: prefix columns it sees, common beginnings included."""
     positions: Tensor
     """(b, Q) int64."""
     deepest: Sequence[int]
     """Last fork of each row."""
 
 
-def _waves(rows: Sequence[Row]) -> Iterator[Wave]:
-    """The branches of all rows, a few of each row at a time, first ones first: a wave sees the trunk up to its own
-    last fork only, so early turns do not pay for late ones. `rows` are ordered by their number of branches."""
+def _chunks(rows: Sequence[Row]) -> Iterator[Chunk]:
+    """The branches of all rows in chunks of a few per row, earliest first. A chunk reads the prefix up to its own last
+    fork only, so early turns do not pay for late ones. `rows` are ordered by their number of branches."""
     most, step = _steps(rows)
     for at in range(0, most, step):
-        yield _wave([(r, r.branches[at : at + step]) for r in rows if len(r.branches) > at])
+        yield _chunk([(r, r.branches[at : at + step]) for r in rows if len(r.branches) > at])
 
 
 def _steps(rows: Sequence[Row]) -> tuple[int, int]:
-    """Most branches of a row, and how many of each row make a wave."""
+    """Largest number of branches of a row, and number of branches per row in a chunk."""
     most = max(len(r.branches) for r in rows)
-    columns = sum(len(r.ids) - r.trunk for r in rows)
-    return most, max(1, -(-most * LEAST_WAVE // columns)) if most else 1
+    columns = sum(len(r.ids) - r.prefix for r in rows)
+    return most, max(1, -(-most * LEAST_CHUNK // columns)) if most else 1
 
 
-def _wave(found: Sequence[tuple[Row, Sequence[Branch]]]) -> Wave:
-    sizes = [[b.stop - b.start - 1 for b in mine] for _, mine in found]
-    owner = [[i for i, n in enumerate(held, start=1) for _ in range(n)] for held in sizes]
-    fork = [[b.fork for b, n in zip(mine, held) for _ in range(n)] for (_, mine), held in zip(found, sizes)]
-    positions = [chain.from_iterable(range(b.fork, b.fork + b.stop - b.start - 1) for b in mine) for _, mine in found]
-    return Wave(
-        branches=[mine for _, mine in found],
-        ids=_padded([[i for b in mine for i in r.ids[b.start : b.stop - 1]] for r, mine in found]),
+def _chunk(members: Sequence[tuple[Row, Sequence[Branch]]]) -> Chunk:
+    sizes = [[b.stop - b.start - 1 for b in mine] for _, mine in members]
+    owner = [[i for i, n in enumerate(lengths, start=1) for _ in range(n)] for lengths in sizes]
+    fork = [[b.fork for b, n in zip(mine, lengths) for _ in range(n)] for (_, mine), lengths in zip(members, sizes)]
+    positions = [chain.from_iterable(range(b.fork, b.fork + b.stop - b.start - 1) for b in mine) for _, mine in members]
+    return Chunk(
+        branches=[mine for _, mine in members],
+        ids=_padded([[i for b in mine for i in r.ids[b.start : b.stop - 1]] for r, mine in members]),
         owner=_padded(owner),
         fork=_padded(fork),
         positions=_padded([list(p) for p in positions]),
-        deepest=[max(b.fork for b in mine) for _, mine in found],
+        deepest=[max(b.fork for b in mine) for _, mine in members],
     )
 
 
-def _trunk_pass(
-    model: TokenModel, pieces: Sequence[Sequence[int]], before: Tensor, cache: TrunkCache, width: int
+def _prefix_pass(
+    model: TokenModel, pieces: Sequence[Sequence[int]], before: Tensor, cache: PrefixCache, width: int
 ) -> Tensor:
-    """(B, T, D) hidden states of what each trunk has beyond the `before` (B,) tokens of its family's beginning."""
+    """(B, T, D) hidden states of each row's prefix after the `before` (B,) tokens of its family's beginning."""
     ids, device = _padded(pieces), model.device
     columns, mask = torch.arange(ids.shape[1]), None
     positions = columns + before[:, None]
@@ -238,34 +239,34 @@ def _trunk_pass(
     )
 
 
-def _branch_pass(model: TokenModel, cache: TrunkCache, wave: Wave) -> Tensor:
-    """(b, Q, D) hidden states of a wave behind its trunks."""
-    device, deepest = model.device, max(wave.deepest)
-    trunk = deepest + -(deepest + wave.ids.shape[1]) % ALIGNED
-    cache.aim(len(wave.branches), trunk)
-    columns = torch.arange(wave.ids.shape[1])
-    own = (wave.owner[:, :, None] == wave.owner[:, None, :]) & (columns[:, None] >= columns[None, :])
-    of_trunk = torch.arange(trunk) < wave.fork[:, :, None]
-    seen = torch.cat([own, of_trunk], dim=2)[:, None]
+def _branch_pass(model: TokenModel, cache: PrefixCache, chunk: Chunk) -> Tensor:
+    """(b, Q, D) hidden states of a chunk behind its prefixes."""
+    device, deepest = model.device, max(chunk.deepest)
+    prefix = deepest + -(deepest + chunk.ids.shape[1]) % ALIGNED
+    cache.aim(len(chunk.branches), prefix)
+    columns = torch.arange(chunk.ids.shape[1])
+    own = (chunk.owner[:, :, None] == chunk.owner[:, None, :]) & (columns[:, None] >= columns[None, :])
+    of_prefix = torch.arange(prefix) < chunk.fork[:, :, None]
+    seen = torch.cat([own, of_prefix], dim=2)[:, None]
     return model.backbone(
-        input_ids=wave.ids.to(device),
-        position_ids=wave.positions.to(device),
+        input_ids=chunk.ids.to(device),
+        position_ids=chunk.positions.to(device),
         attention_mask=additive(seen.to(device), model.mask_dtype),
         cache=cache,
     )
 
 
 def _columns(rows: Sequence[Row], first: dict[tuple[int, int], int]) -> list[int]:
-    """Where the hidden states that predict the sampled tokens stand, in the order of `places`.
+    """Indices of the hidden states that predict the sampled tokens, in the order of `places`.
 
     Args:
-        first: place of column 0, by row and first column of the branch (0: the trunk).
+        first: index of column 0, by row and first column of the branch (0: the prefix).
     """
     out: list[int] = []
     for b, row in enumerate(rows):
         for place in row.places:
             owner = 0
-            if place.column >= row.trunk:
+            if place.column >= row.prefix:
                 owner = next(p.start for p in row.branches if p.start <= place.column < p.stop)
             at = first[b, owner] + place.column - 1
             out += range(at, at + place.count)

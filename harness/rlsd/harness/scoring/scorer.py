@@ -1,5 +1,5 @@
-"""Log-probs of sequences without gradient: which passes are made, in step with other processes where weights are
-sharded, and what happens when one does not fit into memory."""
+"""Log-probs of sequences without gradient: the passes to make, in step with the other processes if weights are
+sharded, and smaller micro-batches if one does not fit into memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from rlsd.agents.hf.out_of_memory import MemoryFull, out_of_memory
 from rlsd.harness.config.blocks import LearnerConfig
 from rlsd.harness.distributed import Ranks, lost_peer, whole
-from rlsd.harness.scoring.prefix_cache import Prefixes, beginnings, passes, prefix_pass, shared
+from rlsd.harness.scoring.prefix_cache import Beginnings, beginnings, beginnings_pass, passes, shared
 from rlsd.harness.scoring.sequences import BLANK, Row
 from rlsd.harness.scoring.token_model import (
     Head,
@@ -30,24 +30,24 @@ from rlsd.harness.scoring.token_model import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """What a pass without gradient says about M tokens, on the CPU; NaN for tokens no row holds."""
+    """Results of a pass without gradient for M tokens, on the CPU; NaN for tokens that no row contains."""
 
     logp: Tensor
     """(M,) float32: nats of the sampled token."""
     entropy: Tensor
     """(M,) float32: nats of the distribution it was sampled from."""
     hidden: Tensor | None
-    """(M, D) hidden states that predict the tokens, where they were asked for, on the model's device; zeros for
-    tokens no row holds."""
+    """(M, D) hidden states that predict the tokens, on the model's device, if requested; zeros for tokens that no row
+    contains."""
 
 
 class Scorer:
-    """Gives log-probs under the learner's weights or a teacher's.
+    """Computes log-probs under the learner's weights or a teacher's.
 
     Args:
-        model: whose log-probs are given where no other model is named.
-        settings: micro-batch size and whether common prefixes are shared.
-        ranks: the run's processes; with sharded weights every one must make the same calls.
+        model: used where a call names no other model.
+        settings: micro-batch size and whether common beginnings are shared.
+        ranks: the run's processes; with sharded weights all must make the same calls.
     """
 
     def __init__(self, model: TokenModel, settings: LearnerConfig, ranks: Ranks) -> None:
@@ -72,7 +72,7 @@ class Scorer:
         Args:
             total: M, tokens of the flat batch.
             model: a teacher's; default: the learner's.
-            kinds: what the rows' own columns and their branches are counted as in `forwarded`.
+            kinds: keys in `forwarded` for the rows' own columns and for their branches.
 
         Raises:
             MemoryFull: a row that does not fit into memory, or with FSDP2 a micro-batch.
@@ -82,15 +82,15 @@ class Scorer:
         logp, kept = torch.full((2, total), float("nan")), list[tuple[Tensor, Tensor]]()
         rows = rows if model.masks else plain(rows)
         share = self.settings.prefix_sharing and model.masks
-        prefixes = self._prefixes(model, rows) if share else None
-        for kind, count in zip(kinds, _fed(rows, prefixes, share=share)):
+        common = self._beginnings(model, rows) if share else None
+        for kind, count in zip(kinds, _fed(rows, common, share=share)):
             self.forwarded[kind] += count
         batches = in_step(model, micro_batches(rows, self.settings.micro_batch_tokens, masks=model.masks), self.ranks)
         todo = list(zip(batches, self._passes(model, batches, share)))[::-1]
         while todo:
             batch, least = todo.pop()
             try:
-                scored = model(shared, batch, prefixes, least) if share else model(packed, batch)
+                scored = model(shared, batch, common, least) if share else model(packed, batch)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
@@ -115,7 +115,7 @@ class Scorer:
         return logp
 
     def frozen_head(self, model: TokenModel) -> Head:
-        """Output embedding of a teacher as it is now, usable outside its forward pass; no gradient flows into it."""
+        """A teacher's present output embedding, usable outside its forward pass; no gradient flows into it."""
         if not model.sharded:
             return model.head
         embedding = model.model.get_output_embeddings()
@@ -123,16 +123,18 @@ class Scorer:
         bias = None if embedding.bias is None else whole(embedding.bias).detach()
         return lambda hidden: torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias)
 
-    def _prefixes(self, model: TokenModel, rows: Sequence[Row]) -> Prefixes | None:
+    def _beginnings(self, model: TokenModel, rows: Sequence[Row]) -> Beginnings | None:
         starts = beginnings(rows)
-        somebody = self.ranks.most(len(starts)) if model.sharded else len(starts)
+        any_rank = self.ranks.most(len(starts)) if model.sharded else len(starts)
         if not starts:
-            if somebody:
-                model(prefix_pass, {0: BLANK.ids})  # the others need this process's shards
+            if any_rank:
+                model(beginnings_pass, {0: BLANK.ids})  # the others need this process's shards
             return None
         lengths = {family: len(ids) for family, ids in starts.items()}
         self.forwarded["prefix"] += sum(lengths.values())
-        return Prefixes(cache=model(prefix_pass, starts), index={f: i for i, f in enumerate(starts)}, lengths=lengths)
+        return Beginnings(
+            cache=model(beginnings_pass, starts), index={f: i for i, f in enumerate(starts)}, lengths=lengths
+        )
 
     def _passes(self, model: TokenModel, batches: Sequence[Sequence[Row]], share: bool) -> list[int]:
         """Passes through the layers that each batch makes on every process; each pass of a sharded model needs all."""
@@ -144,7 +146,7 @@ class Scorer:
     def _halves(self, model: TokenModel, batch: list[Row], error: BaseException) -> tuple[list[Row], list[Row]]:
         """
         Raises:
-            MemoryFull: there is nothing to halve, or the other processes could not follow.
+            MemoryFull: the batch is a single row, or weights are sharded, so that no process can retry alone.
         """
         if len(batch) == 1 or model.sharded:
             raise MemoryFull(f"scoring: {too_large(batch, str(error), self.settings)}") from error
@@ -154,14 +156,14 @@ class Scorer:
         return batch[half:], batch[:half]
 
 
-def _fed(rows: Sequence[Row], prefixes: Prefixes | None, *, share: bool) -> tuple[int, int]:
-    """Tokens of rows and of their branches that a pass over `rows` feeds to the model, padding apart."""
-    trunk = sum(r.trunk for r in rows)
-    branch = sum(len(r.ids) - r.trunk for r in rows)
+def _fed(rows: Sequence[Row], common: Beginnings | None, *, share: bool) -> tuple[int, int]:
+    """Tokens that a pass over `rows` feeds to the model: of prefixes, and of branches; without padding."""
+    prefix = sum(r.prefix for r in rows)
+    branch = sum(len(r.ids) - r.prefix for r in rows)
     if share:
         branch -= sum(len(r.branches) for r in rows)  # a branch's last token predicts nothing
-        trunk -= 0 if prefixes is None else sum(prefixes.lengths.get(r.family, 0) for r in rows)
-    return trunk, branch
+        prefix -= 0 if common is None else sum(common.lengths.get(r.family, 0) for r in rows)
+    return prefix, branch
 
 
 def _joined(kept: Sequence[tuple[Tensor, Tensor]], total: int) -> Tensor:

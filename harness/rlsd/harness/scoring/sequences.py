@@ -1,13 +1,13 @@
 """From trajectories to rows of token ids, for the student's and the teacher's view.
 
-Consecutive turns whose prompt begins with the previous prompt + response become one row. A teacher's view inserts
-hindsight ids and leaves every other id as it was. Episode hindsight stands once in a merged row. Turn hindsight is a
-branch: its tokens (hindsight, header, response) see the row up to the point where they fork off and themselves, never
-another turn's branch, so one packed row costs little more than the student's and gives the very log-probs that
-one row a turn would (a tested property).
+Consecutive turns whose prompt begins with the previous prompt + response become one row. The teacher view inserts
+hindsight ids and leaves every other id unchanged. Episode hindsight is inserted once in a merged row. Turn hindsight
+is a branch: its tokens (hindsight, header, response) attend to themselves and to the row up to their fork, never to
+another turn's branch. So one packed row costs little more than the student's and gives the same log-probs as one row
+per turn (a tested property).
 
-    trunk   o0 a0 o1 a1 o2 a2                position 0 …
-    branch      └ h1 a1                      forks at the end of o1, positions go on from there
+    prefix  o0 a0 o1 a1 o2 a2                position 0 …
+    branch      └ h1 a1                      forks at the end of o1; positions continue from there
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """Columns [`start`, `stop`) of a row that see the trunk's first `fork` columns and themselves."""
+    """Columns [`start`, `stop`) of a row that attend to the prefix's first `fork` columns and to themselves."""
 
     start: int
     stop: int
@@ -47,10 +47,10 @@ class Row:
     places: tuple[Place, ...]
     branches: tuple[Branch, ...] = ()
     family: int = -1
-    """Rows of one task begin alike; a negative number stands for no family."""
+    """Rows of one task share a family, because they begin alike; negative: no family."""
 
     @property
-    def trunk(self) -> int:
+    def prefix(self) -> int:
         """Columns before the first branch."""
         return self.branches[0].start if self.branches else len(self.ids)
 
@@ -68,12 +68,12 @@ class Row:
 
 
 BLANK = Row(ids=(0, 0), places=(Place(column=1, flat=0, count=1),))
-"""A row that counts for nothing: what a process computes while only the others have rows left."""
+"""A dummy row without effect: a process computes it while only other processes have rows left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Insertion:
-    """Hindsight of one turn as ids, for the two slots of its prompt."""
+    """Hindsight of one turn as token ids, for the two slots of its prompt."""
 
     episode: tuple[int, ...] = ()
     turn: tuple[int, ...] = ()
@@ -86,7 +86,7 @@ class Insertion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """Tokens whose log-probs are those of other tokens: same context, same ids."""
+    """Tokens with the same log-probs as other tokens: same context, same ids."""
 
     source: int
     target: int
@@ -96,10 +96,10 @@ class Copy:
 def distinct(
     trajectories: Sequence[Trajectory], insertions: Mapping[tuple[int, int], Insertion]
 ) -> tuple[dict[tuple[int, int], Insertion], list[Copy]]:
-    """The insertions without those that repeat a sibling's: the same prompt, hindsight and response are read once.
+    """The insertions without repeats of a sibling's: equal prompts, hindsight and responses are scored once.
 
     Returns:
-        What is left, and copies between numbers of the batch's own tokens.
+        The distinct insertions, and the copies between the batch's tokens, by flat number.
     """
     offsets = flat_offsets(trajectories)
     first: dict[tuple[object, ...], int] = {}
@@ -116,7 +116,7 @@ def distinct(
 
 
 def fill_in(logp: Tensor, copies: Sequence[Copy]) -> Tensor:
-    """Fill in the (M,) log-probs of tokens that are those of others."""
+    """Copy (M,) log-probs to the tokens that share them; changes `logp` in place and returns it."""
     for c in copies:
         logp[c.target : c.target + c.count] = logp[c.source : c.source + c.count]
     return logp
@@ -144,7 +144,7 @@ def flat_offsets(trajectories: Sequence[Trajectory]) -> list[list[int]]:
 
 
 def student_rows(trajectories: Sequence[Trajectory], *, merge: bool = True, skip: Set[int] = frozenset()) -> list[Row]:
-    """Rows of the acting view: the ids the policy saw and sampled, nothing else. `skip` names trajectories left out."""
+    """Rows of the student view: only the ids that the policy saw and sampled. `skip` names trajectories left out."""
     rows: list[Row] = []
     for n, (trajectory, offsets) in enumerate(zip(trajectories, flat_offsets(trajectories))):
         if n in skip:
@@ -161,7 +161,7 @@ def teacher_rows(
     *,
     merge: bool = True,
 ) -> list[Row]:
-    """Rows of the hindsight view, for the turns named in `insertions` only.
+    """Rows of the teacher view, for the turns named in `insertions` only.
 
     Args:
         trajectories: the batch, in the order of `flat_offsets`.
@@ -186,10 +186,10 @@ def joint_rows(
     merge: bool = True,
     skip: Set[int] = frozenset(),
 ) -> list[Row]:
-    """Both views in one row: the student's as trunk, every hinted turn as a branch, so the trunk is computed once.
+    """Both views in one row: the student's as prefix, every hinted turn as a branch, so the prefix is computed once.
 
-    Only for hindsight of turns (an episode's stands in the trunk, which the student must not read). The numbers of the
-    branches' tokens are `target_flat`, apart from the student's.
+    For turn hindsight only: episode hindsight would be part of the prefix, which the student must not read. The
+    branches' tokens are numbered from `target_flat` on, separately from the student's.
     """
     rows: list[Row] = []
     for n, (trajectory, offsets) in enumerate(zip(trajectories, flat_offsets(trajectories))):
@@ -216,22 +216,22 @@ def joint_rows(
 def runs(trajectory: Trajectory, *, merge: bool = True) -> list[list[int]]:
     """Turn numbers that share a row: each prompt begins with the previous prompt + response."""
     out: list[list[int]] = []
-    held: tuple[int, ...] | None = None
+    previous: tuple[int, ...] | None = None
     for k in range(len(trajectory.turns)):
         action = _action(trajectory, k)
         prompt = _prompt(action)
-        if merge and held is not None and prompt.ids[: len(held)] == held:
+        if merge and previous is not None and prompt.ids[: len(previous)] == previous:
             out[-1].append(k)
         else:
             out.append([k])
-        held = prompt.ids + action.token_ids
+        previous = prompt.ids + action.token_ids
     return out
 
 
 def _teacher_row(
     trajectory: Trajectory, part: Sequence[int], offsets: Sequence[int], inserted: Mapping[int, Insertion]
 ) -> Row:
-    """One packed row: turns with turn hindsight as branches, the others scored in the trunk itself."""
+    """One packed row: turns with turn hindsight as branches, the others scored in the prefix itself."""
     last = max(inserted)
     episode = inserted[last].episode
     kept = [k for k in part if k <= last]
@@ -267,7 +267,7 @@ def _branch(
     *,
     shift: int,
 ) -> Branch:
-    """Append hindsight, rest of the prompt and response to a packed row, `shift` tokens after where the slot was."""
+    """Append hindsight, rest of the prompt and response to a packed row; the fork is `shift` tokens after the slot."""
     start = len(ids)
     ids += hint.turn
     ids += prompt.ids[prompt.turn_slot :]
@@ -279,7 +279,7 @@ def _branch(
 def _merged(
     actions: Sequence[Action], offsets: Sequence[int], episode: tuple[int, ...]
 ) -> tuple[list[int], tuple[Place, ...]]:
-    """Ids of the last prompt + response with `episode` inserted, and where each response stands."""
+    """Ids of the last prompt + response with `episode` inserted, and the place of each response."""
     last = actions[-1]
     ids = [*_prompt(last).ids, *last.token_ids]
     slot = _prompt(last).episode_slot

@@ -24,7 +24,7 @@ def token_count(trajectories: Sequence[Trajectory]) -> int:
 
 
 def token_batch(groups: Sequence[Group]) -> TokenBatch:
-    """Tables of one iteration as it was sampled: the sampler's log-probs stand for the learner's, no hindsight yet."""
+    """Tables of one iteration as sampled: the sampler's log-probs stand in for the learner's, without hindsight."""
     trajectories = flatten(groups)
     turns = [(n, k, turn) for n, t in enumerate(trajectories) for k, turn in enumerate(t.turns)]
     lengths = torch.tensor([len(turn.action.token_ids) for _, _, turn in turns], dtype=torch.long)
@@ -53,7 +53,7 @@ def token_batch(groups: Sequence[Group]) -> TokenBatch:
 
 
 def with_teacher(batch: TokenBatch, teacher_logp: Tensor) -> TokenBatch:
-    """`batch` with the hindsight view's log-probs (M,), NaN for tokens without hindsight."""
+    """`batch` with the teacher view's (M,) log-probs, NaN for tokens without hindsight."""
     hinted = ~teacher_logp.isnan()
     return replace(batch, teacher_logp=torch.where(hinted, teacher_logp, batch.student_logp), hinted=hinted)
 
@@ -64,7 +64,7 @@ def _span(length: int, span: tuple[int, int]) -> Tensor:
 
 
 def episode_metrics(groups: Sequence[Group]) -> dict[str, Any]:
-    """How an iteration's episodes went."""
+    """Metrics of an iteration's episodes."""
     trajectories = flatten(groups)
     turns = [turn for t in trajectories for turn in t.turns]
     n = max(1, len(trajectories))
@@ -88,7 +88,7 @@ T = TypeVar("T")
 
 
 def epochs(items: Sequence[T], per: int, step: int, *, seed: int, name: str) -> list[T]:
-    """Slice number `step` of `per` items, every epoch a new seeded permutation of all."""
+    """Slice number `step` of `per` items; every epoch is a new seeded permutation of all items."""
     total = len(items)
     order: dict[int, Any] = {}
     chosen: list[T] = []

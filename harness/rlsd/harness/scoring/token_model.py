@@ -1,9 +1,9 @@
 """How rows go through the model, so that nothing is computed twice.
 
-    packed   one forward pass over padded rows; a branch is kept apart from the others by the attention mask.
-             The way of the update, where gradients are wanted.
-    shared   three passes over one key-value cache (see `prefix_cache`). The way of scoring.
-    plain    every branch as a row of its own behind a copy of its trunk. For attention that takes no mask.
+    packed   one forward pass over padded rows; a branch is separated from the others by the attention mask.
+             Used for updates, which need gradients.
+    shared   three passes over one key-value cache (see `prefix_cache`). Used for scoring.
+    plain    every branch as a row of its own behind a copy of its prefix. For attention without masks.
 
 All three give the same log-probs (tested to 1e-5).
 """
@@ -31,7 +31,7 @@ LOW = torch.bfloat16
 
 
 class ScoredTokens(NamedTuple):
-    """What a forward pass says about m sampled tokens, in the order of `places`."""
+    """Results of a forward pass for m sampled tokens, in the order of `places`."""
 
     logp: Tensor
     """(m,) float32 nats."""
@@ -42,13 +42,13 @@ class ScoredTokens(NamedTuple):
 
 
 class TokenModel(nn.Module):
-    """A policy as the learner calls it; the module that DDP and FSDP2 wrap, so all use of weights is inside `forward`.
+    """A policy as the learner calls it. DDP and FSDP2 wrap this module, so all use of weights is inside `forward`.
 
     Args:
         model: a causal LM.
         temperature: log-probs are of logits / temperature.
         autocast: lower precision of matrix products; None for the weights' own.
-        masks: the attention takes a mask; else pieces of a row are told apart by their positions.
+        masks: the attention takes a mask; else pieces of a row are distinguished by their positions.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TokenModel(nn.Module):
         return isinstance(self, FSDPModule)
 
     def release(self) -> None:
-        """Let go of weights that a sharded model gathered for a forward pass."""
+        """Free the weights that a sharded model gathered for a forward pass."""
         if isinstance(self, FSDPModule):
             self.reshard()
 
@@ -103,15 +103,15 @@ class TokenModel(nn.Module):
 
 
 def micro_batches(rows: Sequence[Row], limit: int, *, masks: bool) -> list[list[Row]]:
-    """Rows of like length together, at most `limit` padded columns each; a longer row goes alone.
+    """Batches of rows of similar length, at most `limit` padded columns each; a longer row is a batch of its own.
 
     Args:
-        masks: the attention takes a mask; without one a row with branches goes alone, because kernels without masks
-            tell its pieces apart by position.
+        masks: the attention takes a mask; without one a row with branches is a batch of its own, because kernels
+            without masks distinguish its pieces by position.
     """
     batches: list[list[Row]] = []
     batch: list[Row] = []
-    for row in sorted(rows, key=lambda r: (-r.trunk, -len(r.ids))):
+    for row in sorted(rows, key=lambda r: (-r.prefix, -len(r.ids))):
         if row.branches and not masks:
             batches.append([row])
             continue
@@ -124,14 +124,15 @@ def micro_batches(rows: Sequence[Row], limit: int, *, masks: bool) -> list[list[
 
 
 def in_step(model: TokenModel, batches: list[list[Row]], ranks: Ranks) -> list[list[Row]]:
-    """As many micro-batches as the process with the most, where a forward pass needs all processes."""
+    """The micro-batches, plus dummy ones up to the largest number of any process if weights are sharded: every forward
+    pass then needs all processes."""
     if not model.sharded:
         return batches
     return batches + [[BLANK]] * (ranks.most(len(batches)) - len(batches))
 
 
 def too_large(batch: Sequence[Row], reason: str, settings: LearnerConfig) -> str:
-    """What to say about a micro-batch that does not fit into memory."""
+    """The error message for a micro-batch that does not fit into memory."""
     widest = max(len(r.ids) for r in batch)
     return (
         f"a micro-batch of {len(batch)} rows, the longest of {widest} tokens, does not fit into memory "
@@ -156,18 +157,18 @@ def packed(model: TokenModel, rows: Sequence[Row]) -> ScoredTokens:
 
 def probed(model: TokenModel, ids: Sequence[int]) -> Tensor:
     """(T-1,) float32 log-probs of ids[1:] at temperature 1, whatever the model's."""
-    given = torch.tensor([list(ids)], device=model.device)
-    hidden = model.backbone(input_ids=given, use_cache=False)[0, :-1]
-    return chunked_logprobs(hidden, model.head, given[0, 1:])[0].float()
+    tokens = torch.tensor([list(ids)], device=model.device)
+    hidden = model.backbone(input_ids=tokens, use_cache=False)[0, :-1]
+    return chunked_logprobs(hidden, model.head, tokens[0, 1:])[0].float()
 
 
 def plain(rows: Sequence[Row]) -> list[Row]:
     """The same sampled tokens with every branch as a row of its own: no mask is needed."""
     out: list[Row] = []
     for row in rows:
-        own = tuple(p for p in row.places if p.column < row.trunk)
+        own = tuple(p for p in row.places if p.column < row.prefix)
         if own:
-            out.append(replace(row, ids=row.ids[: row.trunk], places=own, branches=()))
+            out.append(replace(row, ids=row.ids[: row.prefix], places=own, branches=()))
         for b in row.branches:
             moved = tuple(
                 replace(p, column=p.column - b.start + b.fork) for p in row.places if b.start <= p.column < b.stop
@@ -183,20 +184,20 @@ def joined(rows: Sequence[Row], limit: int) -> list[Row]:
     """
     out: list[list[Row]] = []
     for row in sorted(rows, key=lambda r: -len(r.ids)):
-        home = next((held for held in out if sum(len(r.ids) for r in held) + len(row.ids) <= limit), None)
+        home = next((pieces for pieces in out if sum(len(r.ids) for r in pieces) + len(row.ids) <= limit), None)
         if home is None:
             out.append([row])
         else:
             home.append(row)
-    return [_end_to_end(held) for held in out]
+    return [_end_to_end(pieces) for pieces in out]
 
 
 def collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor | None]:
     """Pad rows on the right.
 
     Returns:
-        (B, T) ids, (B, T) positions, and (B, 1, T, T) bool of what each column may see; None where plain causal
-        attention is right (padding stands behind everything, so no real token can see it).
+        (B, T) ids, (B, T) positions, and (B, 1, T, T) bool of what each column may see; None if plain causal
+        attention is enough (padding comes last, so no real token sees it).
     """
     width = max(len(r.ids) for r in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
@@ -215,8 +216,8 @@ def collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor | None]:
             fork[b, branch.start : branch.stop] = branch.fork
     columns = torch.arange(width)
     same = (owner[:, :, None] == owner[:, None, :]) & (columns[None, :, None] >= columns[None, None, :])
-    trunk = (owner[:, None, :] == 0) & (columns[None, None, :] < fork[:, :, None])
-    return ids, positions, (same | trunk)[:, None]
+    prefix = (owner[:, None, :] == 0) & (columns[None, None, :] < fork[:, :, None])
+    return ids, positions, (same | prefix)[:, None]
 
 
 def places(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
@@ -233,18 +234,18 @@ def places(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """What attention adds to its scores: 0 where seen. Made once, not in every layer; finite, so that rows of padding
-    do not give NaN."""
+    """The mask that attention adds to its scores: 0 where `seen`. Built once for all layers; finite, so that rows of
+    padding do not give NaN."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
-def _end_to_end(held: Sequence[Row]) -> Row:
-    if len(held) == 1:
-        return held[0]
+def _end_to_end(rows: Sequence[Row]) -> Row:
+    if len(rows) == 1:
+        return rows[0]
     ids: list[int] = []
     scored: list[Place] = []
     pieces: list[Branch] = []
-    for row in held:
+    for row in rows:
         start = len(ids)
         ids += row.ids
         scored += [replace(p, column=p.column + start) for p in row.places]

@@ -45,7 +45,7 @@ def main(warm_steps=60, steps=10, seed=0):
     scorer = Scorer(learner.tokens, learner.settings, learner.ranks)
     hinter = Hinter(HintSettings(contexts=("plan",), max_tokens=48), chat, context=512, max_new_tokens=6)
 
-    # warm start: both views imitate, the acting view the explorer, the teacher's view the plan it reads
+    # warm start: both views imitate, the student view the explorer, the teacher's view the plan it reads
     for step in range(warm_steps):
         groups = expert.groups(epochs(tasks, 8, step, seed=seed, name="warm"), 1, stream="warm", iteration=step)
         groups = [demonstrated(group, agent, context=512) for group in groups]
@@ -57,7 +57,7 @@ def main(warm_steps=60, steps=10, seed=0):
         groups = rollout.groups(epochs(tasks, 6, step, seed=seed, name="rl"), 8, stream="train", iteration=step)
         episodes, hints = flatten(groups), hinter.build(groups)
         rows, total = student_rows(episodes), token_count(episodes)
-        student = scorer.logprobs(rows, total).logp  # (M,) the acting view
+        student = scorer.logprobs(rows, total).logp  # (M,) the student view
         teacher = scorer.logprobs(teacher_rows(episodes, hints.insertions), total).logp  # (M,) with hindsight
         batch = with_teacher(replace(token_batch(groups), student_logp=student), teacher)
         credit = assign(batch, algorithm, step=step)  # the outcome's sign, hindsight's size

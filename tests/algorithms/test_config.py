@@ -1,4 +1,4 @@
-"""Presets, overrides and what a wrong setting is told."""
+"""Presets, overrides and what the error for a wrong setting says."""
 
 from __future__ import annotations
 

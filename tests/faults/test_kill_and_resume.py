@@ -1,4 +1,4 @@
-"""SIGKILL anywhere, start again: metrics and weights are those of a run nobody touched."""
+"""SIGKILL anywhere, start again: metrics and weights are those of an uninterrupted run."""
 
 from __future__ import annotations
 

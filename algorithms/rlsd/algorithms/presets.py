@@ -79,7 +79,7 @@ METHODS: dict[str, Method] = {
         config=_outcome("grpo", AdvantageConfig()),
     ),
     "opsd": Method(
-        summary="match the whole next-token distribution of the hindsight view; no outcome",
+        summary="match the whole next-token distribution of the teacher view; no outcome",
         source="arXiv 2601.18734",
         differs="",
         test=DIVERGENCE_TEST,
@@ -157,7 +157,7 @@ METHODS: dict[str, Method] = {
         ),
     ),
     "sdar": Method(
-        summary="GRPO plus a gated push towards tokens the hindsight view likes",
+        summary="GRPO plus a gated push towards tokens the teacher view likes",
         source="arXiv 2605.15155",
         differs="plan from here instead of a skill bank; no reference KL",
         test=LOSS_TEST,

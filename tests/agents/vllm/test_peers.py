@@ -1,4 +1,4 @@
-"""Several learner processes and one server: all go on or none does, and whoever sees a restart first mends it."""
+"""Several learner processes and one server: all go on or none does, and whoever sees a restart first repairs it."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def type_name(annotation: Any) -> str:
 
 
 def default_text(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
+    value = field.get_default(call_default_factory=True, validated_data={})
     if value is PydanticUndefined:
         return "(must be given)"
     if isinstance(value, BaseModel):

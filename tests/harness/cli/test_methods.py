@@ -25,7 +25,7 @@ def test_the_command_prints_source_differences_settings_and_contexts() -> None:
     assert (
         done.output.rstrip()
         == """rlsd_token
-  RLSD as in the paper: one weight a token, teacher copied every 10 updates
+  RLSD as in the paper: one weight a token, teacher copied every 10 iterations
 
 source   arXiv 2604.03128
 differs  student log-probs are those before the update; trajectory mean

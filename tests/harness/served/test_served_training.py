@@ -131,13 +131,18 @@ def test_the_stand_in_serves_what_was_written(folder: Path, server: FakeVLLM) ->
     assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
 
 
-def test_sigterm_closes_what_a_killed_run_would_leave(folder: Path, server: FakeVLLM, tmp_path: Path) -> None:
-    """As a batch system stops a run: weights written for servers go, and the exit code says what it was."""
+@pytest.mark.parametrize("background", [False, True])
+def test_sigterm_closes_what_a_killed_run_would_leave(
+    folder: Path, server: FakeVLLM, tmp_path: Path, background: bool
+) -> None:
+    """As a batch system stops a run: weights written for servers go, and the exit code says what it was. A shell starts
+    its background jobs with SIGINT ignored; SIGTERM ends those too."""
     config = {**settings(folder, server), "iterations": 500}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "temporary").mkdir()
     words = [sys.executable, "-m", "rlsd", "train", str(tmp_path / "run.yaml"), "--quiet"]
     words += ["--run", str(tmp_path / "run")]
+    words = ["sh", "-c", f"trap '{'' if background else '-'}' INT; exec \"$@\"", "sh", *words]
     env = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env) as run:
         while not records(tmp_path / "run"):

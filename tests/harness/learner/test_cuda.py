@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from rlsd.agents.hf.out_of_memory import out_of_memory
+from rlsd.harness.cli.export import export_run
 from rlsd.harness.config import RunConfig, parse_config
 from rlsd.harness.distributed import open_ranks
 from rlsd.harness.evals.diagnose import diagnose
@@ -25,7 +26,6 @@ from rlsd.harness.rollout.trajectory import Trajectory
 from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.runs.rundir import RunDir
-from rlsd.harness.runs.weights import export_run
 from rlsd.harness.scoring.sequences import student_rows
 from rlsd.harness.sft import Imitation
 from rlsd.harness.train import Iteration, train

@@ -16,10 +16,10 @@ import yaml
 
 from rlsd.agents.hf.models import load_policy, save_policy
 from rlsd.agents.vllm.fake.server import FakeVLLM
+from rlsd.harness.cli.export import export_run
 from rlsd.harness.config import parse_config
 from rlsd.harness.iteration.parts import build
 from rlsd.harness.runs import checkpoint
-from rlsd.harness.runs.weights import export_run
 from tests.support.smallest_run import small_run
 from tests.support.two_processes import alone, assert_same_run, assert_same_weights, records, started, together
 

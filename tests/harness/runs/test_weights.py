@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from rlsd.harness.cli.export import export_run
 from rlsd.harness.config import ConfigError, load_config, parse_config
 from rlsd.harness.evals.agents import EvalRequest, run_eval
 from rlsd.harness.runs.progress import Progress
-from rlsd.harness.runs.weights import NOTE, export_run, noted_agent
+from rlsd.harness.runs.weights import NOTE, noted_agent
 from rlsd.harness.train import train
 
 ROOT = Path(__file__).parents[3]

@@ -22,11 +22,11 @@ from rlsd.agents.vllm.checks import PROBE, largest
 from rlsd.agents.vllm.client import VLLMServer
 from rlsd.agents.vllm.sampler import VLLMSampler
 from rlsd.agents.vllm.source import PolicyWeights
+from rlsd.harness.cli.export import export_run
 from rlsd.harness.config import RunConfig, parse_config
 from rlsd.harness.iteration.parts import build
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.progress import Progress
-from rlsd.harness.runs.weights import export_run
 from rlsd.harness.scoring.tables import token_count
 from rlsd.harness.serve.policy import policy_command
 from rlsd.harness.train import Iteration, train

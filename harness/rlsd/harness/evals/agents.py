@@ -18,7 +18,7 @@ from rlsd.agents.types import Agent
 from rlsd.envs.core import Panel, TextEnv
 from rlsd.envs.errors import closest
 from rlsd.envs.registry import make
-from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, explain, load_config, read_value
+from rlsd.harness.config import AgentConfig, ConfigError, RunConfig, explain, load_config, read_value
 from rlsd.harness.config.renames import renamed, renamed_settings
 from rlsd.harness.evals.evaluate import EvalResult, evaluate, evaluate_parts, panel_of
 from rlsd.harness.iteration.parts import Parts, build, chat_format, make_agent, memory_of
@@ -175,8 +175,7 @@ def _agent(name: str, request: EvalRequest, env: TextEnv) -> Agent:
     if kind == "hf" and place:
         settings = _agent_settings(request, env, place)
         policy = load_policy(place, device=_device(request))
-        config = RunConfig(model=ModelConfig(path=place), agent=settings)
-        sampler = make_sampler(config, policy, temperature=request.temperature or 0.0, seed=request.seed)
+        sampler = make_sampler(policy, settings, temperature=request.temperature or 0.0, seed=request.seed)
         return make_agent(settings, chat_format(policy, settings), sampler)
     if kind == "vllm" and place:
         return _served(place, request, env)

@@ -181,8 +181,13 @@ def _views(
     states = [_states(g.trajectories[0]) for g in groups if g.trajectories and g.trajectories[0].turns]
     shifted = [states[(i + 1) % len(states)] for i in range(len(panel[1]))]
     for view in ("without", "own", "other_task"):
+        config = parts.config
         sampler = make_sampler(
-            parts.config, parts.policy, temperature=parts.config.eval.temperature, seed=parts.config.eval.seed
+            parts.policy,
+            config.agent,
+            temperature=config.eval.temperature,
+            seed=config.eval.seed,
+            dispatch=config.sampler.dispatch,
         )
         agent: Any = make_agent(parts.config.agent, parts.agent.chat, sampler)
         if view != "without":

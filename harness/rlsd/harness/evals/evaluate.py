@@ -182,7 +182,13 @@ def _sampler(parts: Parts) -> Sampler:
     """A sampler for evaluation, holding the learner's present weights."""
     config = parts.config
     if config.sampler.backend == "hf":
-        return make_sampler(config, parts.policy, temperature=config.eval.temperature, seed=config.eval.seed)
+        return make_sampler(
+            parts.policy,
+            config.agent,
+            temperature=config.eval.temperature,
+            seed=config.eval.seed,
+            dispatch=config.sampler.dispatch,
+        )
     from rlsd.agents.vllm.sampler import VLLMSampler
 
     assert isinstance(parts.sampler, VLLMSampler)

@@ -95,7 +95,14 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     hinter = make_hinter(config, format, context=context - config.sampler.score_teacher)
     learner = Learner(policy, settings, temperature=config.sampler.temperature, ranks=ranks)
     scorer = Scorer(learner.tokens, settings, learner.ranks)
-    sampler = make_training_sampler(config, learner, scorer)
+    sampler = make_training_sampler(
+        config.sampler,
+        config.agent,
+        learner,
+        scorer,
+        seed=config.seed,
+        asynchronous=config.rollout.async_steps > 0,
+    )
     teacher = config.algorithm.teacher
     parts = Parts(
         config=config,

@@ -6,8 +6,9 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from rlsd.agents.hf.models import DTYPES, Policy, sliding_window
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import TrainingSampler
-from rlsd.harness.config import AgentConfig, ConfigError, RunConfig
+from rlsd.harness.config import AgentConfig, ConfigError, SamplerConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.scoring.scorer import Scorer
@@ -29,13 +30,21 @@ def context_of(agent: AgentConfig, policy: Policy) -> int:
     return min(agent.context or policy.context, policy.context)
 
 
-def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed: int, source: Any = None) -> HFSampler:
+def make_sampler(
+    policy: Policy,
+    agent: AgentConfig,
+    *,
+    temperature: float,
+    seed: int,
+    dispatch: Literal["all", "eager"] = "all",
+    source: Any = None,
+) -> HFSampler:
     """An in-process sampler; with `source` the policy is a copy that takes its weights from there.
 
     Raises:
         ConfigError: the model's attention window is shorter than the context; the sampler's cache cannot do that.
     """
-    context, window = context_of(config.agent, policy), sliding_window(policy.model)
+    context, window = context_of(agent, policy), sliding_window(policy.model)
     if window is not None and window < context:
         raise ConfigError(
             f"the model's attention slides over {window} tokens, which the sampler in this process cannot do for a "
@@ -47,7 +56,7 @@ def make_sampler(config: RunConfig, policy: Policy, *, temperature: float, seed:
         temperature=temperature,
         seed=derive(seed, "sampler"),
         context=context,
-        dispatch=config.sampler.dispatch,
+        dispatch=dispatch,
         source=source,
     )
 
@@ -76,21 +85,30 @@ class ShardedWeights:
         return self.scorer.probe(ids)
 
 
-def make_training_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> TrainingSampler:
-    """The sampler that a run's `sampler` block names; the main process sends the weights."""
+def make_training_sampler(
+    sampler: SamplerConfig, agent: AgentConfig, learner: Learner, scorer: Scorer, *, seed: int, asynchronous: bool
+) -> TrainingSampler:
+    """The sampler that a run's `sampler` block names; the main process sends the weights.
+
+    Args:
+        asynchronous: episodes are sampled while the learner updates, so the sampler keeps weights of its own.
+    """
     policy = learner.policy
-    if config.sampler.backend == "vllm":
-        return _vllm_sampler(config, learner, scorer)
-    if not config.rollout.async_steps and config.sampler.dtype == "model":
-        return make_sampler(config, policy, temperature=config.sampler.temperature, seed=config.seed)
+    if sampler.backend == "vllm":
+        return _vllm_sampler(sampler, agent, learner, scorer, seed=seed, asynchronous=asynchronous)
+    make = partial(make_sampler, agent=agent, temperature=sampler.temperature, seed=seed, dispatch=sampler.dispatch)
+    if not asynchronous and sampler.dtype == "model":
+        return make(policy)
     shadow = replace(policy, model=copy.deepcopy(policy.model).requires_grad_(False))
-    if config.sampler.dtype != "model":
+    if sampler.dtype != "model":
         for weight in shadow.model.parameters():  # not the buffers: rotary frequencies stay exact
-            weight.data = weight.data.to(DTYPES[config.sampler.dtype])
-    return make_sampler(config, shadow, temperature=config.sampler.temperature, seed=config.seed, source=policy.model)
+            weight.data = weight.data.to(DTYPES[sampler.dtype])
+    return make(shadow, source=policy.model)
 
 
-def _vllm_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> TrainingSampler:
+def _vllm_sampler(
+    c: SamplerConfig, agent: AgentConfig, learner: Learner, scorer: Scorer, *, seed: int, asynchronous: bool
+) -> TrainingSampler:
     try:
         from rlsd.agents.vllm.client import VLLMServer
         from rlsd.agents.vllm.sampler import VLLMSampler
@@ -98,7 +116,7 @@ def _vllm_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> Traini
         from rlsd.agents.vllm.weight_sync import WeightSync
     except ImportError as error:
         raise ConfigError("sampler.backend=vllm needs the package httpx: pip install 'rlsd[vllm]'") from error
-    c, policy = config.sampler, learner.policy
+    policy, context = learner.policy, context_of(agent, learner.policy)
     key = None if c.api_key_env is None else os.environ.get(c.api_key_env)
     if c.api_key_env is not None and not key:
         raise ConfigError(f"sampler.api_key_env names {c.api_key_env!r}, which is not set")
@@ -107,8 +125,14 @@ def _vllm_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> Traini
         [VLLMServer(url, api_key=key, timeout_s=c.timeout_s) for url in c.urls],
         source,
         policy.tokenizer,
-        carrier=_carrier(config, source, learner.ranks),
-        context=context_of(config.agent, policy),
+        carrier=_carrier(
+            c,
+            source,
+            learner.ranks,
+            keep=asynchronous or learner.ranks.world > 1,
+            adapter=hasattr(policy.model, "merge_adapter"),
+        ),
+        context=context,
         logprob_gap_stop=c.logprob_gap_stop,
         peers=learner.ranks,
     )
@@ -116,21 +140,24 @@ def _vllm_sampler(config: RunConfig, learner: Learner, scorer: Scorer) -> Traini
         sync,
         eos_ids=policy.eos_ids,
         temperature=c.temperature,
-        seed=derive(config.seed, "sampler"),
-        context=context_of(config.agent, policy),
+        seed=derive(seed, "sampler"),
+        context=context,
         retries=c.retries,
         reconnect_s=c.reconnect_s,
     )
 
 
-def _carrier(config: RunConfig, source: WeightSource, ranks: Ranks) -> Carrier:
-    """The transport that brings weights to the servers."""
+def _carrier(c: SamplerConfig, source: WeightSource, ranks: Ranks, *, keep: bool, adapter: bool) -> Carrier:
+    """The transport that brings weights to the servers.
+
+    Args:
+        keep: processes that hold a connection open between updates (asynchronous rollouts, several learners).
+        adapter: files carry a LoRA adapter alone.
+    """
     from rlsd.agents.vllm.broadcast import Groups
     from rlsd.agents.vllm.files import Adapters, Folders
 
-    c = config.sampler
     if c.weights == "nccl" or c.weights == "gloo":
-        keep = config.rollout.async_steps > 0 or ranks.world > 1
         return Groups(
             source,
             kind=c.weights,
@@ -139,5 +166,5 @@ def _carrier(config: RunConfig, source: WeightSource, ranks: Ranks) -> Carrier:
             keep=keep,
             timeout_s=c.timeout_s,
         )
-    files = Adapters if config.model.lora is not None else Folders
+    files = Adapters if adapter else Folders
     return files(source, None if c.weights_folder is None else Path(c.weights_folder))

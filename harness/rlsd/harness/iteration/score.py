@@ -86,7 +86,7 @@ class Scoring:
         self.entropy = torch.full((self.total,), float("nan"))
 
     def run(self) -> Scored:
-        served = serves_teacher(self.parts.config, self.step)
+        served = serves_teacher(self.parts.config.sampler, self.algorithm, self.step)
         hints, skip = self.hints, self._unscored()
         if served:
             checked = verified(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from rlsd.agents.types import SequenceScorer
-from rlsd.algorithms import needs_teacher
-from rlsd.harness.config import RunConfig, SamplerConfig
+from rlsd.algorithms import AlgorithmConfig, needs_teacher
+from rlsd.harness.config import SamplerConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.hints import Hints
 from rlsd.harness.iteration.parts import Parts
@@ -26,9 +26,9 @@ KIND = "teacher_on_servers"
 """Name in `forwarded_tokens`; a server processes every row from its beginning, so nothing is shared."""
 
 
-def serves_teacher(config: RunConfig, step: int) -> bool:
+def serves_teacher(sampler: SamplerConfig, algorithm: AlgorithmConfig, step: int) -> bool:
     """Whether the servers score the teacher view in iteration `step`."""
-    return config.sampler.score_teacher and needs_teacher(config.algorithm, step)
+    return sampler.score_teacher and needs_teacher(algorithm, step)
 
 
 def served_logps(parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int) -> Tensor:

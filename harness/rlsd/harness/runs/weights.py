@@ -1,4 +1,4 @@
-"""A run's weights as a plain transformers folder, with a note of how its agent was prompted."""
+"""The policy's weights as a plain transformers folder, with a note of how its agent was prompted."""
 
 from __future__ import annotations
 
@@ -8,64 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rlsd.agents.hf.models import Policy, save_policy
-from rlsd.harness.config import ConfigError, RunConfig
+from rlsd.harness.config import ConfigError
 from rlsd.harness.config.blocks import AgentConfig
-from rlsd.harness.iteration.parts import build
-from rlsd.harness.runs import checkpoint
-from rlsd.harness.runs.rundir import RunDir, RunError, load_run_config
 
 NOTE = "rlsd.json"
 """File in a folder of weights: {"agent": the format, and every other setting of their run's
 `agent` block that differs from the default}."""
 PROMPT = "prompt.jinja"
 """Name of the copy of the run's prompt file."""
-
-
-def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = False) -> None:
-    """Write the best weights of `run` (or the newest checkpoint's) to `folder`.
-
-    Raises:
-        RunError: `folder` exists, or the run does not have these weights.
-    """
-    config = load_run_config(run)
-    if folder.exists():
-        raise RunError(f"{folder} exists already; give a new folder")
-    if adapter and config.model.lora is None:
-        raise RunError(f"{run} was not trained with LoRA; leave --adapter out")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    if last or adapter:
-        newest = checkpoint.latest(RunDir(run).checkpoints)
-        if newest is None:
-            raise RunError(f"{run} has no checkpoint yet")
-        tensors, _ = checkpoint.load(newest)
-        parts = build(_anywhere(config))
-        parts.learner.load(tensors["model"], {}, {})
-        if adapter:
-            parts.policy.model.save_pretrained(partial)
-            parts.policy.tokenizer.save_pretrained(partial)
-            write_note(parts.config.agent, partial)
-        else:
-            save_merged(parts.policy, partial, parts.config.agent)
-    else:
-        best = RunDir(run).best
-        if not best.is_dir():
-            raise RunError(f"{run} has no best weights (eval.every was 0); use --last")
-        shutil.copytree(best, partial)
-        if not (partial / NOTE).exists():  # a run of an older version
-            write_note(config.agent, partial)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial.rename(folder)
-
-
-def _anywhere(config: RunConfig) -> RunConfig:
-    """The config without settings that need a GPU, so that weights trained on one can be written on a CPU."""
-    return config.model_copy(
-        update={
-            "learner": config.learner.model_copy(update={"device": "cpu", "liger": False}),
-            "model": config.model.model_copy(update={"attention": "sdpa"}),
-        }
-    )
 
 
 def save_merged(policy: Policy, folder: Path, agent: AgentConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("model")
     save_policy(build(parse_config(BASE)).policy, folder)
     return {"path": str(folder)}
+
+
+def test_the_docs_list_every_metric(tmp_path: Path) -> None:
+    (record,) = run_of(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "concepts.md").read_text()
+    lines = page.split("### Metrics")[1].split("## Evaluation")[0].splitlines()
+    listed = set(re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in lines if line.startswith("|"))))
+    served = {"teacher_gap", "teacher_gap_mean", "verified_teacher_tokens"}  # only where servers score the teacher view
+    assert listed - served == set(record)
 
 
 def test_mini_batches_add_up_to_the_whole_batch(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from rlsd.agents.hf.models import save_policy
 from rlsd.harness.config import LearnerConfig
 from rlsd.harness.learner.learner import Learner
+from rlsd.harness.learner.optimizer_state import moments, put_back
 from rlsd.harness.learner.step import TokenSlice
 from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.checkpoint import CheckpointError
@@ -139,8 +140,8 @@ def test_learner_goes_on_from_its_state_bit_for_bit(tmp_path: Path) -> None:
     learner = played.learner
     learner.update(rows, loss)
     learner.update(rows, loss)
-    moments, counts = learner.optimizer_state()
-    checkpoint.save(tmp_path / "step-000002", {"model": learner.weights(), "optimizer": moments}, {"counts": counts})
+    buffers, counts = learner.optimizer_state()
+    checkpoint.save(tmp_path / "step-000002", {"model": learner.weights(), "optimizer": buffers}, {"counts": counts})
     learner.update(rows, loss)
     want = {k: v.clone() for k, v in learner.weights().items()}
 
@@ -152,6 +153,24 @@ def test_learner_goes_on_from_its_state_bit_for_bit(tmp_path: Path) -> None:
     fresh.update(rows, loss)
     assert all(torch.equal(want[k], v) for k, v in fresh.weights().items())
     assert len(want) > 5
+
+
+def test_an_optimizer_without_step_counts_is_restored_too() -> None:
+    """SGD with momentum keeps a buffer a weight, and no count."""
+    played, other = Played("compact"), Played("compact")
+    models = [played.policy.model, other.policy.model]
+    first, second = (torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.9) for m in models)
+    for p in models[0].parameters():
+        p.grad = torch.ones_like(p)
+    first.step()
+    tensors, counts = moments(models[0], first)
+    assert counts == {}
+    put_back(models[1], second, dict(models[0].named_parameters()), tensors, counts)
+    for optimizer, model in ((first, models[0]), (second, models[1])):
+        for p in model.parameters():
+            p.grad = torch.full_like(p, 0.5)
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:

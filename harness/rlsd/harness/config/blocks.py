@@ -305,7 +305,8 @@ class LearnerConfig(Block):
 
 class EvalConfig(Block):
     every: int = Field(default=10, ge=0)
-    """Iterations between evaluations on the validation panel (the fixed tasks of `env.valid_split`); 0: never."""
+    """Iterations between evaluations on the validation panel (the fixed tasks of `env.valid_split`); 0: only
+    at the start (`at_start`)."""
     at_start: bool = True
     """Evaluate once before the first iteration."""
     episodes: int | None = Field(default=None, ge=1)

@@ -1,4 +1,8 @@
-"""State of the optimizer, by the names of the weights, and of random numbers for checkpoints."""
+"""State of the optimizer, by the names of the weights, and of random numbers for checkpoints.
+
+Any optimizer is restored whose state of a weight holds tensors shaped like the weight, and a `step` count or none:
+AdamW, SGD with momentum.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +42,16 @@ def put_back(
         KeyError: a weight is missing.
         RuntimeError: a weight has another shape.
     """
-    keys = {name: [k for k in moments if k.rpartition("/")[0] == name] for name in counts}
+    keys: dict[str, list[str]] = {}
+    for key in moments:
+        keys.setdefault(key.rpartition("/")[0], []).append(key)
     for name, p in model.named_parameters():
         if p.requires_grad:
             put(p, weights[name])
-        if name not in counts:
+        if name not in counts and name not in keys:
             continue
-        state: dict[str, Any] = {"step": torch.tensor(counts[name])}
-        for key in keys[name]:
+        state: dict[str, Any] = {"step": torch.tensor(counts[name])} if name in counts else {}
+        for key in keys.get(name, ()):
             state[key.rpartition("/")[2]] = moment = torch.zeros_like(p)
             put(moment, moments[key])
         optimizer.state[p] = state

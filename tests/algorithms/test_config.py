@@ -36,7 +36,8 @@ def test_the_vetted_setting_of_rlsd() -> None:
     assert config.contexts == ("plan",)
     assert config.teacher.weights == "live"
     assert (config.advantage.method, config.advantage.std) == ("grpo", True)
-    assert (config.credit.method, config.credit.level, config.credit.clip) == ("rlsd", "turn_token", 0.2)
+    assert (config.credit.rule, config.credit.signal, config.credit.level) == ("hindsight", "gap", "turn_token")
+    assert (config.credit.squash, config.credit.clip, config.credit.combine) == ("exp", 0.2, "multiply")
     assert config.credit.lam == linear(0.5, 0.0, 50)
     assert (config.credit.applies_to, config.credit.reduce, config.credit.normalize) == ("both", "mean", "none")
     assert (config.loss.policy, config.loss.clip_low, config.loss.clip_high) == ("ppo", 0.2, 0.2)
@@ -50,7 +51,7 @@ def test_the_vetted_setting_of_rlsd() -> None:
         ("rlsd_token", "2604.03128", "token", "sync", ("answer", "demonstration")),
         ("serl", "2605.19447", "token", "sync", ("feedback",)),
         ("rlrt", "2605.10781", "token", "live", ("successful_sibling",)),
-        ("agent_opsd", "2608.05987", "turn_token", "live", ("plan",)),
+        ("agent_opsd", "2608.05987", "turn", "live", ("plan",)),
         ("opsd", "2601.18734", "turn_token", "initial", ("demonstration",)),
     ],
 )
@@ -112,7 +113,11 @@ def test_overrides_are_merged_at_any_depth() -> None:
             {"name": "rlsd", "credit": {"level": "tokn"}},
             r"algorithm\.credit\.level: unknown value 'tokn'\. Did you mean 'token'\? Known: .*turn_token",
         ),
-        ({"name": "rlsd", "credit": {"clip": 3}}, r"algorithm\.credit\.clip: .*less than or equal to 1, given 3\."),
+        ({"name": "rlsd", "credit": {"clip": 3, "squash": "linear"}}, r"expected clip at most 1 or a floor, given 3\.0"),
+        ({"name": "rlsd", "credit": {"signal": "progress"}}, r"'progress' is one number a turn: expected level turn or"),
+        ({"name": "rlsd", "credit": {"scale": ["z:turns"]}}, r"unknown scaling 'z:turns'\. Did you mean 'z:turn'"),
+        ({"name": "rlsd", "credit": {"gates": ["agrees"]}}, r"unknown gate 'agrees'\. Did you mean 'agree'"),
+        ({"name": "rlsd", "credit": {"rule": "hindsigth"}}, r"unknown rule 'hindsigth'\. Did you mean 'hindsight'"),
         ({"name": "rlsd", "contexts": ["plam"]}, r"unknown context 'plam'\. Did you mean 'plan'\?"),
         ({"name": "rlsd", "contexts": []}, r"hindsight needs a text: .*\['none'\] is the control"),
         (

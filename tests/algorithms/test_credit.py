@@ -7,7 +7,16 @@ import math
 import pytest
 import torch
 
-from rlsd.algorithms import AlgorithmError, CreditConfig, base_advantage, constant, credit, resolve, turns_that_matter
+from rlsd.algorithms import (
+    PRESETS,
+    AlgorithmError,
+    CreditConfig,
+    base_advantage,
+    constant,
+    credit,
+    resolve,
+    turns_that_matter,
+)
 from rlsd.algorithms.testing import toy_batch
 
 FULL = constant(1.0)
@@ -134,8 +143,7 @@ def test_means_over_nothing_are_left_out() -> None:
 
 def test_an_iteration_without_tokens() -> None:
     batch = toy_batch([[[]]])
-    for method in ("none", "rlsd", "belief"):
-        settings = CreditConfig.model_validate({"method": method, "lam": 1.0})
+    for settings in (*(p.credit for p in PRESETS.values()), CreditConfig.model_validate({"rule": "none", "lam": 1.0})):
         got = credit(batch, torch.ones(1, dtype=torch.float64), settings, step=0)
         assert got.advantage.shape == (0,)
 
@@ -148,7 +156,7 @@ def test_lambda_zero_reads_no_teacher() -> None:
 
 def test_belief_needs_two_hinted_turns() -> None:
     batch = toy_batch([[[0.5], [0.0]]], hinted=[True, False])
-    settings = CreditConfig(method="belief", lam=FULL)
+    settings = resolve("agent_opsd").credit.model_copy(update={"lam": FULL})
     assert credit(batch, torch.ones(2, dtype=torch.float64), settings, step=0).weight.tolist() == [1.0, 1.0]
 
 
@@ -156,7 +164,7 @@ def test_an_unhinted_turn_leaves_the_others_spread_alone() -> None:
     """The published three turns e = [.4, −.2, .6], then one without hindsight: their weights do not move."""
     turns = [[[0.4], [-0.2], [0.6], [0.0]], [[0.0]]]
     batch = toy_batch(turns, hinted=[True, True, True, False, True], success=[True, False])
-    settings = CreditConfig(method="belief", lam=FULL)
+    settings = resolve("agent_opsd").credit.model_copy(update={"lam": FULL})
     got = credit(batch, torch.ones(5, dtype=torch.float64), settings, step=0).weight[:4]
     assert got.tolist() == pytest.approx([1.0902, 0.8, 1.187, 1.0], abs=6e-5)
 
@@ -179,7 +187,7 @@ def test_only_turns_whose_credit_can_change_are_read(side: str, read: list[bool]
     """A win above the mean, a loss below it, and a win without an advantage."""
     batch = toy_batch([[[0.1]]] * 3, returns=[2, 0, 1])
     base = torch.tensor([1.0, -1.0, 0.0])
-    config = CreditConfig.model_validate({"method": "rlsd", "applies_to": side})
+    config = CreditConfig.model_validate({"applies_to": side})
     assert turns_that_matter(batch, base, config).tolist() == read
 
 

@@ -52,6 +52,17 @@ class TokenBatch:
     """(N,) float: undiscounted return, after penalties that belong to the trajectory."""
     success: Tensor
     """(N,) bool."""
+    distance_before: Tensor | None = None
+    """(K,) float: expert steps to the goal before the turn; NaN where unknown, infinite where out of reach. None: the
+    environment does not say."""
+    distance_after: Tensor | None = None
+    """(K,) float: the same after the turn."""
+    entropy: Tensor | None = None
+    """(M,) float: entropy of the student view's distribution in nats; NaN where it was not computed."""
+    teacher_entropy: Tensor | None = None
+    """(M,) float: the same of the teacher view."""
+    against: tuple[Tensor, ...] = ()
+    """(M,) float each: log-probs under views with wrong hindsight; NaN where a view does not exist."""
     policy_version: Tensor | None = None
     """(K,) int64: weights the turn was sampled with; None if the whole batch has one version."""
 

@@ -56,7 +56,7 @@ class AlgorithmConfig(Settings):
     """Hindsight for the teacher, in this order; `none` gives it none (a control)."""
     teacher: TeacherConfig = TeacherConfig()
     """Weights of the teacher."""
-    credit: CreditConfig = CreditConfig(method="none")
+    credit: CreditConfig = CreditConfig(rule="none")
     """How hindsight spreads the outcome over tokens."""
     loss: LossConfig = LossConfig()
     """The loss."""
@@ -80,7 +80,8 @@ class AlgorithmConfig(Settings):
 
     @model_validator(mode="after")
     def _hindsight_has_a_text(self) -> AlgorithmConfig:
-        wants = self.credit.method != "none" or self.loss.distill.kind != "none"
+        blocks = self.credit.rule == "hindsight" and self.credit.reads_teacher
+        wants = blocks or self.loss.distill.kind != "none"
         if wants and not self.contexts:
             raise ValueError(
                 "hindsight needs a text: expected at least one of contexts "
@@ -91,7 +92,8 @@ class AlgorithmConfig(Settings):
 
 def needs_teacher(config: AlgorithmConfig, step: int) -> bool:
     """Return whether iteration `step` needs the teacher view; if not, the teacher pass is skipped."""
-    return config.credit.active(step) or config.loss.distill.active(step)
+    credit = bool(config.contexts) and config.credit.reads_teacher and config.credit.active(step)
+    return credit or config.loss.distill.active(step)
 
 
 def needs_divergence(config: AlgorithmConfig, step: int) -> bool:

@@ -1,9 +1,11 @@
 """Credit: the outcome gives the direction, hindsight the size.
 
-    Â_t = A · m_t,   m_t = (1 − λ) + λ · weight_t,   λ = λ(step)                 RLSD, arXiv 2604.03128, §3
+    multiply   Â_t = A (1 + λ g_t (w_t − 1)) = A m_t                             RLSD, arXiv 2604.03128, §3
+    add        Â_t = A + λ g_t κ (w_t − 1)                                       OPID, arXiv 2606.26790; AntiSD
+    replace    Â_t = sign(A) |w_t − 1|                                           OPPO, arXiv 2605.21851
 
-`none` is the base advantage itself (m = 1, GRPO); `rlsd` takes the weight of the module `rlsd`, `belief` that
-of `agent_opsd`.
+λ = λ(step), κ the gain, g_t the product of the gates, w_t the weight of the module `rlsd` (1 without evidence). Rule
+`none` is the base advantage itself (GRPO); `module:function` is a weight of your own, mixed with λ as above.
 
 What differs and why: everything is computed once on the whole iteration (stored log-probs, the SDAR port's
 choice), so m depends neither on rows nor on micro-batches; the paper's code recomputes Δ in every
@@ -12,14 +14,19 @@ micro-batch. m is formed as 1 + λ (weight − 1), the same number, which is exa
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from rlsd.algorithms.agent_opsd import belief_weight
 from rlsd.algorithms.batch import Credit, TokenBatch
+from rlsd.algorithms.blocks import parents, units
 from rlsd.algorithms.errors import AlgorithmError
-from rlsd.algorithms.rlsd import CreditConfig, Squashed, level_weight
+from rlsd.algorithms.gates import GATES
+from rlsd.algorithms.rlsd import CreditConfig, Squashed, hindsight_weight
 from rlsd.algorithms.segment_ops import segment_count, segment_mean
+from rlsd.algorithms.signals import SIGNALS
 
 
 def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) -> Credit:
@@ -31,17 +38,12 @@ def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) 
     turns = batch.trajectory.shape[0]
     dtype = batch.student_logp.dtype
     advantage = base.detach().to(dtype)[batch.turn]
-    lam = config.lam.value(step) if config.method != "none" else 0.0
-    weight, hindsight = torch.ones_like(advantage), None
-    if lam > 0.0:
-        sign = advantage.sign()
-        if config.method == "belief":
-            hindsight = belief_weight(batch, sign, gamma=config.gamma, radius=config.clip)
-        else:
-            hindsight = level_weight(batch, sign, config)
-        mixed = 1.0 + lam * (hindsight.weight - 1.0)
-        weight = torch.where(hindsight.applies & _on_side(batch, advantage, config.applies_to), mixed, weight)
-    final = advantage * weight
+    lam = config.lam.value(step) if config.rule != "none" else 0.0
+    weight, final, hindsight = torch.ones_like(advantage), advantage, None
+    if config.active(step):
+        hindsight = _weight(batch, advantage, config)
+        where = hindsight.applies & _on_side(batch, advantage, config.applies_to)
+        final, weight = _combined(batch, advantage, hindsight.weight, where, lam, config)
     empty = segment_count(batch.turn, turns) == 0
     turn_credit = torch.where(empty, base.double(), segment_mean(final, batch.turn, turns)).to(dtype)
     return Credit(
@@ -49,58 +51,118 @@ def credit(batch: TokenBatch, base: Tensor, config: CreditConfig, *, step: int) 
         base=advantage,
         weight=weight,
         turn_credit=turn_credit,
-        diagnostics=_diagnostics(batch, advantage, weight, hindsight, lam),
+        diagnostics=_diagnostics(batch, advantage, final, weight, hindsight, lam),
     )
+
+
+def _weight(batch: TokenBatch, advantage: Tensor, config: CreditConfig) -> Squashed:
+    if config.rule == "hindsight":
+        return hindsight_weight(batch, advantage.sign(), config)
+    weight = load_rule(config.rule)(batch, advantage, **config.options)
+    if weight.shape != advantage.shape or not bool(torch.isfinite(weight).all()):
+        raise AlgorithmError(
+            f"credit rule {config.rule!r}: expected {tuple(advantage.shape)} finite weights, one per token, "
+            f"given {tuple(weight.shape)}."
+        )
+    everywhere = torch.ones_like(batch.hinted)
+    weight = weight.detach().to(advantage.dtype)
+    return Squashed(weight=weight, applies=everywhere, clipped=torch.zeros_like(everywhere))
+
+
+def load_rule(name: str) -> Callable[..., Tensor]:
+    """Import `module:function`: (batch, advantage (M,), **options) → weight (M,), 1 where it says nothing.
+
+    Raises:
+        AlgorithmError: it cannot be imported, or is not a function.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        rule = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise AlgorithmError(f"algorithm.credit.rule: cannot import {name!r}: {error}") from error
+    if not callable(rule):
+        raise AlgorithmError(f"algorithm.credit.rule: expected a function, given {name!r}: {type(rule).__name__}")
+    return rule
+
+
+def _combined(
+    batch: TokenBatch, advantage: Tensor, weight: Tensor, where: Tensor, lam: float, config: CreditConfig
+) -> tuple[Tensor, Tensor]:
+    """Return Â (M,) and m (M,); m is 1 where credit is added or replaced."""
+    ones = torch.ones_like(advantage)
+    shift = weight - 1.0
+    for name in config.gates:
+        shift = shift * GATES[name].factor(batch, advantage)
+    if config.combine == "replace":
+        return torch.where(where, advantage.sign() * shift.abs(), advantage), ones
+    if config.combine == "add":
+        final = advantage + lam * config.gain * shift
+        if config.keep_sign:
+            final = torch.where(final * advantage > 0, final, torch.zeros_like(final))
+        return torch.where(where, final, advantage), ones
+    mixed = 1.0 + lam * shift
+    if config.floor is not None:
+        mixed = mixed.clamp_min(config.floor)
+    m = torch.where(where, mixed, ones)
+    return advantage * m, m
 
 
 def turns_that_matter(batch: TokenBatch, base: Tensor, config: CreditConfig) -> Tensor:
     """Return (K,) bool: turns whose hindsight can change any final advantage, given `base` (K,).
 
-    A turn with advantage 0, or on the side that keeps m = 1, needs no teacher; nor does a turn without action tokens
-    if only action tokens are evidence or weighted. If a trajectory shares its evidence, one relevant turn makes all of
-    its turns relevant; with `belief` all turns are.
+    Follows from the blocks. In the scope that they couple, some token's credit must be able to change (on the side they
+    apply to, A ≠ 0 unless they add), and the turn must hold such a token or one that gives evidence.
     """
-    if config.method == "none":
-        return torch.zeros_like(base, dtype=torch.bool)
-    if config.method == "belief":
-        return torch.ones_like(base, dtype=torch.bool)
-    matters = base != 0
-    if config.applies_to == "positive":
-        matters = base > 0
-    elif config.applies_to == "negative":
-        matters = base < 0
-    elif config.applies_to == "success":
-        matters = matters & batch.success[batch.trajectory]
-    if config.level == "trajectory" or config.normalize == "trajectory":
-        some = segment_count(batch.trajectory, batch.group.shape[0], matters) > 0
-        matters = some[batch.trajectory]
-    if _needs_an_action(config):
-        matters = matters & (segment_count(batch.turn, batch.trajectory.shape[0], batch.action_span) > 0)
-    return matters
+    none = torch.zeros_like(base, dtype=torch.bool)
+    if not config.reads_teacher:
+        return none
+    if config.rule != "hindsight":
+        return ~none
+    turns = base.shape[0]
+    advantage = base.to(batch.student_logp.dtype)[batch.turn]
+    movable = _on_side(batch, advantage, config.applies_to)
+    if config.combine != "add":
+        movable = movable & (advantage != 0)
+    if config.action_only:
+        movable = movable & batch.action_span
+    for name in config.gates:
+        if not GATES[name].teacher:
+            movable = movable & (GATES[name].factor(batch, advantage) != 0)
+    evidence = batch.action_span if _evidence_is_action(config) else torch.ones_like(movable)
+    may_move = segment_count(batch.turn, turns, movable) > 0
+    may_tell = segment_count(batch.turn, turns, evidence) > 0
+    if config.couples == "turn":
+        return may_move & may_tell
+    ids, scopes = parents(batch, units(batch, "turn"), config.couples)
+    return (segment_count(ids, scopes, may_move) > 0)[ids] & (may_move | may_tell)
 
 
-def _needs_an_action(config: CreditConfig) -> bool:
-    """Return whether hindsight of a turn without action tokens changes nothing (see the token sets in `rlsd`)."""
-    by_action = config.evidence == "action"
-    if config.level in ("turn", "turn_token") and by_action:
+def _evidence_is_action(config: CreditConfig) -> bool:
+    """Return whether only action tokens give evidence."""
+    if any(GATES[g].teacher for g in config.gates):
+        return False
+    if config.signal == "teacher_prob":
         return True
-    action_only = config.level == "span" or config.tokens == "action"
-    return action_only and (config.level != "trajectory" or by_action)
+    if config.level == "token":
+        return config.tokens == "action"
+    return config.evidence == "action" and SIGNALS[config.signal].unit == "token"
 
 
 def _on_side(batch: TokenBatch, advantage: Tensor, side: str) -> Tensor:
-    """Return (M,) bool: tokens whose weight may leave 1."""
+    """Return (M,) bool: tokens whose credit may leave A."""
     if side == "positive":
         return advantage > 0
     if side == "negative":
         return advantage < 0
     if side == "success":
         return batch.success[batch.token_trajectory]
+    if side == "failure":
+        return ~batch.success[batch.token_trajectory]
     return torch.ones_like(advantage, dtype=torch.bool)
 
 
 def _diagnostics(
-    batch: TokenBatch, advantage: Tensor, weight: Tensor, hindsight: Squashed | None, lam: float
+    batch: TokenBatch, advantage: Tensor, final: Tensor, weight: Tensor, hindsight: Squashed | None, lam: float
 ) -> dict[str, float]:
     """Return scalars to log; means over no tokens are omitted. Gaps in nats, over hinted tokens."""
     won = batch.success[batch.token_trajectory]
@@ -118,5 +180,7 @@ def _diagnostics(
     }
     if hindsight is not None:
         means["clipped"] = (hindsight.clipped.double(), hindsight.applies & (advantage != 0))
+        if bool((final != advantage * weight).any()):
+            means["added"] = ((final - advantage).abs(), everything)
     report = {name: float(value[kept].double().mean()) for name, (value, kept) in means.items() if bool(kept.any())}
     return {"lam": lam, **report}

@@ -17,7 +17,7 @@ from rlsd.algorithms.loss import LossConfig
 from rlsd.algorithms.rlsd import CreditConfig
 from rlsd.algorithms.schedule import constant, linear
 
-NO_CREDIT = CreditConfig(method="none")
+NO_CREDIT = CreditConfig(rule="none")
 RLSD_LAMBDA = linear(0.5, 0.0, 50)
 DAPO_CLIP = LossConfig(clip_low=0.2, clip_high=0.28)
 SYNC_10 = TeacherConfig(weights="sync", every=10)
@@ -176,7 +176,9 @@ METHODS: dict[str, Method] = {
         config=AlgorithmConfig(
             name="agent_opsd",
             contexts=("plan",),
-            credit=CreditConfig(method="belief", lam=constant(0.5), clip=0.2, gamma=0.95),
+            credit=CreditConfig(
+                signal="belief", level="turn", scale=("z:trajectory",), squash="linear", slope=0.2, lam=constant(0.5)
+            ),
             loss=LossConfig(clip_low=0.2, clip_high=0.24, dual_clip=3.0),
         ),
     ),
@@ -188,7 +190,9 @@ METHODS: dict[str, Method] = {
         config=AlgorithmConfig(
             name="rlrt",
             contexts=("successful_sibling",),
-            credit=CreditConfig(level="token", lam=constant(0.5), clip=0.5, invert=True, applies_to="success"),
+            credit=CreditConfig(
+                level="token", lam=constant(0.5), clip=0.5, direction="against_outcome", applies_to="success"
+            ),
             loss=DAPO_CLIP,
         ),
     ),

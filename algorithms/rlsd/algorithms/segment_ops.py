@@ -43,11 +43,7 @@ def segment_std(values: Tensor, ids: Tensor, segments: int, *, unbiased: bool = 
 
 def segment_differs(values: Tensor, ids: Tensor, segments: int) -> Tensor:
     """Return (S,) bool: the segment contains two unequal values. Exact, so three times 0.1 is constant."""
-    wide = values.double()
-    low = torch.zeros(segments, dtype=torch.float64, device=ids.device)
-    high = low.scatter_reduce(0, ids, wide, "amax", include_self=False)
-    low = low.scatter_reduce(0, ids, wide, "amin", include_self=False)
-    return high > low
+    return segment_max(values, ids, segments) > segment_min(values, ids, segments)
 
 
 def segment_standardise(values: Tensor, ids: Tensor, segments: int, *, std: bool) -> Tensor:
@@ -66,3 +62,21 @@ def number_rows(*columns: Tensor) -> tuple[Tensor, int]:
     """Return ids (n,) int64 and S: rows equal in all `columns` (n,) get the same number."""
     distinct, ids = torch.unique(torch.stack(columns, dim=1), dim=0, return_inverse=True)
     return ids, int(distinct.shape[0])
+
+
+def segment_max(values: Tensor, ids: Tensor, segments: int, where: Tensor | None = None) -> Tensor:
+    """Return (S,) float64: largest of `values` (n,) per segment; 0 for an empty one."""
+    return _extreme(values, ids, segments, where, "amax")
+
+
+def segment_min(values: Tensor, ids: Tensor, segments: int, where: Tensor | None = None) -> Tensor:
+    """Return (S,) float64: smallest of `values` (n,) per segment; 0 for an empty one."""
+    return _extreme(values, ids, segments, where, "amin")
+
+
+def _extreme(values: Tensor, ids: Tensor, segments: int, where: Tensor | None, how: str) -> Tensor:
+    wide = values.double()
+    if where is not None:
+        wide, ids = wide[where], ids[where]
+    start = torch.zeros(segments, dtype=torch.float64, device=wide.device)
+    return start.scatter_reduce(0, ids, wide, how, include_self=False)

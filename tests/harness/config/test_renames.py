@@ -36,6 +36,8 @@ OLD: dict[str, Any] = {
     "algorithm.credit.mean_one": "trajectory",
     "algorithm.credit.side": "positive",
     "algorithm.credit.reverse": True,
+    "algorithm.credit.invert": True,
+    "algorithm.credit.method": "belief",
     "algorithm.credit.lam.warmup": 2,
     "algorithm.credit.lam.hold": 3,
     "algorithm.credit.lam.decay": 4,

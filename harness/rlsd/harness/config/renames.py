@@ -32,6 +32,16 @@ def _final(value: float | None) -> Mapping[str, Any]:
     return {} if value is None else {"learner.lr.final": value, "learner.lr.schedule": "cosine"}
 
 
+def _inverted(value: bool) -> Mapping[str, Any]:
+    return {"algorithm.credit.direction": "against_outcome" if value else "outcome"}
+
+
+def _credit_method(value: str) -> Mapping[str, Any]:
+    belief = {"signal": "belief", "level": "turn", "scale": ["z:trajectory"], "squash": "linear", "slope": 0.2}
+    blocks: Mapping[str, Any] = {"none": {"rule": "none"}, "rlsd": {"rule": "hindsight"}, "belief": belief}
+    return {f"algorithm.credit.{key}": inner for key, inner in blocks.get(value, {"rule": value}).items()}
+
+
 RENAMED: dict[str, str | Move] = {
     "agent.style": "agent.format",
     "agent.keep": "agent.history_turns",
@@ -55,7 +65,9 @@ RENAMED: dict[str, str | Move] = {
     "algorithm.loss.sampler_cap": "algorithm.loss.tis_cap",
     "algorithm.credit.mean_one": "algorithm.credit.normalize",
     "algorithm.credit.side": "algorithm.credit.applies_to",
-    "algorithm.credit.reverse": "algorithm.credit.invert",
+    "algorithm.credit.reverse": _inverted,
+    "algorithm.credit.invert": _inverted,
+    "algorithm.credit.method": _credit_method,
     **{
         f"algorithm.{schedule}.{old}": f"algorithm.{schedule}.{old}_iterations"
         for schedule in ("credit.lam", "loss.distill.coef")

@@ -32,7 +32,8 @@ from rlsd.algorithms.loss import (
     sampler_weight,
     token_loss,
 )
-from rlsd.algorithms.presets import METHODS, PRESETS, Method, resolve
+from rlsd.algorithms.overrides import resolve
+from rlsd.algorithms.presets import METHODS, PRESETS, Method
 from rlsd.algorithms.rlsd import CreditConfig
 from rlsd.algorithms.schedule import Schedule, constant, linear
 from rlsd.algorithms.token_weights import AGGREGATIONS, token_weights

@@ -113,8 +113,8 @@ def test_overrides_are_merged_at_any_depth() -> None:
             {"name": "rlsd", "credit": {"level": "tokn"}},
             r"algorithm\.credit\.level: unknown value 'tokn'\. Did you mean 'token'\? Known: .*turn_token",
         ),
-        ({"name": "rlsd", "credit": {"clip": 3, "squash": "linear"}}, r"expected clip at most 1 or a floor, given 3\.0"),
-        ({"name": "rlsd", "credit": {"signal": "progress"}}, r"'progress' is one number a turn: expected level turn or"),
+        ({"name": "rlsd", "credit": {"clip": 3, "squash": "linear"}}, r"expected clip ≤ 1 or a floor, given 3\.0"),
+        ({"name": "rlsd", "credit": {"signal": "progress"}}, r"'progress' is one number a turn: expected level turn"),
         ({"name": "rlsd", "credit": {"scale": ["z:turns"]}}, r"unknown scaling 'z:turns'\. Did you mean 'z:turn'"),
         ({"name": "rlsd", "credit": {"gates": ["agrees"]}}, r"unknown gate 'agrees'\. Did you mean 'agree'"),
         ({"name": "rlsd", "credit": {"rule": "hindsigth"}}, r"unknown rule 'hindsigth'\. Did you mean 'hindsight'"),
@@ -132,6 +132,10 @@ def test_overrides_are_merged_at_any_depth() -> None:
         (
             {"name": "sdar", "loss": {"distill": {"element_clip": 0.1}}},
             r"algorithm\.loss\.distill: element_clip: expected a kind among .*, given 'gate'",
+        ),
+        (
+            {"name": "sdar", "loss": {"distill": {"divergence_clip": 0.1}}},
+            r"algorithm\.loss\.distill: divergence_clip: expected a kind among .*, given 'gate'",
         ),
     ],
 )
@@ -199,7 +203,8 @@ def test_public_names() -> None:
             LossConfig(),
             {"policy_coef": 1.0, "clip_low": 0.2, "clip_high": 0.2, "kl_coef": 0.0, "constant_tokens": 1024},
         ),
-        (LossConfig(), {"constant_tokens": 1024, "dual_clip": None, "tis_cap": None}),
+        (LossConfig(), {"constant_tokens": 1024, "dual_clip": None, "tis_cap": None, "kl_clamp": 10.0}),
+        (AdvantageConfig(), {"level_weights": "code", "episode_level": False, "whiten": "tokens", "std": True}),
         (Schedule(), {"start": 0.0, "end": 0.0, "warmup_iterations": 0, "hold_iterations": 0, "decay_iterations": 0}),
     ],
 )
@@ -221,6 +226,7 @@ def test_defaults(settings: BaseModel, names: dict[str, Any]) -> None:
         (LossConfig, "dual_clip", [1.01], [1.0]),
         (LossConfig, "tis_cap", [0.01], [0.0]),
         (LossConfig, "kl_coef", [0.0], [-0.01]),
+        (LossConfig, "kl_clamp", [0.01], [0.0]),
         (LossConfig, "constant_tokens", [1], [0]),
         (Schedule, "start", [0.0], [-0.01]),
         (Schedule, "end", [0.0], [-0.01]),

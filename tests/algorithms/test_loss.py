@@ -69,6 +69,20 @@ def test_dual_clip_bounds_what_a_runaway_ratio_costs() -> None:
     assert gradient == pytest.approx([0.0, 2.0, 0.0])
 
 
+@pytest.mark.parametrize(
+    ("name", "loss", "gradient"), [("rlsd", 3.0, 0.0), ("rlsd_token", 3.0, 0.0), ("rloo", 20.0855, 20.0855)]
+)
+def test_dual_clip_of_the_presets(name: str, loss: float, gradient: float) -> None:
+    """Ratio e³, A = −1: at most 3 where the original is built on verl or EasyR1, e³ where it is not."""
+    got, slope = run(resolve(name).loss, [math.e**3], [-1])
+    assert (got, slope) == (pytest.approx([loss], abs=1e-4), pytest.approx([gradient], abs=1e-4))
+
+
+def test_the_dual_clip_counts_as_clipped() -> None:
+    got = clipped_share(tensor([4.0, 2.0, 4.0]).log(), tensor([0.0] * 3), tensor([-1, -1, 0]), LossConfig(dual_clip=3))
+    assert got.tolist() == [True, False, False]
+
+
 def test_gspo_shares_the_turn_ratio_but_not_the_advantage() -> None:
     """Ratios 2 and .5: their geometric mean is 1, so no clip, and each token's gradient is its own −Â."""
     config = LossConfig(policy="gspo", clip_low=3e-4, clip_high=4e-4)
@@ -113,6 +127,17 @@ def test_k3() -> None:
     """Reference values at a log-ratio of ± .2, 0 at equality."""
     got = kl_k3(tensor([0.2, -0.2, 0.0]), torch.zeros(3, dtype=torch.float64))
     assert got.tolist() == pytest.approx([0.018731, 0.021403, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("clamp", "value", "gradient"), [({}, 10.0, 0.0), ({"kl_clamp": None}, 396.4288, -402.4288)])
+def test_the_reference_kl_of_one_token_is_clamped(clamp: dict[str, None], value: float, gradient: float) -> None:
+    """log π_ref − log π = 6: e⁶ − 7 = 396.4, its slope 1 − e⁶; verl and EasyR1 stop at 10."""
+    new = tensor([-7.0, -1.0]).requires_grad_()
+    config = LossConfig.model_validate({"kl_coef": 1.0, "policy_coef": 0.0, **clamp})
+    terms = token_loss(inputs(new_logp=new, reference_logp=tensor([-1.0, -1.2])), config, step=0)
+    (slope,) = torch.autograd.grad(terms.total.sum(), new)
+    assert terms.total.tolist() == pytest.approx([value, 0.018731], abs=1e-4)
+    assert slope.tolist() == pytest.approx([gradient, 0.181269], abs=1e-4)
 
 
 def test_sampler_weight_is_truncated_and_detached() -> None:

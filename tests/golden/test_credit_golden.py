@@ -88,6 +88,12 @@ def test_rlrt_turns_the_ratio_round_in_successes_only() -> None:
     assert run(batch, 1.0, config) == pytest.approx([0.5 + 0.5 * math.exp(-0.1), 1.0])
 
 
+def test_the_released_script_of_rlsd_fades_out_in_60_iterations() -> None:
+    config = resolve("rlsd_released").credit
+    faded = [run(toy_batch([[[1.0]]]), 1.0, config, step)[0] for step in (0, 30, 60)]
+    assert faded == pytest.approx([1.1, 1.05, 1.0])
+
+
 def test_mean_one_moves_credit_and_creates_none() -> None:
     config = CreditConfig(level="token", lam=constant(1.0), normalize="turn")
     assert run(toy_batch([[[0.1, 0.0]]]), 1.0, config) == pytest.approx(
@@ -101,6 +107,19 @@ def test_agent_opsd(advantage: float, weights: list[float]) -> None:
     batch = toy_batch([[[0.3, 0.1], [-0.2], [0.6]], [[0.0]]], success=[True, False])
     config = resolve("agent_opsd").credit
     assert run(batch, advantage, config)[:4] == pytest.approx([weights[0], *weights], abs=6e-5)
+
+
+def test_gaps_of_rounding_noise_leave_the_belief_weight_near_one() -> None:
+    """Gaps of 1e-7 nats move a belief by 2.5e-8: far below the 1e-6 beside the deviation."""
+    batch = toy_batch([[[1e-7], [-2e-7], [3e-7]], [[0.0]]], success=[True, False])
+    got = credit(batch, torch.ones(4, dtype=torch.float64), resolve("agent_opsd").credit, step=0)
+    assert got.weight.tolist() == pytest.approx([1.00079, 0.99354, 1.00567, 1.0], abs=1e-5)
+
+
+def test_a_certain_belief_stays_a_millionth_away_from_certainty() -> None:
+    """B0 = .5, evidence +30, then −60 nats: B = 1 − 1e-6, then 1e-6, not 1 and 9e-14."""
+    got = belief_increments(toy_batch([[[30.0], [-60.0]], [[0.0]]], success=[True, False]), gamma=1.0)
+    assert got.tolist() == pytest.approx([0.5 - 1e-6, 2e-6 - 1.0, 0.0], abs=1e-12)
 
 
 def test_belief_starts_at_the_success_rate() -> None:

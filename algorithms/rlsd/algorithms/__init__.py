@@ -11,12 +11,13 @@ from rlsd.algorithms.config import (
     CONTEXTS,
     AlgorithmConfig,
     TeacherConfig,
+    adds_credit,
     assign,
     needs_divergence,
     needs_reference,
     needs_teacher,
 )
-from rlsd.algorithms.credit import credit, turns_that_matter
+from rlsd.algorithms.credit import credit, load_rule, turns_that_matter
 from rlsd.algorithms.distill import DistillConfig, distill_loss
 from rlsd.algorithms.divergence import DIVERGENCES, chunked_divergence, divergence
 from rlsd.algorithms.errors import AlgorithmError
@@ -32,7 +33,8 @@ from rlsd.algorithms.loss import (
     sampler_weight,
     token_loss,
 )
-from rlsd.algorithms.presets import METHODS, PRESETS, Method, resolve
+from rlsd.algorithms.overrides import resolve
+from rlsd.algorithms.presets import METHODS, PRESETS, Method
 from rlsd.algorithms.rlsd import CreditConfig
 from rlsd.algorithms.schedule import Schedule, constant, linear
 from rlsd.algorithms.token_weights import AGGREGATIONS, token_weights
@@ -56,6 +58,7 @@ __all__ = [
     "Schedule",
     "TeacherConfig",
     "TokenBatch",
+    "adds_credit",
     "assign",
     "base_advantage",
     "chunked_divergence",
@@ -68,6 +71,7 @@ __all__ = [
     "importance_ratio",
     "kl_k3",
     "linear",
+    "load_rule",
     "needs_divergence",
     "needs_reference",
     "needs_teacher",

@@ -4,16 +4,16 @@
     dr_grpo                A_i =  R_i − mean_G R                           Dr.GRPO, arXiv 2503.20783
     rloo                   A_i =  R_i − mean_{j≠i} R_j                     arXiv 2402.14740
     reinforce_pp           A_i = (R_i − mean R) / (std R + 1e-6)           REINFORCE++, arXiv 2501.03262
-                           over the whole batch
+                           mean and std over all tokens of the batch, each with its trajectory's R
     reinforce_pp_baseline  the group mean is subtracted first, then as above
     gigpo, hgpo            per turn, from anchor states: see `gigpo`
     legacy_grpo            grpo over rows: mean and std run over the turns of the group, so a long failure
                            counts more often than a short win; verl-agent's default, kept to compare with
     none                   A = 1: imitation needs no outcome
 
-What differs and why: statistics run over trajectories (except `legacy_grpo`), the deviation is unbiased, a
-constant group gives exactly 0 instead of rounding noise over 1e-6, and REINFORCE++'s KL-in-the-reward is left
-to the loss.
+What differs and why: statistics run over trajectories (except `legacy_grpo` and the tokens of REINFORCE++), the
+deviation is unbiased, a constant group gives exactly 0 instead of rounding noise over 1e-6, and REINFORCE++'s
+KL-in-the-reward is left to the loss.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ from rlsd.algorithms.batch import TokenBatch
 from rlsd.algorithms.errors import Settings
 from rlsd.algorithms.gigpo import hgpo_steps, step_advantage, step_returns
 from rlsd.algorithms.segment_ops import (
+    STD_EPSILON,
     number_rows,
     segment_count,
+    segment_differs,
     segment_mean,
     segment_standardise,
+    segment_std,
     segment_sum,
 )
 
@@ -62,49 +65,64 @@ class AdvantageConfig(Settings):
     history: int = Field(default=2, ge=0)
     """K: maximum number of earlier states that must also match (`hgpo`)."""
     alpha: float = Field(default=1.0, ge=0.0)
-    """Level weights grow as (k + 1)^alpha (`hgpo`)."""
+    """Exponent of the level weights; 0 weighs all levels alike (`hgpo`)."""
+    level_weights: Literal["code", "paper"] = "code"
+    """Level k, from 0, weighs (k + 2)^alpha as in the authors' code, or (k + 1)^alpha as the paper prints (`hgpo`)."""
     episode_level: bool = False
-    """Add the episode advantage to the anchor levels (`hgpo`)."""
+    """Take the episode advantage, over the turns of the group, into the weighted mean as one more level of weight 1;
+    `base_group` of the authors' code, off in their scripts (`hgpo`)."""
+    whiten: Literal["tokens", "trajectories"] = "tokens"
+    """What mean and deviation run over: every token with its trajectory's return, as in verl, or every trajectory once
+    (`reinforce_pp`, `reinforce_pp_baseline`)."""
     invalid_penalty: float = Field(default=0.0, ge=0.0)
     """Subtracted once per invalid turn; 0.1 on ALFWorld and WebShop, 0.01 on search in verl-agent (there in
     units of a return of 10). Keep 0 if the returns already include it."""
-    penalty_on: Literal["return", "turn"] = "return"
-    """`return`: from the trajectory's return and the turn's step reward, before normalising. `turn`: from the
-    advantage of that turn, after normalising, so that it also acts in a group whose returns are all equal."""
+    penalty_on: Literal["return", "row", "turn"] = "return"
+    """`return`: from the trajectory's return and the turn's step reward, before normalising. `row`, verl-agent's rule:
+    from that turn's own copy of the return and from its finished step return only, so that neither the other turns of
+    its trajectory nor the mean of the returns move. `turn`: from the advantage of that turn, after normalising, so that
+    it also acts in a group whose returns are all equal."""
 
 
 def base_advantage(batch: TokenBatch, config: AdvantageConfig) -> Tensor:
     """Return A (K,), one number per turn, in the dtype of the returns; trajectory rules repeat the value over the
     turns."""
-    invalid = (~batch.valid).double() * config.invalid_penalty
-    trajectories, turns = batch.returns.shape[0], batch.trajectory.shape[0]
+    penalty = (~batch.valid).double() * config.invalid_penalty
     returns, rewards = batch.returns.double(), batch.step_reward.double()
+    by_row = config.penalty_on == "row" or (config.penalty_on == "turn" and config.method == "legacy_grpo")
     if config.penalty_on == "return":
-        returns = returns - segment_sum(invalid, batch.trajectory, trajectories)
-        rewards = rewards - invalid
-
-    if config.method == "none":
-        advantage = torch.ones(turns, dtype=torch.float64, device=returns.device)
-    elif config.method == "legacy_grpo":
-        scores = returns[batch.trajectory] - (invalid if config.penalty_on == "turn" else 0.0)
-        groups, count = number_rows(batch.group[batch.trajectory])
-        advantage = segment_standardise(scores, groups, count, std=True)
-    elif config.method == "gigpo":
-        gains = step_returns(batch, rewards, config.gamma)
-        episode = episode_advantage(returns, batch.group, "grpo" if config.std else "dr_grpo")
-        advantage = episode[batch.trajectory] + config.step_weight * step_advantage(batch, gains, std=config.std)
-    elif config.method == "hgpo":
-        gains = step_returns(batch, rewards, config.gamma)
-        advantage = hgpo_steps(batch, gains, history=config.history, alpha=config.alpha, std=config.std)
-        if config.episode_level:
-            episode = episode_advantage(returns, batch.group, "grpo" if config.std else "dr_grpo")
-            advantage = advantage + episode[batch.trajectory]
-    else:
-        advantage = episode_advantage(returns, batch.group, config.method)[batch.trajectory]
-
-    if config.penalty_on == "turn" and config.method != "legacy_grpo":
-        advantage = advantage - invalid
+        returns = returns - segment_sum(penalty, batch.trajectory, batch.returns.shape[0])
+        rewards = rewards - penalty
+    advantage = _advantage(batch, config, returns, rewards, penalty if by_row else torch.zeros_like(penalty))
+    if config.penalty_on == "turn" and not by_row:
+        advantage = advantage - penalty
     return advantage.to(batch.returns.dtype)
+
+
+def _advantage(batch: TokenBatch, config: AdvantageConfig, returns: Tensor, rewards: Tensor, row: Tensor) -> Tensor:
+    """Return A (K,) float64; `row` (K,) is taken off each turn's own copy of its return and off its step return."""
+    own = returns[batch.trajectory] - row
+    if config.method == "none":
+        return torch.ones_like(own)
+    if config.method == "legacy_grpo":
+        return _over_turns(batch, own, std=True)
+    if config.method == "hgpo":
+        return hgpo_steps(
+            batch,
+            step_returns(batch, rewards, config.gamma) - row,
+            history=config.history,
+            alpha=config.alpha,
+            std=config.std,
+            first=2.0 if config.level_weights == "code" else 1.0,
+            episode=_over_turns(batch, own, std=config.std) if config.episode_level else None,
+        )
+    if config.method == "gigpo":
+        gains = step_returns(batch, rewards, config.gamma) - row
+        episode = _over_trajectories(batch, returns, row, "grpo" if config.std else "dr_grpo")
+        return episode + config.step_weight * step_advantage(batch, gains, std=config.std)
+    if config.method in ("reinforce_pp", "reinforce_pp_baseline") and config.whiten == "tokens":
+        return _over_tokens(batch, own, baseline=config.method == "reinforce_pp_baseline", returns=returns)
+    return _over_trajectories(batch, returns, row, config.method)
 
 
 def episode_advantage(returns: Tensor, group: Tensor, method: str) -> Tensor:
@@ -116,9 +134,47 @@ def episode_advantage(returns: Tensor, group: Tensor, method: str) -> Tensor:
     if method == "dr_grpo":
         return segment_standardise(returns, groups, count, std=False)
     if method == "rloo":
-        size = segment_count(groups, count)
-        others = size / (size - 1.0).clamp_min(1.0)
-        return segment_standardise(returns, groups, count, std=False) * others[groups]
+        return segment_standardise(returns, groups, count, std=False) * _worth(returns, group, method)
     if method == "reinforce_pp_baseline":
         returns = returns - segment_mean(returns, groups, count)[groups]
     return segment_standardise(returns, whole, 1, std=True)
+
+
+def _worth(returns: Tensor, group: Tensor, method: str) -> Tensor:
+    """Return (N,) float64: by how much A grows with one more unit of a single turn's score; 1 in a constant group."""
+    groups, count = number_rows(group)
+    if method == "rloo":
+        size = segment_count(groups, count)
+        return (size / (size - 1.0).clamp_min(1.0))[groups]
+    one = torch.ones_like(returns)
+    if method == "dr_grpo":
+        return one
+    if method == "reinforce_pp_baseline":
+        returns = returns - segment_mean(returns, groups, count)[groups]
+    if method != "grpo":
+        groups, count = torch.zeros_like(groups), 1
+    worth = 1.0 / (segment_std(returns, groups, count) + STD_EPSILON)[groups]
+    return torch.where(segment_differs(returns, groups, count)[groups], worth, one)
+
+
+def _over_trajectories(batch: TokenBatch, returns: Tensor, row: Tensor, method: str) -> Tensor:
+    """Return A (K,): statistics of the returns (N,), each turn's own score less its `row` (K,)."""
+    advantage = episode_advantage(returns, batch.group, method)[batch.trajectory]
+    return advantage - row * _worth(returns, batch.group, method)[batch.trajectory]
+
+
+def _over_turns(batch: TokenBatch, scores: Tensor, *, std: bool) -> Tensor:
+    """Return A (K,) from one score (K,) per turn, with statistics over the turns of a group."""
+    groups, count = number_rows(batch.group[batch.trajectory])
+    return segment_standardise(scores, groups, count, std=std)
+
+
+def _over_tokens(batch: TokenBatch, scores: Tensor, *, baseline: bool, returns: Tensor) -> Tensor:
+    """Return A (K,) from one score (K,) per turn, whitened over the tokens of the whole batch."""
+    if baseline:
+        groups, count = number_rows(batch.group)
+        scores = scores - segment_mean(returns, groups, count)[groups][batch.trajectory]
+    values, whole = scores[batch.turn], torch.zeros_like(batch.turn)
+    if not bool(segment_differs(values, whole, 1)):
+        return torch.zeros_like(scores)
+    return (scores - segment_mean(values, whole, 1)) / (segment_std(values, whole, 1) + STD_EPSILON)

@@ -28,6 +28,9 @@ CONTEXTS = (
     "unmet_goals",
     "locations",
     "distance",
+    "won",
+    "failed_sibling",
+    "wrong_answer",
     "none",
 )
 """Shipped hindsight contexts; `module:Name` refers to your own."""
@@ -54,6 +57,8 @@ class AlgorithmConfig(Settings):
     """Base advantage from the outcome."""
     contexts: tuple[str, ...] = ()
     """Hindsight for the teacher, in this order; `none` gives it none (a control)."""
+    against: tuple[str, ...] = ()
+    """Contexts of wrong hindsight, one more view each, for signal `contrast`."""
     teacher: TeacherConfig = TeacherConfig()
     """Weights of the teacher."""
     credit: CreditConfig = CreditConfig(rule="none")
@@ -66,7 +71,7 @@ class AlgorithmConfig(Settings):
         """Demonstrations are imitated; nothing is sampled."""
         return self.loss.policy == "sft"
 
-    @field_validator("contexts")
+    @field_validator("contexts", "against")
     @classmethod
     def _contexts_are_known(cls, contexts: tuple[str, ...]) -> tuple[str, ...]:
         for context in contexts:
@@ -87,6 +92,11 @@ class AlgorithmConfig(Settings):
                 "hindsight needs a text: expected at least one of contexts "
                 f"({', '.join(CONTEXTS)}), given none; ['none'] is the control without one."
             )
+        if (self.credit.rule == "hindsight" and self.credit.signal == "contrast") != bool(self.against):
+            raise ValueError(
+                "signal 'contrast' compares with wrong hindsight: expected contexts in `against` "
+                f"(failed_sibling, wrong_answer) with that signal and only then, given {list(self.against)}."
+            )
         return self
 
 
@@ -94,6 +104,11 @@ def needs_teacher(config: AlgorithmConfig, step: int) -> bool:
     """Return whether iteration `step` needs the teacher view; if not, the teacher pass is skipped."""
     credit = bool(config.contexts) and config.credit.reads_teacher and config.credit.active(step)
     return credit or config.loss.distill.active(step)
+
+
+def adds_credit(config: AlgorithmConfig, step: int) -> bool:
+    """Return whether tokens with base advantage 0 may get credit in iteration `step`."""
+    return config.credit.combine == "add" and config.credit.active(step)
 
 
 def needs_divergence(config: AlgorithmConfig, step: int) -> bool:

@@ -14,8 +14,8 @@ micro-batch. m is formed as 1 + λ (weight − 1), the same number, which is exa
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from rlsd.algorithms.batch import Credit, TokenBatch
 from rlsd.algorithms.blocks import parents, units
 from rlsd.algorithms.errors import AlgorithmError
 from rlsd.algorithms.gates import GATES
+from rlsd.algorithms.plug_in import imported
 from rlsd.algorithms.rlsd import CreditConfig, Squashed, hindsight_weight
 from rlsd.algorithms.segment_ops import segment_count, segment_mean
 from rlsd.algorithms.signals import SIGNALS
@@ -75,14 +76,10 @@ def load_rule(name: str) -> Callable[..., Tensor]:
     Raises:
         AlgorithmError: it cannot be imported, or is not a function.
     """
-    module, _, attribute = name.partition(":")
-    try:
-        rule = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise AlgorithmError(f"algorithm.credit.rule: cannot import {name!r}: {error}") from error
-    if not callable(rule):
-        raise AlgorithmError(f"algorithm.credit.rule: expected a function, given {name!r}: {type(rule).__name__}")
-    return rule
+    rule = imported(name, "algorithm.credit.rule")
+    if callable(rule):
+        return cast("Callable[..., Tensor]", rule)
+    raise AlgorithmError(f"algorithm.credit.rule: expected a function, given {name!r}, a {type(rule).__name__}.")
 
 
 def _combined(

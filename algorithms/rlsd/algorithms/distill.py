@@ -34,14 +34,18 @@ class DistillConfig(Settings):
     beta: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Teacher's share of the mixture (`jsd`)."""
     element_clip: float | None = Field(default=None, gt=0.0)
-    """Upper limit of one vocabulary element's contribution; 0.05 in OPSD (full-vocabulary kinds)."""
+    """Upper limit of one vocabulary element's contribution; 0.05 in OPSD (full-vocabulary kinds). It can reverse
+    gradients, see `divergence`."""
+    divergence_clip: float | None = Field(default=None, gt=0.0)
+    """Upper limit of a token's whole divergence, in nats, without gradient above (full-vocabulary kinds)."""
     gate_slope: float = Field(default=5.0, ge=0.0)
     """β inside the sigmoid (`gate`); 0 gives every token weight ½."""
 
     @model_validator(mode="after")
     def _clip_has_a_divergence(self) -> DistillConfig:
-        if self.element_clip is not None and self.kind not in DIVERGENCES:
-            raise ValueError(f"element_clip: expected a kind among {', '.join(DIVERGENCES)}, given {self.kind!r}.")
+        for name in ("element_clip", "divergence_clip"):
+            if getattr(self, name) is not None and self.kind not in DIVERGENCES:
+                raise ValueError(f"{name}: expected a kind among {', '.join(DIVERGENCES)}, given {self.kind!r}.")
         return self
 
     def active(self, step: int) -> bool:

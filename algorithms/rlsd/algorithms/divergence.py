@@ -4,9 +4,14 @@
     reverse_kl   Σ_v S(v) log S(v)/T(v)
     jsd          M = β T + (1 − β) S,   Σ_v β T(v) log T(v)/M(v) + (1 − β) S(v) log S(v)/M(v)
 
-`element_clip` limits every vocabulary element's contribution from above *before* the sum; negative terms
-stay, so the total may fall below 0. It keeps style tokens, whose divergence is many times that of content
-tokens, from dominating.
+Two limits keep style tokens, whose divergence is many times that of content tokens, from dominating:
+    element_clip     every vocabulary element's contribution is at most this, *before* the sum (OPSD's code)
+    divergence_clip  the divergence of a token is at most this, after the sum; no gradient above
+
+`element_clip` can reverse gradients (arXiv 2609.38995): negative terms stay, so the total may fall below 0, and where
+the largest positive term is cut off, what is left pushes the other way. Example: teacher logits (2, 1, 0, −1), student
+(−1, 1, 2, 0). The forward KL is 1.7254, its gradient −.6119 at logit 0, so descent raises the token the teacher
+prefers; with element_clip .05 it is −.1563 and +.0114, so descent lowers it. A limit on the whole divergence cannot.
 
 What differs and why: in OPSD's code β = 0 and β = 1 of the JSD mean the two KL; here each has its own name
 and β must lie strictly between. T is always detached. Log-probs are floored at −10,000, so a token masked out
@@ -35,6 +40,7 @@ def divergence(
     *,
     beta: float = 0.5,
     element_clip: float | None = None,
+    divergence_clip: float | None = None,
 ) -> Tensor:
     """Return the divergence (m,) in nats of two tables of logits (m, V), already divided by the
     temperature."""
@@ -55,7 +61,8 @@ def divergence(
         elements = beta * p * (teacher - middle) + (1.0 - beta) * q * (student - middle)
     if element_clip is not None:
         elements = elements.clamp_max(element_clip)
-    return elements.sum(dim=-1)
+    whole = elements.sum(dim=-1)
+    return whole if divergence_clip is None else whole.clamp_max(divergence_clip)
 
 
 def chunked_divergence(
@@ -69,6 +76,7 @@ def chunked_divergence(
     kind: DivergenceKind = "forward_kl",
     beta: float = 0.5,
     element_clip: float | None = None,
+    divergence_clip: float | None = None,
 ) -> Tensor:
     """Return the divergence (m,) from hidden states (m, D) of both views on the same m sampled tokens.
 
@@ -86,7 +94,7 @@ def chunked_divergence(
         with torch.no_grad():
             teacher = scaled_logits(teacher_head(seen), temperature)
         student = scaled_logits(student_head(rows), temperature)
-        return divergence(student, teacher, kind, beta=beta, element_clip=element_clip)
+        return divergence(student, teacher, kind, beta=beta, element_clip=element_clip, divergence_clip=divergence_clip)
 
     if student_hidden.shape[0] == 0:
         return scaled_logits(student_hidden.sum(dim=-1), 1.0)

@@ -3,12 +3,13 @@
 GiGPO (arXiv 2505.10978, Eq. 5–9):  G_t = Σ_{k≥t} γ^{k−t} r_k,  A^S = (G_t − mean_c G) / (std_c G + 1e-6)
 over the cluster c of turns of one group with the same anchor; a state seen once gives 0; A = A^E + ω A^S.
 
-HGPO (arXiv 2602.22817):  for k = 0 … K cluster turns whose current and last k anchors all match, A_k as
-above, A = Σ_k w_k A_k with w_k ∝ (k + 1)^α over the levels where A_k ≠ 0.
+HGPO (arXiv 2602.22817, as its authors' core_hgpo.py):  for k = 0 … K cluster the turns whose current and last k
+anchors all match, A_k as above with the population deviation, A = Σ_k w_k A_k, w_k ∝ (k + 2)^α over the levels where
+A_k ≠ 0. A turn with fewer than k predecessors has no level k. The episode advantage, on request, is one more item of
+weight 1 inside the same mean. The paper prints w_k ∝ (k + 1)^α.
 
 What differs and why: anchors come numbered from the caller (exact match), so the similarity clustering GiGPO
-offers for search is the caller's choice of numbers. A turn with fewer than k predecessors matches only turns
-with as few.
+offers for search is the caller's choice of numbers. HGPO's code divides by the sum of weights + 1e-6, here by the sum.
 """
 
 from __future__ import annotations
@@ -38,20 +39,33 @@ def step_advantage(batch: TokenBatch, gains: Tensor, *, std: bool) -> Tensor:
     return segment_standardise(gains, clusters, count, std=std)
 
 
-def hgpo_steps(batch: TokenBatch, gains: Tensor, *, history: int, alpha: float, std: bool) -> Tensor:
-    """Return Σ_k w_k A_k (K,) float64 of HGPO from step returns `gains` (K,)."""
+def hgpo_steps(
+    batch: TokenBatch,
+    gains: Tensor,
+    *,
+    history: int,
+    alpha: float,
+    std: bool,
+    first: float = 2.0,
+    episode: Tensor | None = None,
+) -> Tensor:
+    """Return Σ_k w_k A_k (K,) float64 of HGPO from step returns `gains` (K,).
+
+    Level k weighs (k + `first`)^alpha; `episode` (K,), if given, is one more item of weight 1.
+    """
     turns = gains.shape[0]
     row = torch.arange(turns, device=gains.device)
     clusters, count = number_rows(batch.group[batch.trajectory], batch.anchor)
-    total, norm = torch.zeros_like(gains), torch.zeros_like(gains)
+    total = torch.zeros_like(gains) if episode is None else episode.double().clone()
+    norm = (total != 0).double()
     for level in range(history + 1):
+        exists = batch.position >= level
         if level:
-            exists = batch.position >= level
             before = batch.anchor[(row - level).clamp_min(0)]
             clusters, count = number_rows(
                 clusters, exists.long(), torch.where(exists, before, torch.zeros_like(before))
             )
-        part = segment_standardise(gains, clusters, count, std=std)
-        weight = (part != 0).double() * (level + 1.0) ** alpha
+        part = segment_standardise(gains, clusters, count, std=std, unbiased=False)
+        weight = ((part != 0) & exists).double() * (level + first) ** alpha
         total, norm = total + weight * part, norm + weight
     return total / torch.where(norm > 0, norm, torch.ones_like(norm))

@@ -2,7 +2,7 @@
 
     ρ = π_new / π_old,   Â = final advantage of the token
     ppo        −min(ρ Â, clip(ρ, 1 − lo, 1 + hi) Â)                              arXiv 1707.06347
-               and at most −c Â where Â < 0, with `dual_clip` c                  arXiv 1912.09729
+               and at most c |Â| where Â < 0, with `dual_clip` c                 arXiv 1912.09729
     gspo       the same with ρ_t = sg(ρ̄) · π_new/sg(π_new),                      arXiv 2507.18071, §4.3
                ρ̄ = exp(mean of log ρ over the turn)
     cispo      −Â · sg(min(ρ, 1 + hi)) · log π_new                               arXiv 2506.13585
@@ -46,12 +46,17 @@ class LossConfig(Settings):
     clip_high: float = Field(default=0.2, gt=0.0)
     """Ratio clip above 1; 0.28 in DAPO and RLSD, 4e-4 for GSPO."""
     dual_clip: float | None = Field(default=None, gt=1.0)
-    """Bound on the ratio's effect where Â < 0 (3 is usual); None for no bound."""
+    """Bound on the ratio's effect where Â < 0: the loss is at most this times |Â|, without gradient above. 3 in verl,
+    verl-agent and EasyR1, and so in the presets of methods whose code is built on them; None for no bound, as in
+    TRL."""
     tis_cap: float | None = Field(default=None, gt=0.0)
     """Multiply by min(π_old / π_sampler, cap), truncated importance sampling for a sampler on another
     engine."""
     kl_coef: float = Field(default=0.0, ge=0.0)
     """Weight of the k3 estimate of KL to the reference weights; above 0 it needs a reference pass."""
+    kl_clamp: float | None = Field(default=10.0, gt=0.0)
+    """Upper limit of that estimate at one token, in nats, without gradient above: 10 in verl and EasyR1. None for no
+    limit."""
     aggregation: Aggregation = "trajectory"
     """How tokens are averaged; see `token_weights`."""
     constant_tokens: int = Field(default=DEFAULT_CONSTANT_TOKENS, gt=0)
@@ -108,7 +113,8 @@ def token_loss(inputs: LossInputs, config: LossConfig, *, step: int) -> LossTerm
             inputs.new_logp, inputs.old_logp, inputs.advantage, config, segment=inputs.turn, weight=weight
         )
     if config.kl_coef > 0.0:
-        kl = kl_k3(inputs.new_logp, _needed(inputs.reference_logp, "reference_logp", "kl_coef > 0"))
+        reference = _needed(inputs.reference_logp, "reference_logp", "kl_coef > 0")
+        kl = kl_k3(inputs.new_logp, reference, clamp=config.kl_clamp)
     coef = config.distill.coef.value(step)
     if config.distill.active(step):
         distill = distill_loss(
@@ -157,18 +163,22 @@ def importance_ratio(new_logp: Tensor, old_logp: Tensor) -> Tensor:
 
 
 def clipped_share(new_logp: Tensor, old_logp: Tensor, advantage: Tensor, config: LossConfig) -> Tensor:
-    """Return (m,) bool: the PPO clip zeroes this token's gradient."""
+    """Return (m,) bool: the PPO clip, or the dual clip, zeroes this token's gradient."""
     ratio = importance_ratio(new_logp, old_logp).detach()
     above = (advantage > 0) & (ratio > 1.0 + config.clip_high)
-    return above | ((advantage < 0) & (ratio < 1.0 - config.clip_low))
+    outside = ratio < 1.0 - config.clip_low
+    if config.dual_clip is not None:
+        outside = outside | (ratio > config.dual_clip)
+    return above | ((advantage < 0) & outside)
 
 
-def kl_k3(new_logp: Tensor, reference_logp: Tensor) -> Tensor:
+def kl_k3(new_logp: Tensor, reference_logp: Tensor, *, clamp: float | None = None) -> Tensor:
     """Return exp(r) − 1 − r ≥ 0 (m,), r = log π_ref − log π_new: Schulman's k3 estimate of KL(π_new ‖
-    π_ref)."""
+    π_ref), at most `clamp` nats."""
     check_same_shape(new_logp=new_logp, reference_logp=reference_logp)
     log_ratio = reference_logp.detach() - new_logp
-    return log_ratio.clamp_max(LOG_RATIO_LIMIT).exp() - 1.0 - log_ratio
+    estimate = log_ratio.clamp_max(LOG_RATIO_LIMIT).exp() - 1.0 - log_ratio
+    return estimate if clamp is None else estimate.clamp_max(clamp)
 
 
 def sampler_weight(old_logp: Tensor, sampler_logp: Tensor, cap: float) -> Tensor:

@@ -147,7 +147,7 @@ class CreditConfig(Settings):
             raise ValueError(f"lam is a share: expected at most 1, given {max(self.lam.start, self.lam.end)}.")
         may_turn = self.squash == "linear" or self.rescale
         if self.combine == "multiply" and may_turn and self.floor is None and (self.clip is None or self.clip > 1.0):
-            raise ValueError(f"the weight could turn the sign of A: expected clip at most 1 or a floor, given {self.clip}.")
+            raise ValueError(f"the weight could turn the sign of A: expected clip ≤ 1 or a floor, given {self.clip}.")
         if SIGNALS[self.signal].unit == "turn" and self.level not in ("turn", "span"):
             raise ValueError(
                 f"signal {self.signal!r} is one number a turn: expected level turn or span, given {self.level!r}."
@@ -171,6 +171,11 @@ class CreditConfig(Settings):
         return self.rule != "none" and (self.rule != "hindsight" or blocks)
 
     @property
+    def reads_facts(self) -> bool:
+        """Whether the rule reads what the environment knows of a turn, such as the distance to the goal."""
+        return self.rule not in ("none", "hindsight") or (self.rule == "hindsight" and SIGNALS[self.signal].facts)
+
+    @property
     def action_only(self) -> bool:
         """Whether only action tokens get a weight."""
         return self.level == "span" or self.tokens == "action"
@@ -178,14 +183,15 @@ class CreditConfig(Settings):
     @property
     def couples(self) -> Over:
         """Scope inside which one turn's hindsight changes another turn's credit."""
-        scopes: list[Over] = ["turn", SIGNALS[self.signal].couples]
+        scopes: list[str] = ["turn", SIGNALS[self.signal].couples]
         if self.level == "trajectory" or self.normalize == "trajectory":
             scopes.append("trajectory")
         scopes += [GATES[g].couples for g in self.gates]
-        scopes += [name.partition(":")[2] for name in (*self.scale, *self.rescale)]  # type: ignore[misc]
+        scopes += [name.partition(":")[2] for name in (*self.scale, *self.rescale)]
         if self.rule != "hindsight" or self.control == "shuffled":
             scopes.append("batch")
-        return max(scopes, key=OVERS.index)
+        widest: list[Over] = [over for over in OVERS if over in scopes]
+        return widest[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,14 +46,14 @@ def segment_differs(values: Tensor, ids: Tensor, segments: int) -> Tensor:
     return segment_max(values, ids, segments) > segment_min(values, ids, segments)
 
 
-def segment_standardise(values: Tensor, ids: Tensor, segments: int, *, std: bool) -> Tensor:
+def segment_standardise(values: Tensor, ids: Tensor, segments: int, *, std: bool, unbiased: bool = True) -> Tensor:
     """Return (n,) float64: value − mean of its segment, over (std + 1e-6) if `std`; 0 in a constant segment.
 
     A segment of one row is constant, so a group of one and a state seen once both get 0.
     """
     centred = values.double() - segment_mean(values, ids, segments)[ids]
     if std:
-        centred = centred / (segment_std(values, ids, segments) + STD_EPSILON)[ids]
+        centred = centred / (segment_std(values, ids, segments, unbiased=unbiased) + STD_EPSILON)[ids]
     differs = segment_differs(values, ids, segments)[ids]
     return torch.where(differs, centred, torch.zeros_like(centred))
 

@@ -42,6 +42,8 @@ class Signal:
     unit: Literal["token", "turn"]
     teacher: bool
     """It reads the teacher view, so a teacher pass is needed."""
+    facts: bool = False
+    """It reads the distance to the goal."""
     couples: Over = "turn"
     """Scope inside which one turn's hindsight changes another turn's value."""
 
@@ -117,8 +119,8 @@ SIGNALS: dict[str, Signal] = {
     "contrast": Signal(read=_contrast, unit="token", teacher=True),
     "belief": Signal(read=_belief, unit="turn", teacher=True, couples="trajectory"),
     "token_belief": Signal(read=_token_belief, unit="token", teacher=True, couples="trajectory"),
-    "progress": Signal(read=_progress, unit="turn", teacher=False),
-    "farther": Signal(read=_farther, unit="turn", teacher=False),
+    "progress": Signal(read=_progress, unit="turn", teacher=False, facts=True),
+    "farther": Signal(read=_farther, unit="turn", teacher=False, facts=True),
     "teacher_prob": Signal(read=_teacher_prob, unit="turn", teacher=True),
     "student_prob": Signal(read=_student_prob, unit="turn", teacher=False),
 }

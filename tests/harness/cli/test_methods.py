@@ -28,7 +28,7 @@ def test_the_command_prints_source_differences_settings_and_contexts() -> None:
   RLSD as in the paper: one weight a token, teacher copied every 10 iterations
 
 source   arXiv 2604.03128
-differs  student log-probs are those before the update; trajectory mean
+differs  student log-probs are those before the update; trajectory mean; dual clip 3 as in the released code
 test     tests/golden/test_credit_golden.py
 
 algorithm:
@@ -44,6 +44,7 @@ algorithm:
   loss:
     policy: ppo
     clip_high: 0.28
+    dual_clip: 3.0
 
 the teacher reads (scope)
   answer (episode): the task's solution itself

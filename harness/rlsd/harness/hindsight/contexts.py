@@ -118,6 +118,26 @@ def _sibling(g: Glimpse) -> Section | None:
     return Section(title="successful attempt", items=tuple(t.action.text for t in best.turns))
 
 
+def _failed_sibling(g: Glimpse) -> Section | None:
+    losses = [t for t in g.siblings() if not t.success and t.turns]
+    if not losses:
+        return None
+    worst = min(losses, key=lambda t: (t.episode_return, t.key))
+    return Section(title="attempt", items=tuple(t.action.text for t in worst.turns))
+
+
+def _wrong_answer(g: Glimpse) -> Section | None:
+    losses = [t for t in g.siblings() if not t.success and t.turns]
+    if not losses:
+        return None
+    worst = min(losses, key=lambda t: (t.episode_return, t.key))
+    return Section(title="answer", items=(worst.turns[-1].action.text,))
+
+
+def _won(g: Glimpse) -> Section | None:
+    return Section(title="outcome", items=("This episode was won.",))
+
+
 def _feedback(g: Glimpse) -> Section | None:
     said = tuple(text for text in (g.feedback, g.after.feedback) if text)
     return Section(title="feedback", items=said) if said else None
@@ -164,6 +184,21 @@ CONTEXTS: dict[str, Context] = {
             reads="actions of the group's best other win",
             build=_sibling,
         ),
+        Context(
+            name="failed_sibling",
+            title="attempt",
+            scope="episode",
+            reads="actions of the group's worst other loss, not marked as wrong (for `against`)",
+            build=_failed_sibling,
+        ),
+        Context(
+            name="wrong_answer",
+            title="answer",
+            scope="episode",
+            reads="last action of that loss, presented as the answer (for `against`)",
+            build=_wrong_answer,
+        ),
+        Context(name="won", title="outcome", scope="episode", reads="only that the episode was won", build=_won),
         Context(name="feedback", scope="turn", reads="what the action changed", build=_feedback),
         Context(
             name="state_changes", title="changed", scope="turn", reads="each fact the action changed", build=_changed

@@ -16,11 +16,12 @@ from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.prompt_file import PromptFile
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import Sampler, TrainingSampler
-from rlsd.algorithms import needs_reference
+from rlsd.algorithms import load_rule, needs_reference
 from rlsd.envs.core import Task, TextEnv
 from rlsd.harness.config import AgentConfig, ConfigError, LoraConfig, RunConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.contexts import find_context
+from rlsd.harness.hindsight.facts import check_facts
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.iteration.samplers import context_of, make_training_sampler
 from rlsd.harness.learner.learner import Learner
@@ -45,6 +46,8 @@ class Parts:
     reference: Teacher | None
     """The initial weights, if the loss has a KL term."""
     hinter: Hinter
+    against: tuple[Hinter, ...]
+    """Writers of the views with wrong hindsight."""
     tasks: list[Task]
 
     def forwarded(self) -> Counter[str]:
@@ -72,10 +75,13 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         torch.set_num_threads(config.threads)
     if config.learner.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; --set learner.device=cpu")
-    for name in context_names(config):
+    for name in (*context_names(config), *config.algorithm.against):
         find_context(name)  # an unknown name is an error before a model loads
+    if ":" in config.algorithm.credit.rule:
+        load_rule(config.algorithm.credit.rule)
     env = env_maker(config.env, "train")()
     tasks = list(env.tasks())
+    check_facts(config.algorithm, context_names(config), env, tasks)
     env.close()
     config = _with_format(config, env)
     memory_of(config.agent)  # a prompt file that cannot be used is an error before a model loads
@@ -92,7 +98,9 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     format = chat_format(policy, config.agent)
     context = context_of(config.agent, policy)
     # a server scores a prompt only if one more token fits
-    hinter = make_hinter(config, format, context=context - config.sampler.score_teacher)
+    room = context - config.sampler.score_teacher
+    hinter = make_hinter(config, format, context=room)
+    against = tuple(make_hinter(config, format, context=room, names=(name,)) for name in config.algorithm.against)
     learner = Learner(policy, settings, temperature=config.sampler.temperature, ranks=ranks)
     scorer = Scorer(learner.tokens, settings, learner.ranks)
     sampler = make_training_sampler(
@@ -116,6 +124,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
             Teacher(learner.tokens, "initial", replica=learner.replica) if needs_reference(config.algorithm) else None
         ),
         hinter=hinter,
+        against=against,
         tasks=tasks,
     )
     if aside and not learner.ranks.main:
@@ -129,9 +138,10 @@ def context_names(config: RunConfig) -> tuple[str, ...]:
     return tuple(n for n in names if n != "none")
 
 
-def make_hinter(config: RunConfig, format: ChatFormat, *, context: int) -> Hinter:
+def make_hinter(config: RunConfig, format: ChatFormat, *, context: int, names: tuple[str, ...] | None = None) -> Hinter:
+    """The writer of a view's hindsight; `names` instead of the run's own contexts."""
     settings = HintSettings(
-        contexts=context_names(config),
+        contexts=context_names(config) if names is None else names,
         max_tokens=config.hindsight.max_tokens,
         max_items=config.hindsight.max_items,
         source=config.hindsight.source,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rlsd.algorithms import TokenBatch, base_advantage, needs_divergence, needs_teacher, turns_that_matter
+from rlsd.algorithms import TokenBatch, adds_credit, base_advantage, needs_divergence, needs_teacher, turns_that_matter
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.hints import Hints
 from rlsd.harness.iteration.parts import Parts
@@ -72,6 +72,7 @@ class Scoring:
     def __init__(self, parts: Parts, groups: Sequence[Group], step: int) -> None:
         self.parts = parts
         self.step = step
+        self.groups = groups
         self.algorithm = parts.config.algorithm
         self.merge = parts.config.learner.merge_turns
         self.ranks = parts.learner.ranks
@@ -83,7 +84,7 @@ class Scoring:
         self.foreign = _foreign(self.ranks, self.trajectories, merge=self.merge)
         self.hints = self._hints(groups)
         self.wants_hidden = needs_divergence(self.algorithm, step)
-        self.entropy = torch.full((self.total,), float("nan"))
+        self.entropy = self.teacher_entropy = torch.full((self.total,), float("nan"))
 
     def run(self) -> Scored:
         served = serves_teacher(self.parts.config.sampler, self.algorithm, self.step)
@@ -108,15 +109,23 @@ class Scoring:
         if served or self._reuses():
             student = self.batch.sampler_logp
         student = torch.where(student.isnan(), self.batch.sampler_logp, student)
+        self.entropy = self.ranks.known(self.entropy)
+        batch = replace(
+            self.batch,
+            student_logp=student,
+            entropy=self.entropy,
+            teacher_entropy=self.ranks.known(self.teacher_entropy),
+            against=self._against(),
+        )
         return Scored(
             trajectories=self.trajectories,
-            batch=with_teacher(replace(self.batch, student_logp=student), teacher),
+            batch=with_teacher(batch, teacher),
             hints=_of_all(self.ranks, self.hints),
             idle=self.idle,
             foreign=self.foreign,
             gap=gap,
             teacher_gap=teacher_gap,
-            entropy=float(self.ranks.known(self.entropy).nanmean()),
+            entropy=float(self.entropy.nanmean()),
             teacher_hidden=teacher_hidden,
             reference_logp=reference,
         )
@@ -125,7 +134,8 @@ class Scoring:
 
     def _idle(self) -> set[int]:
         """Trajectories whose tokens have no gradient in any term of the loss."""
-        if self.algorithm.loss.distill.active(self.step) or self.parts.reference is not None:
+        others = self.algorithm.loss.distill.active(self.step) or adds_credit(self.algorithm, self.step)
+        if others or self.parts.reference is not None:
             return set()
         return set(range(len(self.batch.group))) - set(self.batch.trajectory[self.base != 0].tolist())
 
@@ -182,6 +192,7 @@ class Scoring:
         rows = joint_rows(self.trajectories, apart, merge=self.merge, skip=skip)
         both = self.parts.scorer.logprobs(rows, 2 * self.total)
         self.entropy = both.entropy[: self.total]
+        self.teacher_entropy = fill_in(both.entropy[self.total :], copies)
         return both.logp[: self.total], fill_in(both.logp[self.total :], copies)
 
     def _apart(self, insertions: Mapping) -> tuple[Tensor, Tensor | None]:
@@ -198,7 +209,29 @@ class Scoring:
                 keep_hidden=self.wants_hidden,
                 kinds=("teacher", "teacher"),
             )
+        self.teacher_entropy = fill_in(teacher.entropy, copies)
         return fill_in(teacher.logp, copies), teacher.hidden
+
+    def _against(self) -> tuple[Tensor, ...]:
+        """(M,) log-probs of each view with wrong hindsight, NaN where there is none; a pass of the teacher each."""
+        if not self.parts.against or not needs_teacher(self.algorithm, self.step):
+            return ()
+        views = []
+        for hinter in self.parts.against:
+            made = hinter.build(self.groups, skip=self.idle | self.foreign).insertions
+            kept = {place: hint for place, hint in made.items() if place in self.hints.insertions}
+            views.append(self.ranks.known(self._view(kept)))
+        return tuple(views)
+
+    def _view(self, insertions: Mapping) -> Tensor:
+        insertions, copies = distinct(self.trajectories, insertions)
+        rows = teacher_rows(self.trajectories, insertions, merge=self.merge)
+        share = self.parts.config.learner.prefix_sharing
+        with self.parts.teacher.weights() as model:
+            scored = self.parts.scorer.logprobs(
+                rows if share else plain(rows), self.total, model=model, kinds=("teacher", "teacher")
+            )
+        return fill_in(scored.logp, copies)
 
     def _reference(self) -> Tensor | None:
         """(M,) log-probs under the initial weights, if the loss has a KL term."""

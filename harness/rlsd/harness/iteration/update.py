@@ -119,6 +119,7 @@ class _Loss:
             kind=distill.kind,  # type: ignore[arg-type]
             beta=distill.beta,
             element_clip=distill.element_clip,
+            divergence_clip=distill.divergence_clip,
         )
 
     @torch.no_grad()

@@ -48,8 +48,15 @@ def token_batch(groups: Sequence[Group]) -> TokenBatch:
         group=torch.tensor(group_of, dtype=torch.long),
         returns=torch.tensor([t.episode_return for t in trajectories]),
         success=torch.tensor([t.success for t in trajectories], dtype=torch.bool),
+        distance_before=_steps([t.hindsight_before.distance for _, _, t in turns]),
+        distance_after=_steps([t.hindsight_after.distance for _, _, t in turns]),
         policy_version=torch.tensor([t.action.policy_version for _, _, t in turns], dtype=torch.long),
     )
+
+
+def _steps(distances: Sequence[float | None]) -> Tensor:
+    """(K,) expert steps to the goal, NaN where unknown."""
+    return torch.tensor([float("nan") if d is None else d for d in distances], dtype=torch.float32)
 
 
 def with_teacher(batch: TokenBatch, teacher_logp: Tensor) -> TokenBatch:

@@ -87,7 +87,8 @@ class AgentConfig(Block):
     """What responses look like: think, compact, search, tool, shop (`rlsd.agents.formats`), your own as `module:NAME`,
     or `auto`: what the environment says, else think."""
     memory: Literal["full", "last"] = "last"
-    """`full`: the whole conversation, rows merge; `last`: the last `history_turns` turns in one message."""
+    """`full`: the whole conversation, rows merge; `last`: the last `history_turns` turns in one message. Goal and
+    instructions stand in the prompt of every turn."""
     history_turns: int = Field(default=2, ge=0)
     """Earlier turns that memory `last` shows."""
     max_new_tokens: int = Field(default=512, ge=1)

@@ -18,6 +18,7 @@ from typing import Any
 
 import jinja2
 
+from rlsd.agents.harmony import in_channels
 from rlsd.agents.memory import Message
 from rlsd.agents.template import THOUGHT_TAGS, Template, TemplateError, control_tokens, end_of_turn
 from rlsd.agents.text_ids import GUARD, HIDE, TextIds, split, without_marks
@@ -83,8 +84,9 @@ class ChatFormat:
         self._text = TextIds(tokenizer, control)
         found = end_of_turn(tokenizer, self._template, control)
         self._end, self._closes = found or (None, False)
-        own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        self.eos_ids = frozenset([*(own if eos_ids is None else eos_ids), *([] if found is None else [found[0]])])
+        own: list[int] = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        ends: set[int] = set(own if eos_ids is None else eos_ids)
+        self.eos_ids: frozenset[int] = frozenset(ends if self._end is None else {*ends, self._end})
         if not self.eos_ids:
             raise TemplateError("the tokenizer has no end token; pass eos_ids")
         self._system = [{"role": "system", "content": self._plain(system.strip())}] if system else []
@@ -106,7 +108,7 @@ class ChatFormat:
     @property
     def thinks(self) -> bool:
         """Whether the model has its own marks for thoughts."""
-        return bool(self.opening) or any(n in THOUGHT_TAGS for n in self._text.control.values())
+        return bool(self.opening) or self._text.channels or any(n in THOUGHT_TAGS for n in self._text.control.values())
 
     def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
         """Ids of `text` alone. With `special=False` a control token's name in a text stays plain text, so an
@@ -157,6 +159,7 @@ class ChatFormat:
         if self.opens_thought:
             bare = text.lstrip()
             text = bare.removeprefix("<think>") if "</think>" in bare else "</think>\n\n" + text
+            text = text.lstrip() if self.opening != self.opening.rstrip() else text
         space = "" if self._pieces is None else self._pieces.space
         before = self._text.encode(self._tail, special=True, after=-1)
         return (*self._text.encode_guarded(space + self._own(text), after=before[-1] if before else -1), self.end_id)
@@ -171,6 +174,8 @@ class ChatFormat:
     def _own(self, text: str) -> str:
         """A response's text, guarded except for the tags around its thought and its tool call."""
         text = without_marks(text, (GUARD, HIDE))
+        if self._text.channels:
+            return in_channels(text, self._text.guard)
         closed = text.find("</think>")
         behind = closed + len("</think>") if closed >= 0 else 0
         starts = {closed, text.rstrip().rfind("</tool_call>")}
@@ -234,6 +239,8 @@ class ChatFormat:
         if message.role == "user" or message.response is None:
             return _SWITCHES.sub(lambda m: split(m[0], HIDE), self._plain(message.text))
         ids = responses[message.response]
+        if self._text.channels:  # the template gets the final channel alone
+            return _THOUGHT.sub("", self._plain(self.decode(ids)))
         text = self._text.marked(ids[:-1] if ids and ids[-1] in self.eos_ids else ids)
         if self.keep_thoughts is False:
             return "" if self.opens_thought and not _THOUGHT.match(text) else _THOUGHT.sub("", text)

@@ -72,7 +72,7 @@ def reads_date(tokenizer: Any) -> bool:
 
 def control_tokens(tokenizer: Any, template: Template) -> dict[int, str]:
     """Names of the tokens that are structure, by id: those flagged special, and every other added token that the
-    template writes (turn markers added as plain tokens, `<think>`, `<tool_call>`, `/nothink` …).
+    template writes (turn markers added as plain tokens, `/nothink` …) or that marks thoughts and tool calls.
 
     The unknown token, white space and single characters are text, whatever their flags.
     """
@@ -85,7 +85,7 @@ def control_tokens(tokenizer: Any, template: Template) -> dict[int, str]:
             continue
         # a bare word among a template's strings is rather the key of a message, as in message['content']
         named = name in written or (name in literals and not name.isalnum())
-        if token.special or named or name in THOUGHT_TAGS:
+        if token.special or named or name in THOUGHT_TAGS or name in TOOL_TAGS:
             out[i] = name
     return out
 
@@ -103,6 +103,7 @@ THOUGHT_TAGS: dict[str, str] = {
     "◁/think▷": "</think>",
 }
 """How model families mark a thought, and the tag that response formats read for it."""
+TOOL_TAGS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 
 
 def end_of_turn(tokenizer: Any, template: Template, control: Mapping[int, str]) -> tuple[int, bool] | None:

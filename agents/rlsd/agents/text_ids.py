@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from rlsd.agents.harmony import read_channels, speaks_in_channels
 from rlsd.agents.template import THOUGHT_TAGS
 
 GUARD, HIDE = "\ue002", "\ue003"
@@ -44,6 +45,8 @@ class TextIds:
         self.native = {THOUGHT_TAGS.get(n, n): n for n in self.markers.values()}
         """Names of the model's own tokens by the tag that response formats read."""
         self._replaced = {**shown, **{i: t for i, t in self._tags.items() if i in special or t != self.control[i]}}
+        self.channels = speaks_in_channels(self.control)
+        """Whether the model marks thoughts by channels (gpt-oss)."""
         self._cache: dict[tuple[str, bool, int], tuple[int, ...]] = {}
         self._anchors = self._find_anchors()
 
@@ -68,6 +71,8 @@ class TextIds:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`, spaces untouched. Special tokens are left out, except tags that response formats read; every
         family's marks of a thought read as `<think>` and `</think>`."""
+        if self.channels:
+            return read_channels(ids, self.control, self._text)
         if self._replaced.keys().isdisjoint(ids):
             return self._text(ids)
         text, start = "", 0
@@ -108,10 +113,13 @@ class TextIds:
 
     def _place(self, text: str, place: int, *, split: bool) -> tuple[int, ...]:
         """Ids of `text` at the start (0), after a control token (1) or after other text (2)."""
-        if place == 0 or self._anchors is None:
-            return self._tokenize(text, split=split)
-        anchor, count = self._anchors[place - 1]
-        return self._tokenize(anchor + text, split=split)[count:]
+        if place and self._anchors is not None:
+            for anchor in self._anchors[place - 1]:
+                before = self._tokenize(anchor, split=False)
+                ids = self._tokenize(anchor + text, split=split)
+                if ids[: len(before)] == before:  # else the two have grown together
+                    return ids[len(before) :]
+        return self._tokenize(text, split=split)
 
     def _plain(self, text: str, place: int) -> tuple[int, ...]:
         """Ids of `text` without any control token."""
@@ -134,21 +142,14 @@ class TextIds:
         half, later = len(piece) // 2, 0 if self._anchors is None else 2
         return (*self._without_control(piece[:half], place), *self._without_control(piece[half:], later))
 
-    def _find_anchors(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
-        """(text, number of ids) that stand for a control token and for other text before a piece; None for tokenizers
-        that encode a text alike wherever it stands."""
+    def _find_anchors(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """Texts that stand for a control token and for other text before a piece; None for tokenizers that encode a
+        text alike wherever it stands."""
+        control = [n for n in self.control.values() if len(self._tokenize(n, split=False)) == 1]
+        self._anchors = (tuple(control[:1]) or _ANCHORS, _ANCHORS)
         sample = "ab ba"
-        for text in _ANCHORS:
-            first = self._tokenize(text, split=False)
-            if self._tokenize(text + sample, split=False)[: len(first)] == first:
-                break
-        else:
-            return None
         alone = self._tokenize(sample, split=False)
-        if self._tokenize(text + sample, split=False)[len(first) :] == alone:
-            return None
-        control = next((n for n in self.control.values() if len(self._tokenize(n, split=False)) == 1), None)
-        return ((control, 1) if control else (text, len(first))), (text, len(first))
+        return None if alone == self._place(sample, 2, split=False) else self._anchors
 
 
 def split(name: str, mark: str) -> str:

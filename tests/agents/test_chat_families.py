@@ -243,6 +243,8 @@ def test_a_template_gets_its_settings_and_a_frozen_date() -> None:
     assert told(date_string="never", strftime_now="2025-01-31") == "Today Date: never"
     with pytest.raises(TemplateError, match=r"strftime_now is 'soon', expected a date as in 2025-01-31"):
         told(strftime_now="soon")
+    with pytest.raises(TemplateError, match=r"cannot render a message and agent.template_kwargs={'date_string': 3}"):
+        told(date_string=3)
 
 
 def test_every_directive_of_a_date_is_replaced() -> None:

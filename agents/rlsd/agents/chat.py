@@ -79,6 +79,7 @@ class ChatFormat:
     ) -> None:
         self.tokenizer = tokenizer
         self.keep_thoughts = keep_thoughts
+        self._given = template_kwargs or {}
         self._template = Template(tokenizer, template_kwargs)
         control = control_tokens(tokenizer, self._template)
         self._text = TextIds(tokenizer, control)
@@ -263,6 +264,7 @@ class ChatFormat:
             first = self._render([{"role": "user", "content": users[0]}])
         except (jinja2.TemplateError, TypeError) as error:
             what = "with a system message (put the text into agent.prompt instead)" if self._system else "a message"
+            what += f" and agent.template_kwargs={dict(self._given)}" if self._given else ""
             raise TemplateError(f"the chat template cannot render {what}: {error}") from error
         if self._system and self._system[0]["content"] not in first:
             raise TemplateError("the chat template drops the system message; put its text into agent.prompt instead")

@@ -76,7 +76,7 @@ def control_tokens(tokenizer: Any, template: Template) -> dict[int, str]:
 
     The unknown token, white space and single characters are text, whatever their flags.
     """
-    written = "\n".join(_samples(template))
+    written = {i for text in set(_samples(template)) for i in tokenizer(text, add_special_tokens=False)["input_ids"]}
     literals = "\n".join(_literals(template.source))
     out: dict[int, str] = {}
     for i, token in tokenizer.added_tokens_decoder.items():
@@ -84,7 +84,7 @@ def control_tokens(tokenizer: Any, template: Template) -> dict[int, str]:
         if i == tokenizer.unk_token_id or len(name) < 2 or not name.strip():
             continue
         # a bare word among a template's strings is rather the key of a message, as in message['content']
-        named = name in written or (name in literals and not name.isalnum())
+        named = i in written or (name in literals and not name.isalnum())
         if token.special or named or name in THOUGHT_TAGS or name in TOOL_TAGS:
             out[i] = name
     return out

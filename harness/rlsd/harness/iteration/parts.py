@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     if aside:
         policy.model.to("cpu")
     format = chat_format(policy, config.agent)
+    policy = replace(policy, eos_ids=format.eos_ids)  # template_kwargs may close a turn otherwise
     context = context_of(config.agent, policy)
     # a server scores a prompt only if one more token fits
     hinter = make_hinter(config, format, context=context - config.sampler.score_teacher)

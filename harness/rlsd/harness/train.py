@@ -34,7 +34,7 @@ def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) 
     Returns:
         The summary of the last evaluation on the validation panel; {} without evaluations.
     """
-    with open_session(settled(config), folder, progress) as session:
+    with open_session(settled(config, folder), folder, progress) as session:
         if config.algorithm.imitates:
             loop: Iteration | Imitation = Imitation(session.parts)
         else:

@@ -29,6 +29,7 @@ INTERNAL = {
     "rlsd.harness.learner.step.OutOfMemory": "the learner halves the micro-batch, and raises MemoryFull if it cannot",
     "rlsd.harness.rollout.env_calls.EpisodeError": "is recorded as the failed episode's error",
     "rlsd.harness.rollout.env_calls._NoAnswer": "becomes an EpisodeError",
+    "rlsd.harness.rollout.env_calls._Raised": "becomes an EpisodeError",
     "rlsd.harness.serve.guard._Gone": "ends a request whose client hung up",
 }
 """Exceptions that are caught where they are raised from, each with what becomes of it."""

@@ -80,6 +80,17 @@ def test_a_system_message_goes_first(endpoint: Endpoint) -> None:
     assert [m["role"] for m in body["messages"]] == ["system", "user", "assistant", "user"]
 
 
+def test_half_a_surrogate_pair_in_a_reply_becomes_the_replacement_character(endpoint: Endpoint) -> None:
+    """JSON can spell one; the next request, which holds the reply, could not."""
+    content = "<think>hm</think><action>go \ud83d</action>"
+    endpoint.replies = [(200, json.dumps({"choices": [{"message": {"content": content}}]}).encode())]
+    action = asyncio.run(agent(endpoint.url).act(LOST, KEY))
+    assert (action.text, action.valid) == ("go \ufffd", True)
+    later = History(goal="g", observations=(*LOST.observations, "A door."), actions=(*LOST.actions, action))
+    asyncio.run(agent(endpoint.url).act(later, KEY))
+    assert endpoint.seen[1][1]["messages"][3]["content"] == action.response
+
+
 def test_bad_answers(endpoint: Endpoint) -> None:
     good = endpoint.replies[0]
     endpoint.replies = [(503, b"busy"), good]

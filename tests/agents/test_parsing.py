@@ -49,11 +49,16 @@ def test_search_format(response: str, text: str | None, valid: bool) -> None:
         ("<think>a\nb</think><action>go</action>", "go", True),
         ("<action>go</action>", "go", False),  # no thought
         ("<action>go</action><think>why</think>", "go", False),  # the thought comes too late
-        ("<think>why<action>go</action></think>", "go", False),  # the action inside the thought
+        ("<think>why<action>go</action></think>", "", False),  # an action inside the thought is none
+        ("<think>or <action>look</action>?</think><action>go</action>", "go", True),
+        ("why</think>\n<action>go</action>", "go", True),  # the prompt has opened the thought
+        ("or <action>look</action>?</think><action>go</action>", "go", True),
+        ("or <action>look</action>?</think>", "", False),
+        ("<action>go</action></think>why", "why", False),
         ("<think>x</think><action>go</action><action>look</action>", "look", False),  # two actions
         ("<think>x</think><action></action>", "", False),
         ("<think>x</think><action>  </action>", "", False),
-        ("<think>x</think><action>go", "think>x</think><action>go", False),
+        ("<think>x</think><action>go", "<action>go", False),
         ("", "", False),
         ("</action><action>", "</action><action>", False),
         ("x" * 50, "x" * TAIL_CHARS, False),  # the end of the response stands for the action
@@ -62,15 +67,12 @@ def test_search_format(response: str, text: str | None, valid: bool) -> None:
 def test_think(response: str, text: str, valid: bool) -> None:
     parsed = parse_think(response)
     assert parsed.valid == valid
-    if len(response) <= TAIL_CHARS or "<action>" in response:
-        assert parsed.text in (text, response[-TAIL_CHARS:].strip())
-    else:
-        assert parsed.text == text
+    assert parsed.text == text
     start, stop = parsed.action
     assert response[start:stop].strip() == parsed.text
     if valid:
         first, last = parsed.thought
-        assert response[first - len("<think>") : first].lower() == "<think>"
+        assert first == 0 or response[first - len("<think>") : first].lower() == "<think>"
         assert response[last : last + len("</think>")].lower() == "</think>"
 
 
@@ -82,6 +84,8 @@ def test_think(response: str, text: str, valid: bool) -> None:
         ("go\nlook", "go\nlook", False),
         ("", "", False),
         (" \n ", "", False),
+        ("<think>a\nb</think>\n\ngo north", "go north", True),
+        ("a\nb</think>\n\ngo north\n", "go north", True),
     ],
 )
 def test_compact(response: str, text: str, valid: bool) -> None:

@@ -166,6 +166,14 @@ def test_more_passages_than_asked_for_are_left_out_and_odd_queries_sent() -> Non
         assert len(ask(retriever, ["\ud800 lone"], 2)[0]) == 2
 
 
+def test_half_a_surrogate_pair_in_an_answer_becomes_the_replacement_character() -> None:
+    """JSON can spell one; a tokenizer cannot take it."""
+    body = b'{"result": [[{"document": {"id": "1", "contents": "T\\ud800\\nte\\udfffxt"}, "score": 1.0}]]}'
+    with sick((200, body, 0)) as (_, retriever, _pauses):
+        ((passage,),) = ask(retriever, ["q"], 1)
+    assert (passage.title, passage.text) == ("T\ufffd", "te\ufffdxt")
+
+
 def played(corpus: Any, *, siblings: int = 3, retries: int = 1, **settings: Any) -> Any:
     def open_env() -> Any:
         return make("rlsd/SearchQA-v0", questions="gen-tiny", split="test", corpus=corpus)

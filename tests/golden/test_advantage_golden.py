@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rlsd.algorithms import AdvantageConfig, base_advantage
+from rlsd.algorithms import AdvantageConfig, AlgorithmError, base_advantage
 from rlsd.algorithms.gigpo import step_returns
 from rlsd.algorithms.testing import toy_batch
 
@@ -234,6 +234,23 @@ def test_invalid_penalty_in_the_rows_of_legacy(on: str, expected: list[float]) -
     batch = toy_batch([[[0.0]], [[0.0]] * 2], returns=[1, 0], valid=[True, True, False])
     config = AdvantageConfig.model_validate({"method": "legacy_grpo", "invalid_penalty": 1.0, "penalty_on": on})
     assert base_advantage(batch, config).tolist() == pytest.approx(expected, abs=3e-6)
+
+
+@pytest.mark.parametrize("method", ["grpo", "dr_grpo", "rloo", "reinforce_pp", "gigpo", "hgpo", "legacy_grpo", "none"])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_a_return_or_step_reward_that_is_no_number_is_refused(method: str, wrong: float) -> None:
+    with pytest.raises(AlgorithmError, match=rf"returns: 1 of 3 are not finite, the first is {wrong} of trajectory 1;"):
+        advantages([1, wrong, 0], method)
+    batch = toy_batch([[[0.0]] * 2], step_reward=[wrong, wrong])
+    with pytest.raises(AlgorithmError, match=rf"step_reward: 2 of 2 are not finite, the first is {wrong} of turn 0;"):
+        base_advantage(batch, AdvantageConfig.model_validate({"method": method}))
+
+
+def test_an_advantage_beyond_its_dtype_is_refused() -> None:
+    """3e38 and −3e38 are numbers in float32; half their difference times two, as RLOO has it, is none."""
+    batch = toy_batch([[[0.0]]] * 2, returns=[3e38, -3e38], dtype=torch.float32)
+    with pytest.raises(AlgorithmError, match=r"advantage: 2 of 2 are not finite, the first is inf of turn 0;"):
+        base_advantage(batch, AdvantageConfig(method="rloo"))
 
 
 def test_dtype_follows_the_returns() -> None:

@@ -58,7 +58,7 @@ def test_the_whole_history_is_shown_in_these_words(name: str) -> None:
     before = f"{INSTRUCTIONS[name]}\n\n" if INSTRUCTIONS[name] else ""
     messages = FullHistory(format=FORMATS[name]).messages(HISTORY)
     assert [(m.role, m.text) for m in messages] == [
-        ("user", f"{before}room 0"),
+        ("user", f"{before}Task: find the key.\n\nroom 0"),
         ("assistant", "said go"),
         ("user", "room 1"),
         ("assistant", "said look"),

@@ -1,35 +1,45 @@
-"""Chat templates from token pieces.
+"""Chat prompts as token pieces.
 
 The response ids the policy sampled are never tokenised again. A prompt that extends an earlier one is
 `earlier prompt ids + response ids + closing piece + new user message + header`, where the pieces come from the model's
 own chat template. Templates that do not work so (they strip earlier thinking, say) are detected when the `ChatFormat`
 is created; their prompts are rendered as a whole each turn, and rows do not merge.
 
-Hindsight is inserted as ids at the end of a user message's text, so every other token is unchanged.
+Hindsight is inserted as ids at the end of a user message's text, so every other token is unchanged. Text never becomes
+structure: names of control tokens in messages and hindsight stay plain text (`rlsd.agents.text_ids`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
 
+from rlsd.agents.harmony import in_channels
 from rlsd.agents.memory import Message
+from rlsd.agents.template import THOUGHT_TAGS, Template, TemplateError, control_tokens, end_of_turn
+from rlsd.agents.text_ids import GUARD, HIDE, TextIds, split, without_marks
 from rlsd.agents.types import Prompt
-from rlsd.envs.errors import RlsdError
 
-_PROBE_RESPONSES = ("<think>first thought</think><action>go north</action>", "open door 7", "plain\nanswer")
-_CACHED_CHARS = 1024
-"""Longer texts (whole prompts) rarely repeat, so caching their ids would waste memory."""
-_FIRST, _LAST, _GUARD = "\ue000", "\ue001", "\ue002"
+__all__ = ["ChatFormat", "TemplateError"]
+
+_PROBES = ("<think>first thought</think><action>go north</action>", "open door 7", "plain\nanswer")
+_PROBES_OF_THINKERS = tuple(f"thought {k}\n</think>\n\n{text}" for k, text in enumerate(("go north", "7", "a\nb")))
+_FIRST, _LAST = "\ue000", "\ue001"
 """Private-use characters that mark places in a rendering; removed from every text before it is rendered."""
-
-
-class TemplateError(RlsdError, ValueError):
-    """A chat template that cannot be used, with the reason."""
+_CLOSE = tuple(name for name, tag in THOUGHT_TAGS.items() if tag == "</think>")
+_TAG = "|".join(map(re.escape, THOUGHT_TAGS))
+_TAGS = re.compile(_TAG)
+_OPENING = re.compile(rf"(?:{'|'.join(re.escape(n) for n in THOUGHT_TAGS if n not in _CLOSE)})\s*(?:(?:{_TAG})\s*)?$")
+_CLOSES = "|".join(re.escape(name) for close in _CLOSE for name in (close, split(close, GUARD)))
+_THOUGHT = re.compile(rf"\A.*?(?:{_CLOSES})\s*", re.DOTALL)
+_OWN_TAG = re.compile(r"</?think>|</?tool_call>")
+_STARTS_THOUGHT, _STARTS_CALL = re.compile(r"\s*(<think>)"), re.compile(r"\s*(<tool_call>)")
+_SWITCHES = re.compile(rf"{_TAG}|</?tool_response>|/no_?think|/think")
+"""Texts that some templates act on when a user's message holds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +49,8 @@ class _Pieces:
     head: str
     tail: str
     mid: str
+    space: str
+    """Spaces that the template writes before a response but not at the end of the generation prompt."""
 
 
 class ChatFormat:
@@ -46,58 +58,71 @@ class ChatFormat:
 
     Args:
         tokenizer: a fast transformers tokenizer with a chat template.
-        eos_ids: ids that end a response; default: the tokenizer's end token.
+        eos_ids: ids that end a response; default: the tokenizer's end token. The token that closes a turn in the
+            template is always one of them.
         system: a system message before the user's in every prompt.
+        template_kwargs: values for the chat template (see `Template`).
+        keep_thoughts: whether responses keep their thoughts in later prompts; None: as the template has it.
 
     Raises:
         TemplateError: the template drops the user's message, or the system message.
     """
 
-    def __init__(self, tokenizer: Any, eos_ids: Sequence[int] | None = None, *, system: str | None = None) -> None:
-        if not getattr(tokenizer, "chat_template", None):
-            raise TemplateError("the tokenizer has no chat template; set tokenizer.chat_template first")
+    def __init__(
+        self,
+        tokenizer: Any,
+        eos_ids: Sequence[int] | None = None,
+        *,
+        system: str | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        keep_thoughts: bool | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
-        if eos_ids is None:
-            if tokenizer.eos_token_id is None:
-                raise TemplateError("the tokenizer has no end token; pass eos_ids")
-            eos_ids = [tokenizer.eos_token_id]
-        self.eos_ids = frozenset(eos_ids)
-        special = {i: t.content for i, t in tokenizer.added_tokens_decoder.items() if t.special}
-        self._special_ids = frozenset(special) - {tokenizer.unk_token_id}
-        names = sorted((n for n in special.values() if len(n) > 1), key=len, reverse=True) or ["\0\0"]
-        self._special_names = re.compile("|".join(map(re.escape, names)))
-        self._guarded_names = re.compile("(" + "|".join(re.escape(n[0] + _GUARD + n[1:]) for n in names) + ")")
-        self._system = [{"role": "system", "content": self._guard(system.strip())}] if system else []
+        self.keep_thoughts = keep_thoughts
+        self._given = template_kwargs or {}
+        self._template = Template(tokenizer, template_kwargs)
+        control = control_tokens(tokenizer, self._template)
+        self._text = TextIds(tokenizer, control)
+        found = end_of_turn(tokenizer, self._template, control)
+        self._end, self._closes = found or (None, False)
+        own: list[int] = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        ends: set[int] = set(own if eos_ids is None else eos_ids)
+        self.eos_ids: frozenset[int] = frozenset(ends if self._end is None else {*ends, self._end})
+        if not self.eos_ids:
+            raise TemplateError("the tokenizer has no end token; pass eos_ids")
+        self._system = [{"role": "system", "content": self._plain(system.strip())}] if system else []
+        self.opening = self._written = ""
+        """The thought that the generation prompt opens (`<think>`), and perhaps closes again; "" if it does not."""
+        self._tail = ""
         self._pieces = self._probe()
-        self._cache: dict[tuple[str, bool], tuple[int, ...]] = {}
 
     @property
     def extends(self) -> bool:
         """Whether a longer conversation's prompt begins with the shorter one's tokens."""
         return self._pieces is not None
 
-    def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
-        """Ids of `text` alone. With `special=False` a special token's name in a text stays plain text, so an
-        observation that contains one cannot end a message."""
-        key = (text, special)
-        ids = self._cache.get(key)
-        if ids is None:
-            ids = self._tokenize(text, special=special)
-            if not special and not self._special_ids.isdisjoint(ids):  # the vocabulary contains the name as plain text
-                pieces = self._special_names.sub(lambda m: m[0][0] + _GUARD + m[0][1:], text).split(_GUARD)
-                ids = tuple(i for piece in pieces for i in self._tokenize(piece, special=False))
-            if len(text) <= _CACHED_CHARS:
-                if len(self._cache) > 50_000:
-                    self._cache.clear()
-                self._cache[key] = ids
-        return ids
+    @property
+    def opens_thought(self) -> bool:
+        """Whether a response begins inside a thought, because the prompt has opened one."""
+        return bool(self.opening) and "</think>" not in self.opening
 
-    def _tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"])
+    @property
+    def thinks(self) -> bool:
+        """Whether the model has its own marks for thoughts."""
+        return bool(self.opening) or self._text.channels or any(n in THOUGHT_TAGS for n in self._text.control.values())
+
+    def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
+        """Ids of `text` alone. With `special=False` a control token's name in a text stays plain text, so an
+        observation that contains one cannot end a message."""
+        return self._text.encode(text, special=special)
+
+    def hindsight(self, text: str) -> tuple[int, ...]:
+        """Ids of `text` behind a user message's text: plain text too."""
+        return self._text.encode(text, after=-1)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids`, special tokens left out, spaces untouched."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """Text of `ids`: special tokens left out, thoughts between `<think>` and `</think>`, spaces untouched."""
+        return self._text.decode(ids)
 
     def prompt(self, messages: Sequence[Message], responses: Sequence[Sequence[int]]) -> Prompt:
         """The prompt after `messages`, the last of which is the user's.
@@ -106,61 +131,93 @@ class ChatFormat:
             messages: user and assistant in turn, user first and last.
             responses: sampled ids by response number; they are inserted unchanged.
         """
-        pieces = self._pieces
-        if pieces is None:
-            return self._whole(messages)
-        ids: list[int] = self._encode_guarded(pieces.head)
-        episode_slot = turn_slot = 0
+        if self._pieces is None:
+            return self._whole(messages, responses)
+        ids: list[int] = []
+        before, episode_slot, turn_slot = self._pieces.head, 0, 0
         for i, message in enumerate(messages):
             if message.role == "user":
-                ids += self.encode(message.text)
-                turn_slot = len(ids)
+                turn_slot = self._add_user(ids, before, message.text)
                 episode_slot = episode_slot or turn_slot
-                ids += self.encode(pieces.tail, special=True)
                 continue
             if message.response is None:
                 raise ValueError(f"message {i} is the assistant's but names no response")
-            sampled = responses[message.response]
-            ids += sampled
-            ids += self._closing(ended=bool(sampled) and sampled[-1] in self.eos_ids)
+            ids += responses[message.response]
+            before = self._pieces.mid
         return Prompt(ids=tuple(ids), episode_slot=episode_slot, turn_slot=turn_slot)
 
     def extend(self, prompt: Prompt, response: Sequence[int], user_text: str) -> Prompt:
         """The prompt of the next turn, in time linear in the new text. Only if `extends` is True."""
         assert self._pieces is not None
-        ids = [*prompt.ids, *response, *self._closing(ended=bool(response) and response[-1] in self.eos_ids)]
-        ids += self.encode(user_text)
-        slot = len(ids)
-        ids += self.encode(self._pieces.tail, special=True)
+        ids = [*prompt.ids, *response]
+        slot = self._add_user(ids, self._pieces.mid, user_text)
         return Prompt(ids=tuple(ids), episode_slot=prompt.episode_slot, turn_slot=slot)
 
     def response(self, text: str) -> tuple[int, ...]:
-        """Ids of a response that was not sampled (a demonstration), with the end token that a policy would sample."""
-        return (*self.encode(text), self.end_id)
+        """Ids of a response that was not sampled (a demonstration), as a policy would sample them: tags of its thought
+        and tool call are control tokens where the model has such, the thought continues one that the prompt opened, and
+        the end token stands at the end."""
+        if self.opens_thought:
+            bare = text.lstrip()
+            text = bare.removeprefix("<think>") if "</think>" in bare else "</think>\n\n" + text
+            text = text.lstrip() if self.opening != self.opening.rstrip() else text
+        space = "" if self._pieces is None else self._pieces.space
+        before = self._text.encode(self._tail, special=True, after=-1)
+        return (*self._text.encode_guarded(space + self._own(text), after=before[-1] if before else -1), self.end_id)
 
     @property
     def end_id(self) -> int:
-        """The id that ends a response: the template's end of an assistant message if that is in `eos_ids`."""
-        if self._pieces is not None:
-            for token in self.encode(self._pieces.mid, special=True):
-                if token in self.eos_ids:
-                    return token
+        """The id that ends a response: the template's end of an assistant message, else the tokenizer's end token."""
+        if self._end is not None:
+            return self._end
         return self.tokenizer.eos_token_id if self.tokenizer.eos_token_id in self.eos_ids else min(self.eos_ids)
 
-    def _closing(self, *, ended: bool) -> tuple[int, ...]:
-        """What follows a response up to the next user text; the end token is not repeated if it was sampled."""
-        assert self._pieces is not None
-        mid = self.encode(self._pieces.mid, special=True)
-        if ended:
-            for i, token in enumerate(mid):
-                if token in self.eos_ids:
-                    return mid[i + 1 :]
-        return mid
+    def _own(self, text: str) -> str:
+        """A response's text, guarded except for the tags around its thought and its tool call."""
+        text = without_marks(text, (GUARD, HIDE))
+        if self._text.channels:
+            return in_channels(text, self._text.guard)
+        closed = text.find("</think>")
+        behind = closed + len("</think>") if closed >= 0 else 0
+        starts = {closed, text.rstrip().rfind("</tool_call>")}
+        starts |= {m.start(1) for m in (_STARTS_THOUGHT.match(text), _STARTS_CALL.match(text, behind)) if m}
+        marked, done = "", 0
+        for start in sorted(s for s in starts if s >= 0):
+            name = _OWN_TAG.match(text, start)
+            if name is not None and name[0] in self._text.native:
+                marked += self._text.guard(text[done:start]) + self._text.native[name[0]]
+                done = name.end()
+        return marked + self._text.guard(text[done:])
 
-    def _whole(self, messages: Sequence[Message]) -> Prompt:
+    def _add_user(self, ids: list[int], before: str, text: str) -> int:
+        """Append a user's message and the generation prompt to `ids`; returns the slot at the end of its text.
+
+        Spaces at the end of the template's part belong to the user's first word, as the tokenizer would have it.
+        """
+        assert self._pieces is not None
+        bare = before.rstrip(" ")
+        ids += self._closing(bare, ids[-1]) if ids else self._text.encode_guarded(bare)
+        ids += self._text.encode(before[len(bare) :] + text, after=ids[-1] if ids else None)
+        slot = len(ids)
+        ids += self._text.encode(self._pieces.tail, special=True, after=ids[-1] if ids else None)
+        return slot
+
+    def _closing(self, mid: str, last: int) -> tuple[int, ...]:
+        """What follows a response up to the next user text; the end token is not repeated if it was sampled."""
+        ids = self._text.encode(mid, special=True, after=last)
+        if last not in self.eos_ids:
+            return ids
+        for i, token in enumerate(ids):
+            if token in self.eos_ids and (token == last or token != self._end or self._closes):
+                return ids[i + 1 :]
+        if self._closes and ids and ids[0] in self._text.control:  # closed otherwise than a last message
+            return ids[1:]
+        return ids
+
+    def _whole(self, messages: Sequence[Message], responses: Sequence[Sequence[int]]) -> Prompt:
         """Render the whole conversation at once (templates that rewrite earlier turns)."""
         users = [i for i, m in enumerate(messages) if m.role == "user"]
-        dicts = [{"role": m.role, "content": self._guard(m.text)} for m in messages]
+        dicts = [{"role": m.role, "content": self._content(m, responses)} for m in messages]
         dicts[users[0]]["content"] += _FIRST
         if len(users) > 1:
             dicts[users[-1]]["content"] += _LAST
@@ -171,55 +228,68 @@ class ChatFormat:
             marker = marker and last_marker
         if not marker:
             raise TemplateError("the chat template drops user messages; rlsd cannot place hindsight in it")
-        ids = self._encode_guarded(before)
+        ids = self._text.encode_guarded(before)
         episode_slot = len(ids)
-        ids += self._encode_guarded(between)
+        ids += self._text.encode_guarded(between, after=ids[-1] if ids else None)
         turn_slot = len(ids)
-        ids += self._encode_guarded(after)
+        ids += self._text.encode_guarded(after, after=ids[-1] if ids else None)
         return Prompt(ids=tuple(ids), episode_slot=episode_slot, turn_slot=turn_slot)
 
-    def _guard(self, text: str) -> str:
-        """`text` with every special token's name split by a mark, to distinguish it from the template's own."""
-        text = text.translate({ord(c): None for c in (_FIRST, _LAST, _GUARD)})
-        return self._special_names.sub(lambda m: m[0][0] + _GUARD + m[0][1:], text)
+    def _content(self, message: Message, responses: Sequence[Sequence[int]]) -> str:
+        """A message's text for a rendering of the whole conversation."""
+        if message.role == "user" or message.response is None:
+            return _SWITCHES.sub(lambda m: split(m[0], HIDE), self._plain(message.text))
+        ids = responses[message.response]
+        if self._text.channels:  # the template gets the final channel alone
+            return _THOUGHT.sub("", self._plain(self.decode(ids)))
+        text = self._text.marked(ids[:-1] if ids and ids[-1] in self.eos_ids else ids)
+        if self.keep_thoughts is False:
+            return "" if self.opens_thought and not _THOUGHT.match(text) else _THOUGHT.sub("", text)
+        return self._visible(self._written + text)
 
-    def _encode_guarded(self, rendered: str) -> list[int]:
-        """Ids of a rendering; special names that `_guard` split come from messages and stay plain text."""
-        ids: list[int] = []
-        for i, part in enumerate(self._guarded_names.split(rendered)):
-            ids += self.encode(part.replace(_GUARD, ""), special=i % 2 == 0) if part else ()
-        return ids
+    def _visible(self, response: str) -> str:
+        """A response as the template gets it; with `keep_thoughts` it cannot find the thought, so it keeps it."""
+        return _TAGS.sub(lambda m: split(m[0], HIDE), response) if self.keep_thoughts else response
+
+    def _plain(self, text: str) -> str:
+        return self._text.guard(without_marks(text, (_FIRST, _LAST, GUARD, HIDE)))
 
     def _render(self, messages: list[dict[str, str]]) -> str:
-        return self.tokenizer.apply_chat_template(
-            [*self._system, *messages], tokenize=False, add_generation_prompt=True
-        )
+        return self._template.render([*self._system, *messages]).replace(HIDE, "")
 
     def _probe(self) -> _Pieces | None:
         """The template's pieces, or None if they do not reproduce a conversation exactly."""
         users = ["⟦user0⟧", "⟦user1⟧", "⟦user2⟧", "⟦user3⟧"]
         try:
             first = self._render([{"role": "user", "content": users[0]}])
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, TypeError) as error:
             what = "with a system message (put the text into agent.prompt instead)" if self._system else "a message"
+            what += f" and agent.template_kwargs={dict(self._given)}" if self._given else ""
             raise TemplateError(f"the chat template cannot render {what}: {error}") from error
         if self._system and self._system[0]["content"] not in first:
             raise TemplateError("the chat template drops the system message; put its text into agent.prompt instead")
         head, user_text, tail = first.partition(users[0])
         if not user_text:
             raise TemplateError("the chat template does not show the user's message")
+        self._tail = tail
+        if found := _OPENING.search(tail):
+            self._written = found[0]
+            self.opening = _TAGS.sub(lambda m: THOUGHT_TAGS[m[0]], self._written)
+        if self.keep_thoughts is False:
+            return None
         pieces: _Pieces | None = None
         messages: list[dict[str, str]] = [{"role": "user", "content": users[0]}]
         expected = first
-        for user, response in zip(users[1:], _PROBE_RESPONSES):
-            messages += [{"role": "assistant", "content": response}, {"role": "user", "content": user}]
+        for user, response in zip(users[1:], _PROBES_OF_THINKERS if self.opens_thought else _PROBES):
+            content = self._visible(self._written + response)
+            messages += [{"role": "assistant", "content": content}, {"role": "user", "content": user}]
             text = self._render(messages)
             if pieces is None:
-                start = expected + response
-                if not text.startswith(start) or not text.endswith(user + tail):
+                space, _, rest = text.removeprefix(expected).partition(response)
+                if not text.startswith(expected) or space.strip(" ") or not rest.endswith(user + tail):
                     return None
-                pieces = _Pieces(head=head, tail=tail, mid=text[len(start) : -len(user + tail)])
-            expected += response + pieces.mid + user + tail
+                pieces = _Pieces(head=head, tail=tail, mid=rest[: -len(user + tail)], space=space)
+            expected += pieces.space + response + pieces.mid + user + tail
             if text != expected:
                 return None
         return pieces

@@ -1,7 +1,13 @@
-"""Memories: how a history becomes chat messages, with the format's instructions."""
+"""Memories: how a history becomes chat messages, with the format's instructions and the goal.
+
+Both stand in the prompt of every turn: `FullHistory` drops nothing and has them in its first message, `LastTurns`
+repeats them. A prompt that does not fit into the context ends the episode; it is never cut.
+"""
 
 from __future__ import annotations
 
+import html
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,8 +42,9 @@ class FullHistory:
         return out
 
     def user_text(self, history: History, turn: int) -> str:
-        """Text of user message `turn`: the observation. It must not depend on later turns, or rows would not merge.
-        So only `LastTurns` lists commands, which are valid for one turn only."""
+        """Text of user message `turn`: the observation; the first one has the instructions before it, and the goal
+        unless the observation says it. The text must not depend on later turns, or rows would not merge. So only
+        `LastTurns` lists commands, which are valid for one turn only."""
         if turn == 0 and self.template is not None:
             return self.template.render(
                 goal=history.goal,
@@ -48,7 +55,10 @@ class FullHistory:
                 history_turns=0,
             )
         text = history.observations[turn].strip()
-        return f"{self.format.instructions}\n\n{text}" if self.format.instructions and turn == 0 else text
+        if turn:
+            return text
+        task = "" if shows(text, history.goal) else f"Task: {history.goal.strip()}"
+        return "\n\n".join(part for part in (self.format.instructions, task, text) if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +102,20 @@ class LastTurns:
             commands = "\n".join(c for c in history.admissible if c != "help")
             parts.append(f"Commands that work now:\n{commands}")
         return "\n".join(parts)
+
+
+def shows(observation: str, goal: str) -> bool:
+    """Whether `goal` stands in `observation`: its words in their order, in any case, in HTML too; an empty one does.
+
+    >>> shows("Your task is: Put a mug  in shelf!", "put a mug in shelf.")
+    True
+    """
+    wanted = re.compile(rf"(?<!\w){re.escape(_folded(goal).rstrip('.!?'))}(?!\w)")
+    return not goal.strip() or any(wanted.search(_folded(text)) for text in (observation, html.unescape(observation)))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 Memory = FullHistory | LastTurns

@@ -12,6 +12,7 @@ from rlsd.agents.memory import Memory
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import Action, EpisodeKey, FinishReason, History
 from rlsd.agents.vllm.client import CONNECTIONS, ServerReply, ServerUnreachable
+from rlsd.envs.answers import well_formed
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 BACK_OFF_S = 0.5
@@ -85,7 +86,8 @@ class ChatAgent:
         reply = await self._ask(body)
         try:
             choice = reply["choices"][0]
-            response, reason = str(choice["message"]["content"] or ""), choice.get("finish_reason")
+            response = well_formed(str(choice["message"]["content"] or ""))  # the next request has to hold it
+            reason = choice.get("finish_reason")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ServerReply(f"{self.url} gave no chat completion: {str(reply)[:200]}") from error
         parsed = self.memory.format.parse(response)

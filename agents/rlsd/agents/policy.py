@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.memory import FullHistory, Memory
-from rlsd.agents.parsing import token_span
+from rlsd.agents.parsing import Parsed, hide_thought, token_span, unfinished_thought
+from rlsd.agents.quoting import quoted
 from rlsd.agents.types import (
     Action,
     EpisodeKey,
@@ -50,15 +53,20 @@ class PolicyAgent:
             last = history.actions[-1]
             if last.prompt is not None:
                 text = self.memory.user_text(history, history.turn)
-                return self.chat.extend(last.prompt, last.token_ids, text)
-        return self.chat.prompt(self.memory.messages(history), [a.token_ids for a in history.actions])
+                return self.chat.extend(last.prompt, last.token_ids, self._quoted(text))
+        messages = [replace(m, text=self._quoted(m.text)) for m in self.memory.messages(history)]
+        return self.chat.prompt(messages, [a.token_ids for a in history.actions])
+
+    def _quoted(self, text: str) -> str:
+        """A message in which nothing looks like hindsight, which only the teacher view adds behind it."""
+        return quoted(text, preface=self.memory.format.hindsight_preface)
 
     def read(self, prompt: Prompt, result: SampleResult) -> Action:
         """Parse a response; its spans are in tokens."""
         ids = result.token_ids
         text_ids = ids[:-1] if result.finish is FinishReason.EOS else ids
         response = self.chat.decode(text_ids)
-        parsed = self.memory.format.parse(response)
+        parsed = self._parsed(response)
         return Action(
             text=parsed.text,
             valid=parsed.valid,
@@ -71,6 +79,20 @@ class PolicyAgent:
             finish=result.finish,
             policy_version=result.policy_version,
         )
+
+    def _parsed(self, response: str) -> Parsed:
+        """The response as its format reads it. A thinking model's thought may have been opened by the prompt; it is no
+        place for actions, and one that does not end leaves no action."""
+        chat, parse = self.chat, self.memory.format.parse
+        if not chat.thinks:
+            return parse(response)
+        opened = chat.opening if chat.opens_thought or "</think>" not in response else ""
+        whole = hide_thought(opened + response)
+        if unfinished_thought(whole):
+            return Parsed(text="", valid=False, action=(0, 0), thought=(0, len(response)))
+        parsed, shift = parse(whole), len(opened)
+        action, thought = ((max(0, a - shift), max(0, b - shift)) for a, b in (parsed.action, parsed.thought))
+        return replace(parsed, action=action, thought=thought)
 
     def demonstrate(self, history: History, response: str) -> Action:
         """The action as if the policy had written `response` itself (warm starts)."""

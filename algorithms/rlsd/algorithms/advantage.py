@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rlsd.algorithms.batch import TokenBatch
-from rlsd.algorithms.errors import Settings
+from rlsd.algorithms.errors import AlgorithmError, Settings
 from rlsd.algorithms.gigpo import hgpo_steps, step_advantage, step_returns
 from rlsd.algorithms.segment_ops import (
     STD_EPSILON,
@@ -86,7 +86,13 @@ class AdvantageConfig(Settings):
 
 def base_advantage(batch: TokenBatch, config: AdvantageConfig) -> Tensor:
     """Return A (K,), one number per turn, in the dtype of the returns; trajectory rules repeat the value over the
-    turns."""
+    turns.
+
+    Raises:
+        AlgorithmError: a return or step reward that is NaN or infinite, or an advantage that overflows.
+    """
+    _check_finite("returns", batch.returns, "trajectory")
+    _check_finite("step_reward", batch.step_reward, "turn")
     penalty = (~batch.valid).double() * config.invalid_penalty
     returns, rewards = batch.returns.double(), batch.step_reward.double()
     by_row = config.penalty_on == "row" or (config.penalty_on == "turn" and config.method == "legacy_grpo")
@@ -96,7 +102,19 @@ def base_advantage(batch: TokenBatch, config: AdvantageConfig) -> Tensor:
     advantage = _advantage(batch, config, returns, rewards, penalty if by_row else torch.zeros_like(penalty))
     if config.penalty_on == "turn" and not by_row:
         advantage = advantage - penalty
-    return advantage.to(batch.returns.dtype)
+    advantage = advantage.to(batch.returns.dtype)
+    _check_finite("advantage", advantage, "turn")
+    return advantage
+
+
+def _check_finite(name: str, values: Tensor, row: str) -> None:
+    """One NaN would silence its whole group: the mean of the group is NaN, and no update follows."""
+    wrong = (~values.isfinite()).nonzero().flatten().tolist()
+    if wrong:
+        raise AlgorithmError(
+            f"{name}: {len(wrong)} of {len(values)} are not finite, the first is {float(values[wrong[0]])} of {row} "
+            f"{wrong[0]}; expected finite numbers: leave such episodes out."
+        )
 
 
 def _advantage(batch: TokenBatch, config: AdvantageConfig, returns: Tensor, rewards: Tensor, row: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The environment contract as runnable checks; each has a name and says how to fix a failure.
 
-The tests run `check_env` on every shipped environment; `rlsd check-env` runs it on a user's.
+The tests run `check_env` on every shipped environment; `rlsd check-env` runs it on a user's. The check `answers` names
+the rules of `rlsd.envs.answers` that are broken: those for which a run counts an episode as failed.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from rlsd.envs.answers import hindsight_answer, reset_answer, step_answer, told
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
-from rlsd.envs.errors import TaskError
+from rlsd.envs.errors import AnswerError, TaskError
+from rlsd.envs.interrupts import interrupts
 
 Factory = Callable[[], TextEnv]
 _STEPS = 12
+_TASKS = 4
+"""Tasks that the checks of answers and goals play."""
 _PATIENCE = 2000
 """An episode still open after this many steps counts as having no step limit."""
 _REQUIRED = {"task_id": str, "goal": str, "valid_action": bool, "success": bool, "score": (int, float)}
@@ -47,10 +52,13 @@ def check_env(env: TextEnv | Factory) -> list[Finding]:
     """
     findings = []
     for name, check in CHECKS.items():
-        try:
-            message = check(env if isinstance(env, TextEnv) else env())
-        except Exception as error:  # the exception is the finding
-            message = f"raised {type(error).__name__}: {error}"
+        with interrupts() as interrupted:
+            try:
+                message = check(env if isinstance(env, TextEnv) else env())
+            except BaseException as error:  # the exception is the finding, SystemExit too
+                if isinstance(error, KeyboardInterrupt) and interrupted():
+                    raise
+                message = f"raised {told(error)}"
         findings.append(Finding(name=name, ok=not message, message=message))
     return findings
 
@@ -70,6 +78,45 @@ def _play(env: TextEnv, seed: int, steps: int = _STEPS, *, peek: bool = False) -
         if terminated or truncated:
             break
     return log
+
+
+def _answers(env: TextEnv) -> str:
+    """Episodes as a rollout plays them, until a rule is broken; each broken rule is named once."""
+    broken: dict[str, str] = {}
+    for task in list(env.tasks())[:_TASKS]:
+        try:
+            _answer_by_answer(env, task)
+        except AnswerError as error:
+            broken.setdefault(error.rule, str(error))
+    return "; ".join(f"{rule}: {message}" for rule, message in broken.items())
+
+
+def _answer_by_answer(env: TextEnv, task: Task) -> None:
+    draw = random.Random(task.task_id)
+    _, info = reset_answer(env.reset(seed=14, options={"task": task.task_id}))
+    for _ in range(_STEPS):
+        hindsight_answer(env.hindsight())
+        actions = info.get("admissible_actions")
+        _, _, terminated, truncated, info = step_answer(env.step(draw.choice(actions) if actions else _NONSENSE))
+        if terminated or truncated:
+            break
+    hindsight_answer(env.hindsight())
+
+
+def _goal(env: TextEnv) -> str:
+    """A prompt shows the goal that `reset` gave, whatever the memory; one that is absent, or changes, stays hidden."""
+    for task in list(env.tasks())[:_TASKS]:
+        _, info = env.reset(seed=15, options={"task": task.task_id})
+        first = info.get("goal")
+        if not isinstance(first, str) or not first.strip():
+            return f"task {task.task_id!r} has no goal (info['goal'] is {first!r}), so a model cannot see what to do"
+        *_, info = env.step(_NONSENSE)
+        if info.get("goal", first) != first:
+            return (
+                f"the goal of task {task.task_id!r} changed during the episode, which a model cannot see: prompts show "
+                "that of reset; say it in the observation"
+            )
+    return ""
 
 
 def _five_tuple(env: TextEnv) -> str:
@@ -265,6 +312,8 @@ def _close_twice(env: TextEnv) -> str:
 
 
 CHECKS: dict[str, Callable[[TextEnv], str]] = {
+    "answers": _answers,
+    "goal": _goal,
     "five_tuple": _five_tuple,
     "gymnasium_checker": _gymnasium_checker,
     "info_typed": _info_typed,

@@ -29,6 +29,14 @@ class EnvError(RlsdError):
     """An environment id that cannot be opened, or an environment that breaks the contract."""
 
 
+class AnswerError(EnvError):
+    """What `reset`, `step` or `hindsight` returned breaks the rule `rule` (`rlsd.envs.answers.RULES`)."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """The tail of an error about an unknown name (`rlsd.algorithms.errors` says the same).
 

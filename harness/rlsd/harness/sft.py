@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlsd.agents.chat import ChatFormat
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import EchoSampler, ExpertAgent
 from rlsd.agents.seeding import derive
@@ -25,7 +24,7 @@ from rlsd.harness import fail_points
 from rlsd.harness.config import RunConfig
 from rlsd.harness.hindsight.hints import Hinter, Hints
 from rlsd.harness.iteration.outcome import Clock, Outcome, update_metrics
-from rlsd.harness.iteration.parts import Parts, make_agent, make_hinter
+from rlsd.harness.iteration.parts import Parts, chat_format_of, make_agent, make_hinter
 from rlsd.harness.iteration.samplers import context_of
 from rlsd.harness.learner.step import TokenSlice
 from rlsd.harness.rollout.environments import env_maker, rollout_settings
@@ -261,7 +260,7 @@ _maker: list[SftMaker] = []
 
 def _start_worker(config: RunConfig, tasks: list[Task], tokenizer: Any, eos: list[int], context: int) -> None:
     torch.set_num_threads(1)
-    chat = ChatFormat(tokenizer, eos, system=config.agent.system)
+    chat = chat_format_of(tokenizer, eos, config.agent)
     agent = make_agent(config.agent, chat, EchoSampler())
     _maker.append(SftMaker(config, tasks, agent, make_hinter(config, chat, context=context), context=context))
 

@@ -34,7 +34,7 @@ def train(config: RunConfig, folder: Path, *, progress: Progress | None = None) 
     Returns:
         The summary of the last evaluation on the validation panel; {} without evaluations.
     """
-    with open_session(settled(config), folder, progress) as session:
+    with open_session(settled(config, folder), folder, progress) as session:
         if config.algorithm.imitates:
             loop: Iteration | Imitation = Imitation(session.parts)
         else:
@@ -89,6 +89,7 @@ class Iteration:
         clock.lap("wait_s")
         parts.publish()
         clock.lap("refresh_s")
+        failed = [t for g in played.groups for t in g.failed]
         return Outcome(
             metrics={
                 **episode_metrics(played.groups),
@@ -96,8 +97,11 @@ class Iteration:
                 "forwarded_tokens": totals(parts.learner.ranks.gather(parts.forwarded() - before)),
             },
             timing={**clock.timing, **played.timing},
-            trajectories=scored.trajectories,
-            turn_credit=by_trajectory(credit.turn_credit, scored.trajectories),
+            trajectories=[*scored.trajectories, *failed],
+            turn_credit=[
+                *by_trajectory(credit.turn_credit, scored.trajectories),
+                *([0.0] * len(trajectory.turns) for trajectory in failed),
+            ],
         )
 
     def _metrics(self, played: Played, scored: Scored, credit: Credit, updated: Updated) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from rlsd.envs.core import Panel
 from rlsd.envs.searchqa.env import SearchQAEnv
 from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.base import RetrieverDown, RetrieverGarbled, ask
+from rlsd.envs.searchqa.retrieval.corpora import read_corpus
 from rlsd.envs.searchqa.retrieval.local import FlakyRetriever, NoRetriever
+from rlsd.envs.searchqa.retrieval.store import Store, write_store
 
 TINY = {"questions": "gen-tiny", "split": "test"}
 
@@ -182,6 +185,33 @@ def test_a_failed_search_costs_no_turn() -> None:
     assert env.hindsight().feedback == ""
     assert env.step("<search>x</search>")[3] is False
     assert env.step("<search>x</search>")[3] is True
+
+
+LONE = {"id": "a\ud800", "contents": "T\udfff\nhalf of a pair: \ud83d, a whole one: \U0001f642"}
+MENDED = ("T\ufffd", "half of a pair: \ufffd, a whole one: \U0001f642")
+
+
+def test_lone_surrogates_in_what_a_retriever_answers_are_replaced(tmp_path: Path) -> None:
+    """From a user's own retriever, from a server's reply, and from a corpus, stored or not."""
+    title, _, text = LONE["contents"].partition("\n")
+
+    class Own:
+        blocking = False
+
+        async def search(self, queries: list[str], k: int) -> list[list[Passage]]:
+            return [[Passage(title=title, text=text, doc_id="7", score=2.0)] for _ in queries]
+
+    assert ask(Own(), ["q"], 3) == [[Passage(title=MENDED[0], text=MENDED[1], doc_id="7", score=2.0)]]
+    env = opened(corpus=Own(), topk=1)
+    env.reset(seed=0)
+    observation, *_ = env.step("<search>x</search>")
+    assert observation == f"<information>Doc 1(Title: {MENDED[0]}) {MENDED[1]}</information>"
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text(json.dumps(LONE) + "\n")
+    (passage,) = read_corpus(corpus)
+    assert (passage.title, passage.text, passage.doc_id) == (*MENDED, "a\ufffd")
+    assert write_store([replace(passage, title=title, text=text)], tmp_path) == 1
+    assert Store(tmp_path)[0] == passage
 
 
 def test_answers_of_the_wrong_shape_are_refused() -> None:

@@ -26,6 +26,26 @@ from rlsd.envs.webshop.shops import SPLITS, open_shop, read_products
 from tests.support import webshop_shelf as shelf
 
 
+def test_lone_surrogates_in_products_and_instructions_are_replaced() -> None:
+    """In every text of the published files; pages show them, and instructions become goals."""
+    lone = "x\ud83d"
+    record = shelf.record(
+        "B0000000\ud83d", lone, full_description=lone, small_description=[lone], query=lone, category=lone,
+        product_category=lone, images=[lone], customization_options={lone: [{"value": lone, "image": lone}]},
+    )  # fmt: skip
+    mined = {"attributes": [lone], "instruction": lone, "instruction_attributes": [lone]}
+    asked = [{"instruction": lone, "instruction_attributes": [lone], "instruction_options": [lone]}]
+    for human in (None, {record["asin"]: asked}):
+        (product,) = products_of([record], {record["asin"]: mined}, human, source="shelf")
+        assert product.asin == "B0000000\ufffd"
+        assert product.instructions[0].text == "x\ufffd", "found under the id as the files spell it"
+        spelled = json.dumps(product.to_json(), ensure_ascii=False)
+        assert spelled.encode().decode() == spelled
+        assert spelled.count("x\ufffd") == 14 + (human is not None)
+    goal = Goal.from_published({**next(goals_of([product], fixed_price)).to_published(), "instruction_text": lone})
+    assert goal.instruction == "x\ufffd"
+
+
 def test_products_follow_the_published_rules() -> None:
     shoes, walking, tea = shelf.products()
     assert shoes.options == {"color": ("red", "navy | blue"), "size": ("8", "9")}

@@ -96,6 +96,7 @@ def test_how_episodes_went_by_hand() -> None:
     assert episode_metrics(two_groups()) == {
         "episodes": 3,
         "failed_episodes": 0,
+        "failures": {},
         "success": 1 / 3,
         "returns": 1 / 3,
         "turns": 4 / 3,

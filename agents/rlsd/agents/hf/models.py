@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rlsd.agents.template import end_ids
 from rlsd.envs.errors import RlsdError
 
 CHAT_TEMPLATE = (
@@ -81,11 +82,24 @@ def load_policy(
     return _policy(model.to(device), tokenizer, source=str(path))
 
 
+def load_tokenizer(path: str | Path) -> Any:
+    """The tokenizer of a folder or hub name alone; None if it cannot be read, which `load_policy` explains."""
+    from transformers import AutoTokenizer
+
+    try:
+        with _quiet():
+            return AutoTokenizer.from_pretrained(
+                str(Path(path).expanduser() if Path(path).expanduser().exists() else path)
+            )
+    except Exception:  # a damaged folder can raise anything
+        return None
+
+
 def _policy(model: Any, tokenizer: Any, *, source: str) -> Policy:
     if not tokenizer.chat_template:
         raise ModelError(f"{source} has no chat template; add chat_template.jinja to the folder")
     ends = model.generation_config.eos_token_id
-    ids = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    ids = {*end_ids(tokenizer), *(ends if isinstance(ends, list) else [ends])} - {None}
     if not ids:
         raise ModelError(f"{source} names no end token (eos_token_id)")
     check_head(model)

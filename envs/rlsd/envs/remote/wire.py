@@ -2,6 +2,9 @@
 
 call   {"op": "step", "given": {"action": "go to desk 1"}}
 reply  {"ok": ["You arrive at desk 1.", 0.0, false, false, {…}]}  or  {"error": {"kind": "TaskError", "message": "…"}}
+
+An answer that breaks a rule of `rlsd.envs.answers` is an error where the environment runs, {"kind": "AnswerError",
+"rule": "reward", …}, and is checked again here, because a server may be anybody's.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from rlsd.envs.answers import hindsight_answer, reset_answer, step_answer, told
 from rlsd.envs.core import Hindsight, Task, TextEnv
-from rlsd.envs.errors import DataError, EnvError, RlsdError, TaskError
+from rlsd.envs.errors import AnswerError, DataError, EnvError, RlsdError, TaskError
 
 ERRORS: dict[str, type[RlsdError]] = {e.__name__: e for e in (RlsdError, TaskError, DataError, EnvError)}
 """Errors that keep their type; any other becomes an `EnvError` that names it."""
@@ -39,14 +43,16 @@ def answer(env: TextEnv, op: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if op not in _OPS:
             raise EnvError(f"unknown operation {op!r}; expected one of {', '.join(_OPS)}")
         return {"ok": _OPS[op](env, arguments)}
-    except Exception as error:  # the caller receives any error of the environment
+    except BaseException as error:  # the caller receives whatever the environment raises, SystemExit too
         return failure(error)
 
 
 def failure(error: BaseException) -> dict[str, Any]:
+    """The reply that carries an error."""
+    if isinstance(error, AnswerError):
+        return {"error": {"kind": "AnswerError", "rule": error.rule, "message": str(error)}}
     kind = next((name for name, e in ERRORS.items() if type(error) is e), None)
-    message = str(error) if kind else f"{type(error).__name__}: {error}"
-    return {"error": {"kind": kind or "EnvError", "message": message}}
+    return {"error": {"kind": kind or "EnvError", "message": str(error) if kind else told(error)}}
 
 
 def value(reply: Any, source: str) -> Any:
@@ -59,6 +65,8 @@ def value(reply: Any, source: str) -> Any:
         return reply["ok"]
     if isinstance(reply, dict) and isinstance(reply.get("error"), dict):
         error = reply["error"]
+        if error.get("kind") == "AnswerError":
+            raise AnswerError(str(error.get("rule")), str(error.get("message")))
         raise ERRORS.get(str(error.get("kind")), EnvError)(str(error.get("message")))
     raise EnvError(f"{source} gave no usable reply: {str(reply)[:200]!r}")
 
@@ -82,9 +90,11 @@ _OPS: dict[str, Callable[[TextEnv, dict[str, Any]], Any]] = {
     },
     "tasks": lambda env, arguments: [task.to_json() for task in env.tasks()],
     "content": lambda env, arguments: env.content(arguments["task_id"]),
-    "reset": lambda env, arguments: list(env.reset(seed=arguments.get("seed"), options=arguments.get("options"))),
-    "step": lambda env, arguments: list(env.step(arguments["action"])),
-    "hindsight": lambda env, arguments: env.hindsight().to_json(),
+    "reset": lambda env, arguments: reset_answer(
+        env.reset(seed=arguments.get("seed"), options=arguments.get("options"))
+    ),
+    "step": lambda env, arguments: step_answer(env.step(arguments["action"])),
+    "hindsight": lambda env, arguments: hindsight_answer(env.hindsight()).to_json(),
     "expert": lambda env, arguments: env.expert(arguments["kind"]),
 }
 
@@ -113,15 +123,18 @@ class RemoteEnv(TextEnv):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
-        observation, info = self._ask("reset", seed=seed, options=options)
-        return observation, info
+        return reset_answer(self._ask("reset", seed=seed, options=options))
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self._ask("step", action=action)
-        return observation, float(reward), bool(terminated), bool(truncated), info
+        return step_answer(self._ask("step", action=action))
 
     def hindsight(self) -> Hindsight:
-        return Hindsight.from_json(self._ask("hindsight"))
+        known = self._ask("hindsight")
+        try:
+            known = Hindsight.from_json(known)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise AnswerError("hindsight", f"the reply is no Hindsight: {told(error)}") from error
+        return hindsight_answer(known)
 
     def expert(self, kind: str) -> str | None:
         return self._ask("expert", kind=kind)

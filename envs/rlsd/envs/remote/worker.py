@@ -32,7 +32,7 @@ def main() -> None:
     def reply(number: int, result: dict[str, Any]) -> None:
         try:
             line = dumps({"id": number, **result})
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # whatever an object in `info` does when it is written
             line = dumps({"id": number, **failure(error)})
         with writing, contextlib.suppress(OSError):  # the parent is gone
             replies.write(line + "\n")
@@ -55,7 +55,7 @@ def _session(calls: queue.SimpleQueue[Any], reply: Any) -> None:
     while True:
         call = calls.get()
         if call["op"] == "close":
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):
                 if env is not None:
                     env.close()
             return
@@ -63,7 +63,7 @@ def _session(calls: queue.SimpleQueue[Any], reply: Any) -> None:
             try:
                 env = make(call["given"]["env"], **call["given"]["kwargs"])
                 result: dict[str, Any] = {"ok": None}
-            except Exception as error:
+            except BaseException as error:  # SystemExit too: it would end this thread without a reply
                 result = failure(error)
         elif env is None:
             result = failure(RuntimeError("no environment is open"))

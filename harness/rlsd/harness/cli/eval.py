@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rlsd.harness.cli.options import ArgOption, JsonOption, SetOption, env_arguments
-from rlsd.harness.cli.tables import out, print_table
+from rlsd.harness.cli.tables import out, print_table, print_text
 
 
 def evaluate(
@@ -53,13 +53,16 @@ def evaluate(
         print(json.dumps(summary))
         return
     from rlsd.harness.evals.evaluate import table
+    from rlsd.harness.runs.progress import counted
 
     panel = result.panel
     print_table(f"{panel.env_id} {panel.split}, panel {panel.digest}", table({name: result}))
     out.print(
         f"turns {summary['turns']:.1f}, invalid actions {100 * summary['invalid_rate']:.1f} %, "
-        f"tokens a turn {summary['tokens_per_turn']:.1f}, errors {summary['errors']}"
+        f"tokens a turn {summary['tokens_per_turn']:.1f}, errors {counted(summary['errors'], summary['failures'])}"
     )
+    for failure in result.first_failures().values():
+        print_text(f"failed: {failure}")
 
 
 def compare(

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 out = Console()
 
 
 def print_table(title: str, rows: list[list[Any]]) -> None:
-    """A table whose first row is the header; without colours and styles where the output is no terminal."""
+    """A table whose first row is the header; without colours and styles where the output is no terminal. Cells are no
+    markup."""
     table = Table(title=title, title_justify="left")
     for name in rows[0]:
         table.add_column(str(name))
     for row in rows[1:]:
-        table.add_row(*[str(cell) for cell in row])
+        table.add_row(*[escape(str(cell)) for cell in row])
     out.print(table)
 
 

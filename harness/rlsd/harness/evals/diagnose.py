@@ -16,6 +16,7 @@ import torch
 
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.types import Action, EpisodeKey, History, SampleRequest
+from rlsd.envs.answers import hindsight_answer
 from rlsd.envs.core import Hindsight, TextEnv
 from rlsd.harness.config import ConfigError
 from rlsd.harness.evals.evaluate import EvalResult, evaluate, panel_of
@@ -23,6 +24,7 @@ from rlsd.harness.evals.stats import cluster_bootstrap_auc, wilson
 from rlsd.harness.hindsight.hints import Hinter, echo_share
 from rlsd.harness.iteration.parts import Parts, make_agent
 from rlsd.harness.iteration.samplers import make_sampler
+from rlsd.harness.rollout.env_calls import EpisodeError
 from rlsd.harness.rollout.environments import env_maker, rollout_settings
 from rlsd.harness.rollout.rollout import Rollout
 from rlsd.harness.rollout.trajectory import Group, Trajectory
@@ -57,7 +59,7 @@ class HintedAgent:
 
     def bind(self, key: EpisodeKey, env: TextEnv) -> None:
         self._envs[key] = env
-        self._start[key] = env.hindsight()
+        self._start[key] = _known(env)
 
     def end(self, key: EpisodeKey) -> None:
         self._envs.pop(key, None)
@@ -66,7 +68,7 @@ class HintedAgent:
 
     async def act(self, history: History, key: EpisodeKey) -> Action:
         prompt = self.agent.prompt(history)
-        start, now = self._start[key], self._envs[key].hindsight()
+        start, now = self._start[key], _known(self._envs[key])
         if self.others is not None:
             states = self.others[key.group]
             start, now = states[0], states[min(history.turn, len(states) - 1)]
@@ -79,6 +81,16 @@ class HintedAgent:
             key=key, turn=history.turn, prompt_ids=tuple(ids), max_new_tokens=self.agent.max_new_tokens
         )
         return self.agent.read(prompt, await self.agent.sampler.sample(request))
+
+
+def _known(env: TextEnv) -> Hindsight:
+    """The environment's hindsight; raises `EpisodeError` if it fails, so that the episode alone does."""
+    try:
+        return hindsight_answer(env.hindsight())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise EpisodeError.of("env.hindsight", error) from error
 
 
 def diagnose(

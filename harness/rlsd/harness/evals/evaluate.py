@@ -19,13 +19,14 @@ from rlsd.harness.iteration.parts import Parts, make_agent
 from rlsd.harness.iteration.samplers import make_sampler
 from rlsd.harness.rollout.environments import env_maker, rollout_settings
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
-from rlsd.harness.rollout.trajectory import StopReason, Trajectory
+from rlsd.harness.rollout.trajectory import Failure, StopReason, Trajectory, first_failures, reasons
 from rlsd.harness.runs.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalResult:
-    """One agent on one panel. Failed episodes count as lost and are listed in `errors`."""
+    """One agent on one panel. Failed episodes count as lost; the summary has their number (`errors`) and that of each
+    reason (`failures`)."""
 
     panel: Panel
     trajectories: tuple[Trajectory, ...]
@@ -33,6 +34,10 @@ class EvalResult:
     @property
     def success(self) -> float:
         return sum(t.success for t in self.trajectories) / max(1, len(self.trajectories))
+
+    def first_failures(self) -> dict[str, Failure]:
+        """The first failure of each reason."""
+        return first_failures(self.trajectories)
 
     def wins(self) -> dict[str, bool]:
         """Task id → won."""
@@ -73,6 +78,7 @@ class EvalResult:
             "tokens_per_turn": sum(len(t.action.token_ids) for t in turns) / max(1, len(turns)),
             "context_full": sum(t.stop is StopReason.CONTEXT_FULL for t in self.trajectories),
             "errors": sum(t.error is not None for t in self.trajectories),
+            "failures": reasons(self.trajectories),
         }
 
 

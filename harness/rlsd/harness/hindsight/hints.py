@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rlsd.agents.chat import ChatFormat
+from rlsd.agents.quoting import TITLES, quoted
 from rlsd.agents.types import Action, EpisodeKey
 from rlsd.envs.core import Hindsight, Task
 from rlsd.harness.hindsight.contexts import Context, ContextError, Glimpse, Section, find_context
@@ -163,7 +164,7 @@ class Hinter:
             counts["too_long"] += 1
             return None
         by_scope = {scope: self._text([s for c, s in fitted if c.scope == scope]) for scope in ("episode", "turn")}
-        encoded = {scope: self.chat.encode(text) if text else () for scope, text in by_scope.items()}
+        encoded = {scope: self.chat.hindsight(text) if text else () for scope, text in by_scope.items()}
         insertion = Insertion(episode=encoded["episode"], turn=encoded["turn"])
         return insertion, by_scope["episode"] + by_scope["turn"]
 
@@ -193,13 +194,18 @@ class Hinter:
 
     def _tokens(self, section: Section) -> int:
         """Number of tokens of a single section."""
-        return len(self.chat.encode(self._text([section])))
+        return len(self.chat.hindsight(self._text([section])))
 
     def _text(self, sections: Sequence[Section]) -> str:
         if not sections:
             return ""
-        body = "".join(f"\n{s.title}:\n" + "\n".join(item.strip() for item in s.items) for s in sections)
-        return self.settings.preface + body
+        titles = (*TITLES, *(s.title for s in sections if s.title not in TITLES))
+        preface = self.settings.preface
+
+        def shown(section: Section) -> str:
+            return "\n".join(quoted(item.strip(), preface=preface, titles=titles) for item in section.items)
+
+        return preface + "".join(f"\n{s.title}:\n{shown(s)}" for s in sections)
 
 
 def _whole_items(section: Section) -> tuple[str, ...]:

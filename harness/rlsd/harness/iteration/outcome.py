@@ -21,6 +21,7 @@ class Outcome:
     metrics: dict[str, Any]
     timing: dict[str, float]
     trajectories: Sequence[Trajectory] = ()
+    """Those that were trained on, then those that failed, whose credit is 0."""
     turn_credit: list[list[float]] | None = None
     """Mean credit of each turn, by trajectory; None if there is none."""
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.formats import AUTO, find_format, format_for
-from rlsd.agents.hf.models import Policy, load_policy
+from rlsd.agents.hf.models import Policy, load_policy, load_tokenizer
 from rlsd.agents.memory import FullHistory, LastTurns, Memory
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.prompt_file import PromptFile
 from rlsd.agents.seeding import derive
+from rlsd.agents.template import NOW, reads_date
 from rlsd.agents.types import Sampler, TrainingSampler
 from rlsd.algorithms import load_rule, needs_reference
 from rlsd.envs.core import Task, TextEnv
@@ -27,6 +32,7 @@ from rlsd.harness.iteration.samplers import context_of, make_training_sampler
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
 from rlsd.harness.rollout.environments import env_maker
+from rlsd.harness.runs.rundir import RunError, load_run_config
 from rlsd.harness.scoring.scorer import Scorer
 from rlsd.harness.scoring.tables import epochs
 from rlsd.harness.tiny_model import tiny_model
@@ -96,6 +102,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     if aside:
         policy.model.to("cpu")
     format = chat_format(policy, config.agent)
+    policy = replace(policy, eos_ids=format.eos_ids)  # template_kwargs may close a turn otherwise
     context = context_of(config.agent, policy)
     # a server scores a prompt only if one more token fits
     room = context - config.sampler.score_teacher
@@ -156,7 +163,18 @@ def make_agent(agent: AgentConfig, format: ChatFormat, sampler: Sampler) -> Poli
 
 def chat_format(policy: Policy, agent: AgentConfig) -> ChatFormat:
     """The model's own chat template, with the agent's system message."""
-    return ChatFormat(policy.tokenizer, sorted(policy.eos_ids), system=agent.system)
+    return chat_format_of(policy.tokenizer, sorted(policy.eos_ids), agent)
+
+
+def chat_format_of(tokenizer: Any, eos_ids: Sequence[int], agent: AgentConfig) -> ChatFormat:
+    """The same for a tokenizer alone."""
+    return ChatFormat(
+        tokenizer,
+        eos_ids,
+        system=agent.system,
+        template_kwargs=agent.template_kwargs,
+        keep_thoughts=agent.keep_thoughts,
+    )
 
 
 def memory_of(agent: AgentConfig) -> Memory:
@@ -171,13 +189,25 @@ def memory_of(agent: AgentConfig) -> Memory:
     return LastTurns(format=format, history_turns=agent.history_turns, template=template)
 
 
-def settled(config: RunConfig) -> RunConfig:
-    """The config with the format that `agent.format: auto` stands for in its environment."""
-    if config.agent.format != AUTO:
+def settled(config: RunConfig, folder: Path | None = None) -> RunConfig:
+    """The config with what would differ elsewhere or tomorrow: the format that `agent.format: auto` stands for in its
+    environment, and the date that the chat template gets for today.
+
+    Args:
+        folder: the run's directory; a run that exists keeps its date.
+    """
+    if config.agent.format == AUTO:
+        env = env_maker(config.env, "train")()
+        env.close()
+        config = _with_format(config, env)
+    kwargs = config.agent.template_kwargs
+    if NOW in kwargs or config.model.path is None or not reads_date(load_tokenizer(_place(config.model.path))):
         return config
-    env = env_maker(config.env, "train")()
-    env.close()
-    return _with_format(config, env)
+    earlier: dict[str, Any] = {}
+    with suppress(RunError):  # no run yet, or one whose config RunDir explains
+        earlier = {} if folder is None else load_run_config(folder).agent.template_kwargs
+    kwargs = {**kwargs, NOW: earlier.get(NOW, date.today().isoformat())}
+    return config.model_copy(update={"agent": config.agent.model_copy(update={"template_kwargs": kwargs})})
 
 
 def _with_format(config: RunConfig, env: TextEnv) -> RunConfig:
@@ -190,17 +220,22 @@ def load_or_make(config: RunConfig, model_path: str | None = None, *, device: st
     """The policy a config names."""
     path = model_path or config.model.path
     if path is not None:
-        folder = Path(path)
-        if (folder / "config.yaml").is_file():  # a run directory
-            folder = folder / "best" if (folder / "best").is_dir() else folder
         return load_policy(
-            folder if folder.exists() else path,
+            _place(path),
             dtype=config.model.dtype,
             device=device,
             attention=config.model.attention,
         )
     assert config.model.tiny is not None
     return tiny_model(config.model.tiny, config.env, expert=config.sft.expert, seed=config.seed, device=device)
+
+
+def _place(path: str) -> str | Path:
+    """The folder that `model.path` means, or a hub name."""
+    folder = Path(path)
+    if (folder / "config.yaml").is_file():  # a run directory
+        folder = folder / "best" if (folder / "best").is_dir() else folder
+    return folder if folder.exists() else path
 
 
 def _with_lora(policy: Policy, lora: LoraConfig | None, *, seed: int) -> Policy:

@@ -11,7 +11,7 @@ from rlsd.harness.iteration.parts import Parts
 from rlsd.harness.rollout.environments import env_maker, rollout_settings
 from rlsd.harness.rollout.prefetch import Ahead
 from rlsd.harness.rollout.rollout import RewardFn, Rollout
-from rlsd.harness.rollout.trajectory import Group, Trajectory
+from rlsd.harness.rollout.trajectory import Group, Trajectory, first_failures
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.scoring.logprob_gap import Versions
 from rlsd.harness.scoring.tables import flatten, token_count
@@ -52,6 +52,7 @@ class Player:
         self._ahead = Ahead(self._play)
         self._versions = Versions(int(config.rollout.async_steps))
         self._advance = lambda: None
+        self._told: set[str] = set()
 
     def take(self, step: int) -> Played:
         """The episodes of iteration `step`.
@@ -72,6 +73,7 @@ class Player:
             finally:
                 self._advance = lambda: None  # a prefetched rollout shows no bar
         groups = parts.learner.ranks.interleaved(mine)
+        self._tell(groups)
         trajectories = flatten(groups)
         if not token_count(trajectories):
             raise ConfigError(
@@ -116,6 +118,13 @@ class Player:
             "slot_idle_share": usage.idle_share,
         }
         return groups, sampler.decoded_tokens - decoded, timing
+
+    def _tell(self, groups: Sequence[Group]) -> None:
+        """Warn of failed episodes, once for each reason; every iteration's metrics count them."""
+        for reason, failure in first_failures(t for g in groups for t in g.failed).items():
+            if reason not in self._told:
+                self._told.add(reason)
+                self.progress.warning(f"episodes fail in the environment ({reason}), the first with {failure}")
 
     def _watch(self, _: Trajectory) -> None:
         fail_points.point("mid-rollout")

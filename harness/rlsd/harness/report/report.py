@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ class Episode:
     won: bool
     score: float
     stop: str
+    failure: str
+    """What the environment did wrong; "" if nothing."""
     turns: Sequence[Turn]
 
 
@@ -84,6 +87,8 @@ def write_report(run: Path, out: Path | None = None, *, step: int | None = None,
         last=train[-1] if train else None,
         seconds=sum(r["timing"].get("iteration_s", 0.0) for r in train),
         charts=[c for c in charts if c[2] is not None],
+        failed=sum(r.get("failed_episodes", 0) for r in train),
+        failures=_failures(train),
         groups=shown,
         step=number,
         kept=kept,
@@ -94,6 +99,14 @@ def write_report(run: Path, out: Path | None = None, *, step: int | None = None,
     place.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(place, page)
     return place
+
+
+def _failures(train: Sequence[Mapping[str, Any]]) -> str:
+    """How often training episodes failed, by reason."""
+    counts: Counter[str] = Counter()
+    for record in train:
+        counts.update(record.get("failures") or {})
+    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
 
 
 def _template() -> Any:
@@ -141,6 +154,7 @@ def _episodes(run: Path, step: int | None, groups: int) -> tuple[list[list[Episo
 def _episode(record: Mapping[str, Any], largest: float) -> Episode:
     credit = record["turn_credit"]
     mean = sum(credit) / len(credit) if credit else 0.0
+    error = record.get("error")
     return Episode(
         goal=record["goal"],
         task_id=record["task"]["task_id"],
@@ -149,6 +163,7 @@ def _episode(record: Mapping[str, Any], largest: float) -> Episode:
         won=bool(record["success"]),
         score=float(record["score"]),
         stop=record["stop"],
+        failure="" if error is None else f"{error['boundary']}: {error['message']}",
         turns=[_turn(t, c, largest, mean) for t, c in zip(record["turns"], credit)],
     )
 

@@ -1,4 +1,7 @@
-"""Awaitable environment calls: direct if the environment does not block, else in a daemon thread with a time limit."""
+"""Awaitable environment calls: direct if the environment does not block, else in a daemon thread with a time limit.
+
+Whatever an environment raises, `SystemExit` and its own `KeyboardInterrupt` included, is an `EpisodeError`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from rlsd.envs.answers import RULES, told
 from rlsd.envs.core import TextEnv
+from rlsd.envs.errors import AnswerError
 
 T = TypeVar("T")
 
@@ -18,17 +23,38 @@ OPENED_AT_ONCE = 8
 """Largest number of environments of one rollout that open at the same time."""
 
 
-class EpisodeError(Exception):
-    """An environment failed; `boundary` names the call, as "env.step"."""
+RAISED, TIMEOUT = "raised", "timeout"
+"""Reasons of a failed episode besides `rlsd.envs.answers.RULES`: a call raised, or gave no answer in time."""
 
-    def __init__(self, boundary: str, message: str) -> None:
+
+class EpisodeError(Exception):
+    """An environment failed; `boundary` names the call, as "env.step", `reason` the kind of failure."""
+
+    def __init__(self, boundary: str, message: str, *, reason: str = RAISED) -> None:
         super().__init__(f"{boundary}: {message}")
         self.boundary = boundary
         self.message = message
+        self.reason = reason
+
+    @classmethod
+    def of(cls, boundary: str, error: BaseException) -> EpisodeError:
+        """From what an environment raised, or what was found in its answer."""
+        if isinstance(error, AnswerError):
+            reason = error.rule if error.rule in RULES else "answer"  # a server may send any name
+            return cls(boundary, str(error), reason=reason)
+        return cls(boundary, told(error))
 
 
 class _NoAnswer(Exception):
     """The time limit passed; not `TimeoutError`, because environments may raise their own."""
+
+
+class _Raised(Exception):
+    """Carries what an environment raised, which may be no `Exception`."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
 
 
 class Opening:
@@ -52,7 +78,7 @@ class Opening:
                     self.cheap = not env.blocking
                     return env
         if self.cheap:
-            return box.make()
+            return box.ask(box.make)
         async with self._some:
             return await box.open_in_thread()
 
@@ -72,6 +98,8 @@ class BoxedEnv:
         self.make = make
         self.opening = Opening()
         """Shared by the boxes of one rollout; replaced for each event loop."""
+        self.interrupted: Callable[[], bool] = lambda: True
+        """Whether a KeyboardInterrupt may be the user's; while a rollout plays, see `rlsd.envs.interrupts`."""
         self._timeout_s = timeout_s
         self._env: TextEnv | None = None
         self._calls: queue.SimpleQueue[Any] | None = None
@@ -88,20 +116,36 @@ class BoxedEnv:
         return self._env
 
     async def call(self, boundary: str, function: Callable[[TextEnv], T]) -> T:
-        """`function(env)`; whatever it raises becomes an `EpisodeError` with `boundary`."""
+        """`function(env)`; whatever it raises becomes an `EpisodeError` with `boundary`, but for a user's Ctrl-C."""
         try:
             if self._env is None:
                 self._env = await self.opening.open(self)
             env = self._env
             if not env.blocking:
-                return function(env)
+                return self.ask(lambda: function(env))
             return await self._timed(lambda: function(env))
         except _NoAnswer:
             self.abandon()
-            raise EpisodeError(boundary, f"no answer within {self._timeout_s:g} s") from None
-        except Exception as error:
+            raise EpisodeError(boundary, f"no answer within {self._timeout_s:g} s", reason=TIMEOUT) from None
+        except Exception as caught:
+            error = caught.error if isinstance(caught, _Raised) else caught
             self._discard()
-            raise EpisodeError(boundary, f"{type(error).__name__}: {error}") from error
+            raise EpisodeError.of(boundary, error) from error
+
+    def ask(self, function: Callable[[], T]) -> T:
+        """`function()` in this thread.
+
+        Raises:
+            _Raised: it raised anything but a Ctrl-C of the user.
+        """
+        try:
+            return function()
+        except KeyboardInterrupt as error:
+            if self.interrupted():
+                raise
+            raise _Raised(error) from error
+        except BaseException as error:
+            raise _Raised(error) from error
 
     async def open_in_thread(self) -> TextEnv:
         """A new environment; one that opens too late is closed by its own thread."""
@@ -137,7 +181,8 @@ class BoxedEnv:
         if env is None or not env.blocking or self._calls is None:
             self._end_thread()
             if env is not None:
-                env.close()
+                with contextlib.suppress(_Raised):  # the episodes are over: a failed close changes nothing
+                    self.ask(env.close)
             closed.set()
             return closed
         self._calls.put((_quietly(env.close), lambda value, error: closed.set()))
@@ -208,7 +253,7 @@ def close_all(boxes: Sequence[BoxedEnv], timeout_s: float) -> int:
 
 def _quietly(function: Callable[[], Any]) -> Callable[[], Any]:
     def run() -> None:
-        with contextlib.suppress(Exception):  # the episodes are over: a failed close changes nothing
+        with contextlib.suppress(BaseException):  # the episodes are over: a failed close changes nothing
             function()
 
     return run
@@ -220,8 +265,6 @@ def _serve(calls: queue.SimpleQueue[Any]) -> None:
         function, deliver = call
         try:
             value, error = function(), None
-        except Exception as caught:
-            value, error = None, caught
-            if isinstance(caught, StopIteration):  # futures refuse StopIteration
-                error = RuntimeError(f"StopIteration: {caught}")
+        except BaseException as caught:  # no Ctrl-C: signals reach the main thread alone
+            value, error = None, _Raised(caught)
         deliver(value, error)

@@ -16,8 +16,8 @@ from rlsd.harness.rollout.trajectory import StopReason, Trajectory, turn_from_js
 def read_trajectories(path: str | Path, env_id: str, *, label: str = "sft.trajectories") -> list[Trajectory]:
     """A user's own episodes: JSON lines (plain or .gz) with `goal` and `turns` of `observation` and `action`.
 
-    Also reads what a run wrote under `rollouts/`. Optional: `response` (the whole text the model should write),
-    `success`, `task_type`, and the other fields of `Trajectory.to_json`.
+    Also reads what a run wrote under `rollouts/`; failed episodes are left out. Optional: `response` (the whole text
+    that the model should write), `success`, `task_type`, and the other fields of `Trajectory.to_json`.
 
     Args:
         label: the setting or option that names the file, for errors.
@@ -35,12 +35,14 @@ def read_trajectories(path: str | Path, env_id: str, *, label: str = "sft.trajec
         raise ConfigError(f"{label}: cannot read {str(path)!r}: {reason}") from error
     for number, line in lines:
         try:
-            trajectories.append(_episode(json.loads(line), number, env_id))
+            episode = _episode(json.loads(line), number, env_id)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
                 f"{label}: line {number} of {path} is no episode ({type(error).__name__}: {error}); expected "
                 '{"goal": "…", "turns": [{"observation": "…", "action": "…"}, …]}'
             ) from error
+        if episode.error is None:
+            trajectories.append(episode)
     if not trajectories:
         raise ConfigError(f"{label}: {path} holds no episodes")
     return trajectories

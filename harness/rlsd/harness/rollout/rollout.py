@@ -1,26 +1,31 @@
 """Rollout: every episode is a coroutine, and a slot starts the next episode as soon as its own ends.
 
-A failed episode is data: it is tried again, and if it fails once more it leaves its group while its siblings continue.
+A failed episode is data: it leaves its group, with the reason, while its siblings continue. If the environment raised
+or gave no answer, it is tried again first; if an answer broke a rule of `rlsd.envs.answers`, it is not.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import Agent, ContextFull, EpisodeKey, History, Informed
+from rlsd.envs.answers import RULES, hindsight_answer, reset_answer, step_answer
 from rlsd.envs.core import Hindsight, Task, TextEnv
 from rlsd.envs.errors import RlsdError
+from rlsd.envs.interrupts import interrupts
 from rlsd.harness.rollout.env_calls import BoxedEnv, EpisodeError, Opening, close_all
 from rlsd.harness.rollout.trajectory import Failure, Group, StopReason, Trajectory, Turn
 
 T = TypeVar("T")
+_FLOAT32 = float(np.finfo(np.float32).max)
 RewardFn = Callable[[Trajectory], float]
 """A user's own reward: the episode's return from the finished trajectory."""
 
@@ -115,8 +120,7 @@ class Rollout:
         self.usage.wall_s = time.perf_counter() - started
         broken = [t.error for t in done if t.error is not None]
         if broken and len(broken) == len(done):
-            first = f"{broken[0].boundary}: {broken[0].message}"
-            raise RolloutError(f"all {len(done)} episodes failed in the environment, the first with {first}")
+            raise RolloutError(f"all {len(done)} episodes failed in the environment, the first with {broken[0]}")
         out: list[Group] = []
         for g, task in numbered:
             mine = [t for t in done if t.key.group == g]
@@ -143,19 +147,22 @@ class Rollout:
             while waiting:
                 key, task = waiting.popleft()
                 trajectory = await self._episode(box, key, task)
-                if trajectory.error is not None and key.attempt < self.settings.retries:
+                if _again(trajectory) and key.attempt < self.settings.retries:
                     waiting.appendleft((key._replace(attempt=key.attempt + 1), task))
                     continue
                 done[key.group, key.sibling] = trajectory
                 if self.on_episode is not None:
                     self.on_episode(trajectory)
 
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for box in self._boxes[:workers]:
-                    tasks.create_task(work(box))
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None  # the first error stopped the others, so it alone is reported
+        with interrupts() as interrupted:
+            for box in self._boxes:
+                box.interrupted = interrupted
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for box in self._boxes[:workers]:
+                        tasks.create_task(work(box))
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from None  # the first error stopped the others, so it alone is reported
         return [done[place] for place in sorted(done)]
 
     async def _episode(self, box: BoxedEnv, key: EpisodeKey, task: Task) -> Trajectory:
@@ -178,9 +185,9 @@ class Rollout:
         try:
             seed = derive(self.settings.seed, *key, "env")
             observation, info = await self._call(
-                box, "env.reset", lambda env: env.reset(seed=seed, options={"task": task.task_id})
+                box, "env.reset", lambda env: reset_answer(env.reset(seed=seed, options={"task": task.task_id}))
             )
-            goal = str(info.get("goal", ""))
+            goal = info.get("goal", "")
             if isinstance(self.agent, Informed):
                 self.agent.bind(key, box.env)
             before = await self._hindsight(box)
@@ -193,7 +200,7 @@ class Rollout:
                     acted = time.perf_counter()
                     self.usage.agent_s += acted - asked
                 observation, reward, terminated, truncated, info = await self._call(
-                    box, "env.step", lambda env, text=action.text: env.step(text)
+                    box, "env.step", lambda env, text=action.text: step_answer(env.step(text))
                 )
                 stepped = time.perf_counter()
                 after = await self._hindsight(box)
@@ -201,10 +208,10 @@ class Rollout:
                     Turn(
                         observation=history.observations[-1],
                         action=action,
-                        reward=float(reward),
+                        reward=reward,
                         next_observation=observation,
-                        valid=action.valid and bool(info.get("valid_action", True)),
-                        feedback=str(info.get("feedback", "")),
+                        valid=action.valid and info.get("valid_action", True),
+                        feedback=info.get("feedback", ""),
                         hindsight_before=before,
                         hindsight_after=after,
                         act_s=acted - asked,
@@ -225,15 +232,15 @@ class Rollout:
         except ContextFull:
             stop = StopReason.CONTEXT_FULL
         except EpisodeError as failure:
-            error = Failure(boundary=failure.boundary, message=failure.message)
+            error = Failure(boundary=failure.boundary, message=failure.message, reason=failure.reason)
         return Trajectory(
             key=key,
             task=task,
             goal=goal,
             turns=tuple(turns),
             stop=stop,
-            success=error is None and bool(info.get("success", False)),
-            score=0.0 if error else float(info.get("score", 0.0)),
+            success=error is None and info.get("success", False),
+            score=0.0 if error else info.get("score", 0.0),
             episode_return=sum(t.reward for t in turns),
             error=error,
         )
@@ -250,7 +257,7 @@ class Rollout:
     async def _hindsight(self, box: BoxedEnv) -> Hindsight:
         if not self.settings.hindsight:
             return Hindsight()
-        return await self._call(box, "env.hindsight", lambda env: env.hindsight())
+        return await self._call(box, "env.hindsight", lambda env: hindsight_answer(env.hindsight()))
 
     async def _call(self, box: BoxedEnv, boundary: str, function: Callable[[TextEnv], T]) -> T:
         """`box.call`, timed."""
@@ -272,9 +279,16 @@ def _judged(reward: RewardFn, trajectory: Trajectory) -> float:
     except Exception as error:  # whatever a user's function does
         task = trajectory.task.task_id
         raise RolloutError(f"the reward function failed on task {task}: {type(error).__name__}: {error}") from error
-    if not math.isfinite(value):
-        raise RolloutError(f"the reward function gave {value} on task {trajectory.task.task_id}; expected a number")
+    if not abs(value) <= _FLOAT32:
+        raise RolloutError(
+            f"the reward function gave {value} on task {trajectory.task.task_id}; expected a number that float32 holds"
+        )
     return value
+
+
+def _again(trajectory: Trajectory) -> bool:
+    """Whether another attempt may go better: the environment raised or gave no answer."""
+    return trajectory.error is not None and trajectory.error.reason not in RULES
 
 
 def _commands(info: dict[str, Any]) -> tuple[str, ...] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -32,6 +34,26 @@ class Failure:
     boundary: str
     """"env.reset", "env.step", "env.hindsight" …"""
     message: str
+    reason: str = "raised"
+    """The rule of `rlsd.envs.answers.RULES` that an answer broke ("reward" …), or "raised", or "timeout"."""
+
+    def __str__(self) -> str:
+        return f"{self.boundary}: {self.message}"
+
+
+def reasons(trajectories: Iterable[Trajectory]) -> dict[str, int]:
+    """How many episodes failed, by reason, the most frequent first."""
+    counts = Counter(t.error.reason for t in trajectories if t.error is not None)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def first_failures(trajectories: Iterable[Trajectory]) -> dict[str, Failure]:
+    """The first failure of each reason."""
+    first: dict[str, Failure] = {}
+    for trajectory in trajectories:
+        if trajectory.error is not None:
+            first.setdefault(trajectory.error.reason, trajectory.error)
+    return first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +112,7 @@ class Trajectory:
             "success": self.success,
             "score": self.score,
             "episode_return": self.episode_return,
-            "error": None if self.error is None else {"boundary": self.error.boundary, "message": self.error.message},
+            "error": None if self.error is None else asdict(self.error),
             "turns": [_turn_json(t) for t in self.turns],
         }
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 MUCH_IDLE = 0.5
 """Report the share of a rollout in which the sampler was idle if it is larger: slow environments, or servers away."""
+
+
+def counted(number: int, failures: Mapping[str, int]) -> str:
+    """Failed episodes for people.
+
+    >>> counted(3, {"reward": 2, "raised": 1})
+    '3 (reward 2, raised 1)'
+    """
+    by_reason = ", ".join(f"{reason} {count}" for reason, count in failures.items())
+    return f"{number} ({by_reason})" if by_reason else str(number)
 
 
 class Progress:
@@ -58,6 +69,8 @@ class Progress:
             if record.get(name) is not None:
                 value = record[name]
                 parts.append(f"{text} {value:.3f}" if isinstance(value, float) else f"{text} {value}")
+        if record.get("failed_episodes"):
+            parts.append(f"failed {counted(record['failed_episodes'], record.get('failures', {}))}")
         if record.get("wasted_tokens"):
             parts.append(f"wasted {record['wasted_tokens']}")
         if record["timing"].get("sampler_idle_share", 0.0) > MUCH_IDLE:
@@ -67,12 +80,13 @@ class Progress:
         self.console.print("  ".join(parts), highlight=False)
 
     def warning(self, message: str) -> None:
-        self.console.print(f"[yellow]warning[/yellow]: {message}", highlight=False)
+        self.console.print(f"[yellow]warning[/yellow]: {escape(message)}", highlight=False)
 
     def evaluation(self, step: int, summary: dict[str, Any]) -> None:
         low, high = summary["interval"]
+        failed = f", failed {counted(summary['errors'], summary['failures'])}" if summary.get("errors") else ""
         self.console.print(
             f"[bold]valid[/bold] after step {step + 1}: success {100 * summary['success']:.1f} % "
-            f"[{100 * low:.1f}, {100 * high:.1f}] on {summary['episodes']} tasks",
+            f"[{100 * low:.1f}, {100 * high:.1f}] on {summary['episodes']} tasks{failed}",
             highlight=False,
         )

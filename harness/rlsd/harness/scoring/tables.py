@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlsd.agents.seeding import generator
 from rlsd.algorithms.batch import TokenBatch
-from rlsd.harness.rollout.trajectory import Group, Trajectory
+from rlsd.harness.rollout.trajectory import Group, Trajectory, reasons
 
 
 def flatten(groups: Sequence[Group]) -> list[Trajectory]:
@@ -82,6 +82,7 @@ def episode_metrics(groups: Sequence[Group]) -> dict[str, Any]:
     return {
         "episodes": len(trajectories),
         "failed_episodes": sum(len(g.failed) for g in groups),
+        "failures": reasons(t for g in groups for t in g.failed),
         "success": sum(t.success for t in trajectories) / n,
         "returns": sum(t.episode_return for t in trajectories) / n,
         "turns": len(turns) / n,

@@ -58,7 +58,7 @@ def env_app(open_env: OpenEnv, limits: Limits, *, threads: int = 64) -> App:
     def send(reply: dict[str, Any], status: int = 200) -> Response:
         try:
             text = dumps(reply)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # whatever an object in `info` does when it is written
             text = dumps(failure(error))
         return Response(text, status_code=status, media_type="application/json")
 
@@ -108,10 +108,9 @@ class _Service:
     async def open(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
         if not set(body) <= {"split"} or not isinstance(body.get("split", ""), str):
             return failure(SessionError("a session is opened with {} or {'split': NAME}")), 400
-        try:
-            env = await self._run(lambda: self._open_env(**body))
-        except Exception as error:  # whatever an environment does when it is opened
-            return failure(error), 400
+        env = await self._run(lambda: self._opened(body))
+        if isinstance(env, dict):
+            return env, 400
         try:
             return {"ok": {"session": self.sessions.open(_Session(env))}}, 200
         except SessionError as error:
@@ -144,6 +143,13 @@ class _Service:
         self.sessions.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _opened(self, body: dict[str, Any]) -> TextEnv | dict[str, Any]:
+        """An environment, or the error reply that says why there is none."""
+        try:
+            return self._open_env(**body)
+        except BaseException as error:  # SystemExit too: it would end the server
+            return failure(error)
+
     async def _run(self, function: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
 
@@ -152,7 +158,7 @@ class _Service:
 
     def _close(self, env: TextEnv) -> None:
         def close() -> None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):
                 env.close()
 
         threading.Thread(target=close, daemon=True).start()

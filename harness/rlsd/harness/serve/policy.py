@@ -117,18 +117,22 @@ def run_policy(command: Command) -> None:
     if code:
         raise ServeError(f"{python} has no vLLM; install it there or name another with --python")
     received: list[int] = []
-    # A session of its own: Ctrl-C would reach it a second time, which breaks vLLM's orderly end of its workers off.
-    with subprocess.Popen(command.words, env={**os.environ, **command.variables}, start_new_session=True) as server:
+    server: subprocess.Popen[bytes] | None = None
 
-        def stop(number: int, _: Any) -> None:
-            received.append(number)
+    def stop(number: int, _: Any) -> None:
+        received.append(number)
+        if server is not None:
             server.terminate()
 
-        before = {number: signal.signal(number, stop) for number in STOPS}
-        try:
+    before = {number: signal.signal(number, stop) for number in STOPS}  # first: a server must not outlive its starter
+    try:
+        # A session of its own: Ctrl-C would reach it a second time, which breaks vLLM's orderly end of its workers off.
+        with subprocess.Popen(command.words, env={**os.environ, **command.variables}, start_new_session=True) as server:
+            if received:
+                server.terminate()
             code = server.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if code and not received:
         raise ServeError(f"the server ended with exit code {code}; its log above says why")

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from rlsd.envs.answers import well_formed
 from rlsd.envs.errors import RlsdError
 from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.local import LocalRetriever
@@ -119,7 +120,7 @@ async def _answered(body: bytes, batcher: Batcher, limits: SearchLimits, metrics
         _log.exception("a search failed")
         return 500, _error(f"the search failed: {type(error).__name__}")
     result = [[_entry(passage, scores) for passage in passages] for passages in results]
-    return 200, json.dumps({"result": result}, ensure_ascii=False).encode("utf-8", "replace")
+    return 200, well_formed(json.dumps({"result": result}, ensure_ascii=False)).encode()
 
 
 def read_request(body: bytes, limits: SearchLimits) -> tuple[list[str], int, bool]:

@@ -14,8 +14,10 @@ import os
 import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from rlsd.envs.answers import well_formed
 from rlsd.envs.errors import RlsdError
 from rlsd.envs.searchqa.questions.types import Passage
 
@@ -83,7 +85,7 @@ class Retriever(Protocol):
 
 
 def ask(retriever: Retriever, queries: Sequence[str], k: int) -> list[list[Passage]]:
-    """`search` from synchronous code; checks the shape of the result.
+    """`search` from synchronous code; checks the shape of the result, and replaces lone surrogates in it by U+FFFD.
 
     Raises:
         RetrievalError: from the retriever, or `RetrieverGarbled` for a result of the wrong shape.
@@ -93,7 +95,13 @@ def ask(retriever: Retriever, queries: Sequence[str], k: int) -> list[list[Passa
     if len(results) != len(queries) or any(len(passages) > k for passages in results):
         sizes = [len(passages) for passages in results]
         raise RetrieverGarbled(f"{len(queries)} queries for {k} passages each got lists of {sizes}")
-    return results
+    return [[_well_formed(passage) for passage in passages] for passages in results]
+
+
+def _well_formed(passage: Passage) -> Passage:
+    title, text = well_formed(passage.title), well_formed(passage.text)
+    same = title == passage.title and text == passage.text
+    return passage if same else replace(passage, title=title, text=text)
 
 
 def _straight(search: Coroutine[Any, Any, T], name: str) -> T:

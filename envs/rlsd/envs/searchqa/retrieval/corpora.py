@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rlsd.envs.answers import well_formed
 from rlsd.envs.errors import DataError
 from rlsd.envs.searchqa.questions.readers import records
 from rlsd.envs.searchqa.questions.types import Passage
@@ -41,7 +42,7 @@ def read_corpus(path: str | Path) -> Iterator[Passage]:
 
 
 def passage_of(record: Any, fallback_id: str) -> Passage:
-    """One record as a passage. Raises KeyError, TypeError or ValueError for another format."""
+    """One record as a passage without lone surrogates. Raises KeyError, TypeError or ValueError for another format."""
     if "contents" in record:
         title, _, text = record["contents"].partition("\n")
     else:
@@ -49,7 +50,8 @@ def passage_of(record: Any, fallback_id: str) -> Passage:
         text = record["text"] if "text" in record else record["paragraph_text"]
     if not isinstance(title, str) or not isinstance(text, str):
         raise TypeError("title and text must be texts")
-    return Passage(title=title, text=text, doc_id=str(record.get("id", fallback_id)))
+    doc_id = str(record.get("id", fallback_id))
+    return Passage(title=well_formed(title), text=well_formed(text), doc_id=well_formed(doc_id))
 
 
 def _expanded(path: Path) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsd.envs.answers import well_formed
 from rlsd.envs.errors import DataError
 from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.corpora import passage_of
@@ -31,7 +32,7 @@ def write_store(passages: Iterable[Passage], folder: Path, *, progress: Progress
     with lines.with_suffix(".part").open("wb") as file:
         for passage in passages:
             record = {"id": passage.doc_id or str(len(offsets) - 1), "contents": passage.contents}
-            written = file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            written = file.write(well_formed(json.dumps(record, ensure_ascii=False)).encode() + b"\n")
             offsets.append(offsets[-1] + written)
             if len(offsets) % _PROGRESS_EVERY == 0:
                 progress("paragraphs", len(offsets) - 1, None)

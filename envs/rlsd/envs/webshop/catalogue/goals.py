@@ -16,6 +16,7 @@ from itertools import product as combinations
 from random import Random
 from typing import Any
 
+from rlsd.envs.answers import well_formed
 from rlsd.envs.errors import TaskError
 from rlsd.envs.webshop.catalogue.products import Instruction, Product
 
@@ -95,7 +96,7 @@ class Goal:
             raise TaskError(f"the goal's {', '.join(bad) or 'attributes'} cannot be {'used' if bad else 'empty'}")
         return cls(
             asin=data["asin"],
-            instruction=data["instruction_text"],
+            instruction=well_formed(data["instruction_text"]),
             attributes=tuple(attributes),
             options=pairs,
             named=named,

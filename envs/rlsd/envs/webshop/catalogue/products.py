@@ -2,7 +2,7 @@
 
 Rules (behaviour of the original `load_products`, not its code): ids longer than ten characters and repeated ids are
 dropped; the price tag is "$a" or "$a to $b", 100 without a price; option names are lower case; values are stripped,
-lower case and with "/" as " | "; there are no ratings.
+lower case and with "/" as " | "; there are no ratings. Ours: a lone surrogate in any text becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from rlsd.envs.answers import well_formed
 from rlsd.envs.errors import DataError
 
 NO_ATTRIBUTE = "DUMMY_ATTR"
@@ -136,7 +137,8 @@ def products_of(
         if asin == "nan" or len(asin) > _LONGEST_ID or asin in seen:
             continue
         seen.add(asin)
-        yield _product(record, attributes.get(asin), None if human is None else human.get(asin, ()), human, where)
+        key = record["asin"]  # as the other files spell it
+        yield _product(record, attributes.get(key), None if human is None else human.get(key, ()), human, where)
 
 
 def _product(record: dict[str, Any], entry: Any, asked: Any, human: Any, where: str) -> Product:
@@ -153,10 +155,10 @@ def _product(record: dict[str, Any], entry: Any, asked: Any, human: Any, where: 
         raise DataError(f"{where}: its entry in the attributes file is a {type(entry).__name__}, expected an object")
     mined = (entry or {}).get("attributes")
     return Product(
-        asin=record["asin"],
+        asin=_text(record, "asin", where),
         title=_text(record, "name", where),
         description=_text(record, "full_description", where),
-        bullets=tuple(bullets),
+        bullets=tuple(map(well_formed, bullets)),
         prices=prices,
         price_tag=tag,
         options=options,
@@ -164,7 +166,7 @@ def _product(record: dict[str, Any], entry: Any, asked: Any, human: Any, where: 
         query=_text(record, "query", where).lower().strip(),
         category=_text(record, "category", where),
         product_category=_text(record, "product_category", where),
-        image=str(images[0]) if images else "",
+        image=well_formed(str(images[0])) if images else "",
         option_images=pictures,
         instructions=_synthetic(entry or {}, where) if human is None else _human(asked, where),
     )
@@ -174,13 +176,13 @@ def _text(record: dict[str, Any], name: str, where: str) -> str:
     value = record[name]
     if not isinstance(value, str):
         raise DataError(f"{where}: {name} is {type(value).__name__}, expected text")
-    return value
+    return well_formed(value)
 
 
 def _texts(values: Any, name: str, where: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise DataError(f"{where}: {name} must be a list of texts")
-    return tuple(values)
+    return tuple(map(well_formed, values))
 
 
 def _pricing(pricing: Any, where: str) -> tuple[tuple[float, ...], str]:
@@ -214,11 +216,11 @@ def _options(choices: Any, where: str) -> tuple[dict[str, tuple[str, ...]], dict
         for entry in contents if isinstance(contents, list) else [contents]:
             if not isinstance(entry, dict) or not isinstance(entry.get("value"), str):
                 raise DataError(f"{where}: option {name!r} has an entry without a text value")
-            value = entry["value"].strip().replace("/", " | ").lower()
+            value = well_formed(entry["value"]).strip().replace("/", " | ").lower()
             values.append(value)
             if isinstance(entry.get("image"), str):
-                pictures[value] = entry["image"]
-        options[name.lower()] = tuple(values)
+                pictures[value] = well_formed(entry["image"])
+        options[well_formed(name).lower()] = tuple(values)
     return options, pictures
 
 
@@ -229,7 +231,7 @@ def _synthetic(entry: dict[str, Any], where: str) -> tuple[Instruction, ...]:
     if not isinstance(text, str):
         raise DataError(f"{where}: instruction is {type(text).__name__}, expected text")
     wanted = _texts(entry.get("instruction_attributes"), "instruction_attributes", where)
-    return (Instruction(text=text, attributes=wanted),) if wanted else ()
+    return (Instruction(text=well_formed(text), attributes=wanted),) if wanted else ()
 
 
 def _human(asked: Any, where: str) -> tuple[Instruction, ...]:
@@ -242,5 +244,5 @@ def _human(asked: Any, where: str) -> tuple[Instruction, ...]:
         wanted = _texts(entry.get("instruction_attributes"), "instruction_attributes", where)
         options = _texts(entry.get("instruction_options"), "instruction_options", where)
         if wanted:  # the original skips those without attributes
-            out.append(Instruction(text=entry["instruction"], attributes=wanted, options=options))
+            out.append(Instruction(text=well_formed(entry["instruction"]), attributes=wanted, options=options))
     return tuple(out)

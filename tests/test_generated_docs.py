@@ -39,7 +39,7 @@ def test_every_row_has_a_meaning(generate: Any, page: str) -> None:
 def test_a_key_shows_type_default_and_meaning(generate: Any) -> None:
     page = generate.configs_page()
     assert "| `reduce` | `mean` \\| `sum` | `mean` | How a unit's Δ are pooled;" in page
-    assert "| `clip` | number, > 0, ≤ 1 | `0.2` |" in page
+    assert "| `slope` | number | `1.0` |" in page
     assert "| `model` | block | (must be given) |" in page
     assert "### `algorithm.credit.lam`, `algorithm.loss.distill.coef`" in page
 

@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 
 TITLES = (
+    "attempt",
+    "outcome",
     "answer",
     "changed",
     "demonstration",

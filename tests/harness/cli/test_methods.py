@@ -39,7 +39,7 @@ algorithm:
   teacher:
     weights: sync
   credit:
-    method: rlsd
+    rule: hindsight
     level: token
   loss:
     policy: ppo

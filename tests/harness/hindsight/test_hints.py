@@ -129,10 +129,13 @@ def test_scopes_go_to_their_own_slots() -> None:
         ("state_changes", "changed 0.0.2 a\nchanged 0.0.2 b"),
         ("next_observation", "next 0.0.1"),
         ("successful_sibling", "do 0.1.0\ndo 0.1.1"),
+        ("failed_sibling", "do 0.2.0\ndo 0.2.1\ndo 0.2.2\ndo 0.2.3"),
+        ("wrong_answer", "do 0.2.3"),
+        ("won", "This episode was won."),
     ],
 )
 def test_each_context_at_the_second_turn(context: str, shown: str) -> None:
-    groups = [group(0, trajectory(0, 0), trajectory(0, 1, turns=2, success=True))]
+    groups = [group(0, trajectory(0, 0), trajectory(0, 1, turns=2, success=True), trajectory(0, 2, turns=4))]
     text = hinter(context).build(groups).texts[0, 1]
     title, _, body = text.strip("\n").partition(":\n")
     assert title
@@ -202,9 +205,10 @@ def test_no_win_no_hint() -> None:
 # ---------------------------------------------------------------------- the control with another task's
 
 
-@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("context", [name for name in CONTEXTS if name != "won"])  # it is the same everywhere
 def test_other_task_never_shows_ones_own(context: str) -> None:
-    groups = [group(g, *(trajectory(g, s, turns=2 + s, success=True) for s in range(2))) for g in range(3)]
+    won = context not in ("failed_sibling", "wrong_answer")
+    groups = [group(g, *(trajectory(g, s, turns=2 + s, success=won) for s in range(2))) for g in range(3)]
     hints = hinter(context, source="other_task").build(groups)
     assert len(hints.insertions) == 15
     n = 0
@@ -379,7 +383,7 @@ def test_echo_counts_actions_that_stand_in_their_own_hindsight() -> None:
 
 def test_every_shipped_section_has_a_title_that_observations_cannot_fake() -> None:
     lost, won = trajectory(0, 0), trajectory(0, 1, success=True)
-    glimpse = Glimpse(lost, 1, group(0, lost, won), lost)
+    glimpse = Glimpse(lost, 1, group(0, lost, won, trajectory(0, 2)), lost)
     sections = [context.build(glimpse) for context in CONTEXTS.values()]
     assert {section.title for section in sections if section} == set(TITLES)
 

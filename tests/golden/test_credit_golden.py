@@ -122,6 +122,34 @@ def test_a_certain_belief_stays_a_millionth_away_from_certainty() -> None:
     assert got.tolist() == pytest.approx([0.5 - 1e-6, 2e-6 - 1.0, 0.0], abs=1e-12)
 
 
+def test_a_turn_without_hindsight_does_not_count_in_the_spread_of_the_belief() -> None:
+    """γ = 1: the un-hinted turn, whose gap is 9, changes nothing for the three others, and keeps m = 1 itself.
+
+    b = [.0987, −.0489, .1401], mean .0633, std .0811: z = [.4361, −1.3830, .9471].
+    """
+    config = resolve({"name": "agent_opsd", "credit": {"gamma": 1.0}}).credit
+    whole = toy_batch([[[0.4], [-0.2], [0.6]], [[0.0]]], success=[True, False])
+    gaps = [[[0.4], [9.0], [-0.2], [0.6]], [[0.0]]]
+    parted = toy_batch(gaps, success=[True, False], hinted=[True, False, True, True, True])
+    want = run(whole, 1.0, config)
+    assert want[:3] == pytest.approx([1.0436, 0.9, 1.0947], abs=6e-5)
+    assert run(parted, 1.0, config) == pytest.approx([want[0], 1.0, *want[1:]])
+
+
+def test_a_group_that_always_wins_starts_one_in_ten_thousand_below_certainty() -> None:
+    """Odds 9999 : 1; evidence of −ln 9999 brings the belief to one half."""
+    got = belief_increments(toy_batch([[[-math.log(9999)]]], success=[True]), gamma=1.0)
+    assert got.tolist() == pytest.approx([0.5 - 0.9999])
+
+
+def test_clipped_turns_of_the_belief_are_counted() -> None:
+    """Of e = [.4, −.2, .6] the second turn leaves [.8, 1.2]; the sibling has no advantage and does not count."""
+    batch = toy_batch([[[0.4], [-0.2], [0.6]], [[0.0]]], success=[True, False])
+    base = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+    got = credit(batch, base, resolve("agent_opsd").credit, step=0)
+    assert got.diagnostics["clipped"] == pytest.approx(1 / 3)
+
+
 def test_belief_starts_at_the_success_rate() -> None:
     """Three of four siblings won: B0 = .75, odds 3; evidence ln 2 then −ln 2 with γ = 1: odds 6, then 3."""
     won = [[[math.log(2)], [-math.log(2)]], [[0.0]], [[0.0]], [[0.0]]]

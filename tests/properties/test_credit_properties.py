@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,7 +23,7 @@ from rlsd.algorithms import (
     token_weights,
     turns_that_matter,
 )
-from rlsd.algorithms.testing import toy_batch
+from tests.support.recipes import Recipe, recipes, same_in_any_order
 
 EPSILON = 0.2
 LEVELS = ("token", "span", "turn", "turn_token", "trajectory")
@@ -33,50 +32,6 @@ BOUNDS = dict.fromkeys(LEVELS, (1 - EPSILON, 1 + EPSILON)) | {
     "turn_token": ((1 - EPSILON) ** 2 / (1 + EPSILON), (1 + EPSILON) ** 2 / (1 - EPSILON))
 }
 quick = settings(max_examples=60, deadline=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A batch as nested lists, so that it can be rebuilt in another order."""
-
-    trajectories: list[list[list[tuple[float, bool, bool]]]]
-    """Tokens as (Δ, in the action span, hinted)."""
-    returns: list[float]
-    group: list[int]
-    anchor: list[list[int]]
-
-    def batch(self, order: list[int] | None = None, scale: float = 1.0) -> TokenBatch:
-        order = list(range(len(self.returns))) if order is None else order
-        chosen = [self.trajectories[i] for i in order]
-        tokens = [token for trajectory in chosen for turn in trajectory for token in turn]
-        return toy_batch(
-            [[[scale * gap for gap, _, _ in turn] for turn in trajectory] for trajectory in chosen],
-            returns=[self.returns[i] for i in order],
-            group=[self.group[i] for i in order],
-            action=[action for _, action, _ in tokens],
-            hinted=[hinted for _, _, hinted in tokens],
-            anchor=[anchor for i in order for anchor in self.anchor[i]],
-        )
-
-
-@st.composite
-def recipes(draw: st.DrawFn) -> Recipe:
-    gap = st.floats(-30, 30, allow_nan=False)
-    trajectories, anchors = [], []
-    for _ in range(draw(st.integers(1, 5))):
-        turns = []
-        for _ in range(draw(st.integers(1, 4))):
-            hinted = draw(st.booleans())
-            turns.append([(draw(gap), draw(st.booleans()), hinted) for _ in range(draw(st.integers(1, 4)))])
-        trajectories.append(turns)
-        anchors.append([draw(st.integers(0, 2)) for _ in turns])
-    count = len(trajectories)
-    return Recipe(
-        trajectories=trajectories,
-        returns=[draw(st.sampled_from([0.0, 0.1, 1.0, 10.0])) for _ in range(count)],
-        group=[draw(st.integers(0, 2)) for _ in range(count)],
-        anchor=anchors,
-    )
 
 
 def configs(lam: float | None = None) -> st.SearchStrategy[CreditConfig]:
@@ -161,26 +116,6 @@ def test_more_hindsight_for_a_token_never_takes_credit_away_when_won(recipe: Rec
     before = credit(batch, grpo(batch), config, step=0)
     after = credit(higher, grpo(batch), config, step=0)
     assert bool(((after.weight - before.weight) * before.base.sign() >= -1e-9).all())
-
-
-def per_trajectory(batch: TokenBatch, values: Tensor, order: list[int]) -> list[list[float]]:
-    """Return token values by original trajectory number."""
-    split: dict[int, list[float]] = {}
-    for owner, value in zip(batch.token_trajectory.tolist(), values.tolist(), strict=True):
-        split.setdefault(order[owner], []).append(value)
-    return [split[i] for i in sorted(split)]
-
-
-def same_in_any_order(
-    recipe: Recipe, data: st.DataObject, values: Callable[[TokenBatch], Tensor], tolerance: float = 1e-6
-) -> None:
-    straight = list(range(len(recipe.returns)))
-    shuffled = data.draw(st.permutations(straight))
-    wanted = per_trajectory(recipe.batch(), values(recipe.batch()), straight)
-    mixed = recipe.batch(shuffled)
-    found = per_trajectory(mixed, values(mixed), shuffled)
-    for a, b in zip(wanted, found, strict=True):
-        assert b == pytest.approx(a, abs=tolerance)
 
 
 @quick

@@ -63,6 +63,7 @@ class Mutation:
 
 _CREDIT = ("golden/test_credit_golden.py", "algorithms/test_credit.py", "properties/test_credit_properties.py")
 _ADVANTAGE = ("golden/test_advantage_golden.py", "algorithms/test_config.py", "properties/test_credit_properties.py")
+_ORIGINALS = "golden/test_originals.py"
 _TABLES = ("harness/scoring/test_tables.py", "harness/rollout/test_rollout.py", "harness/rollout/test_failures.py")
 TARGETS = tuple(
     Target(path=path, tests=tuple(f"tests/{t}" for t in tests), only=only)
@@ -70,7 +71,12 @@ TARGETS = tuple(
         ("algorithms/rlsd/algorithms/rlsd.py", _CREDIT, None),
         ("algorithms/rlsd/algorithms/credit.py", _CREDIT, None),
         ("algorithms/rlsd/algorithms/advantage.py", _ADVANTAGE, None),
-        ("algorithms/rlsd/algorithms/gigpo.py", ("golden/test_advantage_golden.py",), None),
+        ("algorithms/rlsd/algorithms/gigpo.py", ("golden/test_advantage_golden.py", _ORIGINALS), None),
+        (
+            "algorithms/rlsd/algorithms/agent_opsd.py",
+            ("golden/test_credit_golden.py", "golden/test_originals.py"),
+            None,
+        ),
         ("algorithms/rlsd/algorithms/token_weights.py", ("algorithms/test_token_weights.py", *_CREDIT[2:]), None),
         ("algorithms/rlsd/algorithms/loss.py", ("algorithms/test_loss.py", "algorithms/test_config.py"), None),
         ("algorithms/rlsd/algorithms/schedule.py", ("algorithms/test_schedule.py", "algorithms/test_config.py"), None),

@@ -25,7 +25,7 @@ class Pin:
     """Words of `differs` that say so, if the method's source has another value or leaves it open."""
 
 
-OUTCOME_ONLY = {"credit.method": Pin("none", "the method has no hindsight")}
+OUTCOME_ONLY = {"credit.rule": Pin("none", "the method has no hindsight")}
 TRAJECTORY = "trajectory mean"
 SELF_TEACHER = Pin("live", "the learner's own weights")
 RLSD_LAMBDA = Pin(linear(0.5, 0.0, 50), "RLSD §3: λ from .5 to 0 in 50 iterations")
@@ -165,7 +165,11 @@ PINS: dict[str, dict[str, Pin]] = {
     "agent_opsd": {
         "contexts": Pin(("plan",), "ours", "plan from here"),
         "teacher.weights": SELF_TEACHER,
-        "credit.method": Pin("belief", "opsd_utils.py: belief_mult, signed"),
+        "credit.signal": Pin("belief", "opsd_utils.py: belief_mult, signed"),
+        "credit.level": Pin("turn", "opsd_utils.py: one weight a turn"),
+        "credit.scale": Pin(("z:trajectory",), "opsd_utils.py: standardised over the trajectory's turns"),
+        "credit.squash": Pin("linear", "opsd_utils.py: 1 + band · sign · z"),
+        "credit.slope": Pin(0.2, "opsd_utils.py: mult_band 0.2"),
         "credit.lam": Pin(constant(0.5), "scripts: mult_lambda=0.5"),
         "credit.clip": Pin(0.2, "opsd_utils.py: mult_band 0.2"),
         "credit.gamma": Pin(0.95, "AgentOPSD, paper", "γ .95"),
@@ -180,7 +184,7 @@ PINS: dict[str, dict[str, Pin]] = {
         "credit.level": Pin("token", "RLRT"),
         "credit.lam": Pin(constant(0.5), "RLRT: λ .5"),
         "credit.clip": Pin(0.5, "RLRT: ε 1.0 base, .5 instruct, .2 thinking", "ε .5 is for instruct models"),
-        "credit.invert": Pin(True, "RLRT: the ratio upside down"),
+        "credit.direction": Pin("against_outcome", "RLRT: the ratio upside down"),
         "credit.applies_to": Pin("success", "RLRT: R = 1 only"),
         "loss.clip_high": Pin(0.28, "RLRT: clip .2/.28"),
         "loss.aggregation": Pin("trajectory", "ours", TRAJECTORY),

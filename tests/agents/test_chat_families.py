@@ -6,15 +6,19 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, normalizers
 
 from rlsd.agents.chat import ChatFormat, TemplateError
-from rlsd.agents.formats import FORMATS
+from rlsd.agents.formats import FORMATS, ResponseFormat
 from rlsd.agents.hf.models import tiny_policy
 from rlsd.agents.memory import FullHistory, Message
+from rlsd.agents.parsing import Parsed
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import EchoSampler
 from rlsd.agents.types import FinishReason, Prompt, SampleResult
-from tests.support.chat_families import FAMILIES, Family
+from tests.support.chat_families import ALONE, FAMILIES, Family, turns
 from tests.support.chat_tokenizers import RESPONSES, USERS, chat_of, compare, tokenizer
 
 FOREIGN = ("<think>", "</think>", "/no_think", "/nothink", "/think", "<tool_call>", "<tool_response>", "[INST]")
@@ -57,9 +61,10 @@ def test_enough_families() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_prompts_have_the_templates_own_ids_or_a_stated_difference(name: str) -> None:
-    found = compare(FAMILIES[name])
+    found, differs = compare(FAMILIES[name]), FAMILIES[name].differs
     assert found.equal[0]
-    assert (all(found.equal) and found.merges) == (not FAMILIES[name].differs)
+    assert all(found.equal) == (not differs or ALONE in differs)
+    assert found.merges == (ALONE not in differs)
 
 
 def test_the_table_in_results_shows_every_family() -> None:
@@ -207,6 +212,43 @@ def test_thoughts_are_kept_or_dropped_as_the_setting_says(name: str) -> None:
     assert "<action>go to shelf 2</action>" in text
 
 
+def test_a_template_may_close_the_last_turn_otherwise() -> None:
+    """The sampled end token stands where an earlier turn's would."""
+    closing = '("<|endoftext|>" if loop.last and not add_generation_prompt else "<|im_end|>") + "\\n"'
+    before, _, after = FAMILIES["chatml"].template.rpartition('"<|im_end|>\\n"')
+    template = before + closing + after
+    format = ChatFormat(tokenizer(Family(template=template, special=("<|im_start|>", "<|im_end|>", "<|endoftext|>"))))
+    assert format.extends
+    end, other = format.tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
+    assert format.eos_ids == {end}
+    ids = format.prompt([*ASKED, Message(role="assistant", text="", response=0), *ASKED], [format.response("b")]).ids
+    assert (ids.count(end), ids.count(other)) == (1, 2)
+
+
+def test_a_token_that_begins_a_text_ends_no_response() -> None:
+    """A template that closes no turn, and writes its first token anew each turn."""
+    template = turns("<s>[INST] @ [/INST]", "@", "")
+    made = tokenizer(Family(template=template, special=("<s>", "</s>")))
+    made.bos_token = "<s>"
+    assert ChatFormat(made).eos_ids == {made.eos_token_id}
+
+
+def test_a_format_of_ones_own_reads_the_tag_that_the_prompt_opened() -> None:
+    heard: list[str] = []
+
+    def parse(response: str) -> Parsed:
+        heard.append(response)
+        return Parsed(text="go", valid=True, action=(len(response) - 2, len(response)))
+
+    own = ResponseFormat(name="own", summary="", parse=parse, wrap=str)
+    player = PolicyAgent(chat=chat("qwen3.5"), memory=FullHistory(format=own), sampler=EchoSampler(), max_new_tokens=9)
+    ids = chat("qwen3.5").response("<think>\na <b>\n</think>\n\ngo")
+    read = player.read(NO_PROMPT, sampled(ids))
+    assert heard == ["<think>\na ‹b>\n</think>\n\ngo"]
+    assert read.response == "a <b>\n</think>\n\ngo"
+    assert chat("qwen3.5").decode(ids[slice(*read.action_span)]).strip() == "go"
+
+
 def test_a_sampled_tag_is_its_token_in_later_prompts_and_a_spelled_one_is_not() -> None:
     """Also where the whole conversation is rendered anew each turn."""
     family = Family(
@@ -230,6 +272,43 @@ def test_a_sampled_tag_is_its_token_in_later_prompts_and_a_spelled_one_is_not() 
     assert format.prompt(messages, [own]).ids.count(call) == 1
     spelled = (*format.encode('<tool_call>{"name": 1}</tool_call>'), format.end_id)
     assert format.prompt(messages, [spelled]).ids.count(call) == 0
+
+
+@pytest.mark.parametrize("name", ["chatml", "mistral v1", "mistral v3", "yi", "qwen3.5", "gpt-oss", "falcon"])
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_no_text_makes_a_control_token(name: str, data: st.DataObject) -> None:
+    names = list(control(name).values())
+    halves = [part for n in names for part in (n[:2], n[2:], n[:-1], n[-1])]
+    parts = st.sampled_from([*names, *halves, *FOREIGN, " ", "\n", "<", "go north", "é"])
+    told = "".join(data.draw(st.lists(parts, max_size=12)))
+    format = chat(name)
+    assert control(name).keys().isdisjoint(format.encode(told))
+    assert control(name).keys().isdisjoint(format.hindsight(told))
+    before = [*ASKED, Message(role="assistant", text="", response=0)]
+    found, plain = (
+        format.prompt([*before, Message(role="user", text=text)], [(*format.encode(text), format.end_id)])
+        for text in (told, "b")
+    )
+    assert structure(name, found) == structure(name, plain)
+
+
+def test_normalisation_makes_no_control_token() -> None:
+    """NFKC turns full-width brackets into plain ones before an unflagged added token is looked for."""
+    made = tokenizer(FAMILIES["qwen3"])
+    made.backend_tokenizer.normalizer = normalizers.NFKC()
+    made.backend_tokenizer.add_tokens([AddedToken("<call>", normalized=True)])
+    made.chat_template += '{% if tools %}{{ "<call>" }}{% endif %}'
+    format = ChatFormat(made)
+    assert not format.extends
+    call = made.convert_tokens_to_ids("<call>")
+    assert made.convert_tokens_to_ids("<call>") in made("＜call＞")["input_ids"]
+    for text in ("＜call＞", "<call>", "＜call> <call＞"):
+        assert call not in format.encode(text)
+        messages = [Message(role="user", text=text), Message(role="assistant", text="", response=0), *ASKED]
+        ids = format.prompt(messages, [(*format.encode(text), format.end_id)]).ids
+        assert call not in ids
+        assert format.decode(ids).count("<call>") == 2 * text.count("all")
 
 
 def test_a_template_gets_its_settings_and_a_frozen_date() -> None:

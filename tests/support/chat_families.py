@@ -98,7 +98,8 @@ _IM = ("<|im_start|>", "<|endoftext|>", "<|im_end|>")
 _IM_BASE = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 _THINK = ("<think>", "</think>")
 _TOOLS = ("<tool_call>", "</tool_call>")
-_STRIPS = "the template strips thoughts from earlier responses; each prompt alone is the template's, rows do not merge"
+ALONE = "each prompt alone is the template's, rows do not merge"
+_STRIPS = f"the template strips thoughts from earlier responses; {ALONE}"
 _QWEN3_REPLY = (
     '{{ "<|im_start|>assistant\\n" }}'
     '{% if enable_thinking is defined and enable_thinking is false %}{{ "<think>\\n\\n</think>\\n\\n" }}{% endif %}'
@@ -392,8 +393,7 @@ FAMILIES: dict[str, Family] = {
         ).replace('"{end}"', '("<|return|>" if loop.last and not add_generation_prompt else "<|end|>")'),
         special=("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|endoftext|>", "<|return|>"),
         kwargs={"strftime_now": "2025-01-31"},
-        differs="the template drops the analysis channel of earlier responses; each prompt alone is the template's, "
-        "rows do not merge",
+        differs=f"the template drops the analysis channel of earlier responses; {ALONE}",
     ),
     "kimi k2": Family(
         template=turns(

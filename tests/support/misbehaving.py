@@ -142,6 +142,7 @@ FAULTS: dict[str, Fault] = {
     "hindsight None": Fault("hindsight", "hindsight", lambda _: None),
     "hindsight a dict": Fault("hindsight", "hindsight", lambda _: {"plan": ["walk"]}),
     "answer a number": Fault("hindsight", "hindsight", known(answer=42)),
+    "answer False": Fault("hindsight", "hindsight", known(answer=False)),
     "plan a text": Fault("hindsight", "hindsight", known(plan="walk")),
     "plan numbers": Fault("hindsight", "hindsight", known(plan=(1, 2))),
     "plan None": Fault("hindsight", "hindsight", known(plan=None)),
@@ -175,6 +176,8 @@ BENIGN: dict[str, Fault] = {
     "plan a list": Fault("hindsight", "", known(plan=["walk"])),
     "distance NumPy": Fault("hindsight", "", known(distance=np.float32(2.5))),
     "distance inf": Fault("hindsight", "", known(distance=float("inf"))),
+    "distance an int": Fault("hindsight", "", known(distance=2)),
+    "plan with a whole pair": Fault("hindsight", "", known(plan=("🙂 中",))),
 }
 """Answers that are odd and usable: their episodes are won like the good ones."""
 

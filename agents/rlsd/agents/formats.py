@@ -41,7 +41,8 @@ class ResponseFormat:
     summary: str
     """What a response looks like, in one line."""
     parse: Callable[[str], Parsed]
-    """From a response to its action. Never raises: a response that breaks the format is `valid=False`."""
+    """From a response to its action. Never raises: a response that breaks the format is `valid=False`. A thinking
+    model's thought stands between `<think>` and `</think>` with every "<" in it as "‹", whatever its own marks are."""
     wrap: Callable[[str], str]
     """The response a policy of this format would have written for an action (warm starts); `parse` reads it back."""
     instructions: str = ""

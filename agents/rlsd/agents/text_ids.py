@@ -91,8 +91,19 @@ class TextIds:
         ids: list[int] = []
         for i, part in enumerate(self._guarded.split(rendered.replace(HIDE, ""))):
             if part := part.replace(GUARD, ""):
-                ids += self.encode(part, special=i % 2 == 0, after=ids[-1] if ids else after)
+                last = ids[-1] if ids else after
+                ids += self.encode(part, after=last) if i % 2 else self._named(part, after=last)
         return ids
+
+    def _named(self, text: str, *, after: int | None) -> Sequence[int]:
+        """Ids of a text with its control tokens; those that only normalisation makes of it stay plain."""
+        ids = self.encode(text, special=True, after=after)
+        if sum(i in self.control for i in ids) <= sum(1 for _ in self._names.finditer(text)):
+            return ids
+        out: list[int] = []
+        for i, part in enumerate(re.split(f"({self._names.pattern})", text)):
+            out += self.encode(part, special=i % 2 == 1, after=out[-1] if out else after) if part else ()
+        return out
 
     def marked(self, ids: Sequence[int], mark: str = "") -> str:
         """Text of a response for a rendering: control tokens by name, split by `mark`; the same names in its text

@@ -83,6 +83,26 @@ def hindsight_answer(answer: Any) -> Hindsight:
         raise AnswerError(
             "hindsight", f"hindsight() gave {_shown(answer)}, expected a Hindsight; Hindsight() says nothing is known"
         )
+    return answer if _exact(answer) else _plain_hindsight(answer)
+
+
+def _exact(known: Hindsight) -> bool:
+    """Whether every field holds what it declares: mostly it does, and that is quick to see."""
+    lists = [getattr(known, name) for name in _TUPLES]
+    if any(type(texts) is not tuple for texts in lists):
+        return False
+    for steps in (known.distance, known.distance_before):
+        if steps is not None and not (type(steps) is float and steps > -math.inf):
+            return False
+    answer = "" if known.answer is None else known.answer
+    try:
+        text = "".join([answer, known.feedback, *(text for texts in lists for text in texts)])
+    except TypeError:
+        return False
+    return len(text) <= LONGEST and _encodes(text)
+
+
+def _plain_hindsight(answer: Hindsight) -> Hindsight:
     plain: dict[str, Any] = {"feedback": _text("hindsight", "hindsight.feedback", answer.feedback)}
     if answer.answer is not None:
         plain["answer"] = _text("hindsight", "hindsight.answer", answer.answer)
@@ -91,7 +111,8 @@ def hindsight_answer(answer: Any) -> Hindsight:
     for name in ("distance", "distance_before"):
         if (value := getattr(answer, name)) is not None:
             plain[name] = _steps(f"hindsight.{name}", value)
-    size = sum(len(text) for value in plain.values() for text in ([value] if isinstance(value, str) else _list(value)))
+    texts = [value for value in plain.values() if not isinstance(value, float)]
+    size = sum(len(value) if isinstance(value, str) else sum(map(len, value)) for value in texts)
     if size > LONGEST:
         raise AnswerError("length", f"hindsight holds {size:,} characters, at most {LONGEST:,} are read")
     same = all(type(value) is type(getattr(answer, name)) for name, value in plain.items())
@@ -114,6 +135,17 @@ def told(error: BaseException) -> str:
     except Exception as second:  # a message that cannot be made
         message = f"(its message raised {type(second).__name__})"
     return well_formed(f"{type(error).__name__}: {message[:_TOLD]}")
+
+
+def _encodes(text: str) -> bool:
+    """Whether `text` has no lone surrogate."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parts(call: str, answer: Any, shape: str, count: int) -> Sequence[Any]:
@@ -139,7 +171,7 @@ def _text(rule: str, name: str, value: Any) -> str:
         raise AnswerError(rule, f"{name} is {_shown(value)}, expected a text")
     if len(value) > LONGEST:
         raise AnswerError("length", f"{name} has {len(value):,} characters, at most {LONGEST:,} are read")
-    if not value.isascii() and (lone := _LONE.search(value)):
+    if not _encodes(value) and (lone := _LONE.search(value)):
         raise AnswerError(
             "surrogate",
             f"{name} has the lone surrogate {lone[0]!r} at character {lone.start()}; "
@@ -151,7 +183,7 @@ def _text(rule: str, name: str, value: Any) -> str:
 def _texts(rule: str, name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, (str, bytes, bytearray)) or not isinstance(value, Sequence):
         raise AnswerError(rule, f"{name} is {_shown(value)}, expected a list of texts")
-    if not all(type(text) is str for text in value) or not "".join(value).isascii():  # mostly they are, so in one go
+    if not all(type(text) is str for text in value) or not _encodes("".join(value)):  # mostly fine, so in one go
         value = [_text(rule, f"{name}[{i}]", text) for i, text in enumerate(value)]
     if (size := sum(map(len, value))) > LONGEST:
         raise AnswerError("length", f"{name} holds {size:,} characters, at most {LONGEST:,} are read")
@@ -181,9 +213,9 @@ def _steps(name: str, value: Any) -> float:
 
 
 def _real(rule: str, name: str, value: Any) -> float:
+    if type(value) is float:
+        return value
     plain = _scalar(value)
-    if type(plain) is float:
-        return plain
     if not isinstance(plain, (Real, Decimal)):
         raise AnswerError(rule, f"{name} is {_shown(value)}, expected a number")
     try:
@@ -193,6 +225,8 @@ def _real(rule: str, name: str, value: Any) -> float:
 
 
 def _flag(rule: str, name: str, value: Any) -> bool:
+    if value is True or value is False:
+        return value
     plain = _scalar(value)
     if not isinstance(plain, int) or plain not in (0, 1):
         raise AnswerError(rule, f"{name} is {_shown(value)}, expected True or False")
@@ -202,10 +236,6 @@ def _flag(rule: str, name: str, value: Any) -> bool:
 def _scalar(value: Any) -> Any:
     """A NumPy or torch scalar as a plain number; anything else as it is."""
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
-
-
-def _list(value: Any) -> tuple[str, ...]:
-    return value if isinstance(value, tuple) else ()
 
 
 def _shown(value: Any) -> str:

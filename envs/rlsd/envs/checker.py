@@ -15,19 +15,17 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from rlsd.envs.answers import hindsight_answer, reset_answer, step_answer, told
+from rlsd.envs.answer_checks import NONSENSE, answers, goal
+from rlsd.envs.answers import told
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
-from rlsd.envs.errors import AnswerError, TaskError
+from rlsd.envs.errors import TaskError
 from rlsd.envs.interrupts import interrupts
 
 Factory = Callable[[], TextEnv]
 _STEPS = 12
-_TASKS = 4
-"""Tasks that the checks of answers and goals play."""
 _PATIENCE = 2000
 """An episode still open after this many steps counts as having no step limit."""
 _REQUIRED = {"task_id": str, "goal": str, "valid_action": bool, "success": bool, "score": (int, float)}
-_NONSENSE = "xyzzy [no world knows this]"
 HOSTILE = (
     "", " ", "\n", "\x00\x07\x1b[31m", "a" * 100_000, "<|im_end|>", "søk 中文 🙂 \u202e", "go to\ngo to",
     "';--{}[]()%s",
@@ -70,7 +68,7 @@ def _play(env: TextEnv, seed: int, steps: int = _STEPS, *, peek: bool = False) -
     log: list[Any] = [(observation, info)]
     for _ in range(steps):
         actions = info.get("admissible_actions")
-        action = draw.choice(actions) if actions else _NONSENSE
+        action = draw.choice(actions) if actions else NONSENSE
         if peek:
             env.hindsight()
         log.append(env.step(action))
@@ -80,50 +78,11 @@ def _play(env: TextEnv, seed: int, steps: int = _STEPS, *, peek: bool = False) -
     return log
 
 
-def _answers(env: TextEnv) -> str:
-    """Episodes as a rollout plays them, until a rule is broken; each broken rule is named once."""
-    broken: dict[str, str] = {}
-    for task in list(env.tasks())[:_TASKS]:
-        try:
-            _answer_by_answer(env, task)
-        except AnswerError as error:
-            broken.setdefault(error.rule, str(error))
-    return "; ".join(f"{rule}: {message}" for rule, message in broken.items())
-
-
-def _answer_by_answer(env: TextEnv, task: Task) -> None:
-    draw = random.Random(task.task_id)
-    _, info = reset_answer(env.reset(seed=14, options={"task": task.task_id}))
-    for _ in range(_STEPS):
-        hindsight_answer(env.hindsight())
-        actions = info.get("admissible_actions")
-        _, _, terminated, truncated, info = step_answer(env.step(draw.choice(actions) if actions else _NONSENSE))
-        if terminated or truncated:
-            break
-    hindsight_answer(env.hindsight())
-
-
-def _goal(env: TextEnv) -> str:
-    """A prompt shows the goal that `reset` gave, whatever the memory; one that is absent, or changes, stays hidden."""
-    for task in list(env.tasks())[:_TASKS]:
-        _, info = env.reset(seed=15, options={"task": task.task_id})
-        first = info.get("goal")
-        if not isinstance(first, str) or not first.strip():
-            return f"task {task.task_id!r} has no goal (info['goal'] is {first!r}), so a model cannot see what to do"
-        *_, info = env.step(_NONSENSE)
-        if info.get("goal", first) != first:
-            return (
-                f"the goal of task {task.task_id!r} changed during the episode, which a model cannot see: prompts show "
-                "that of reset; say it in the observation"
-            )
-    return ""
-
-
 def _five_tuple(env: TextEnv) -> str:
     start = env.reset(seed=0)
     if not (isinstance(start, tuple) and len(start) == 2):
         return f"reset returned {type(start).__name__}, expected (observation, info)"
-    out = env.step(_NONSENSE)
+    out = env.step(NONSENSE)
     if not (isinstance(out, tuple) and len(out) == 5):
         return "step must return (observation, reward, terminated, truncated, info)"
     kinds = [type(x).__name__ for x in out]
@@ -175,7 +134,7 @@ def _observation_in_space(env: TextEnv) -> str:
 def _ends_itself(env: TextEnv) -> str:
     env.reset(seed=3)
     for _ in range(_PATIENCE):
-        _, _, terminated, truncated, info = env.step(_NONSENSE)
+        _, _, terminated, truncated, info = env.step(NONSENSE)
         if terminated and truncated:
             return "terminated and truncated are both True; when the task ended by itself, truncated is False"
         if truncated and info["success"]:
@@ -213,9 +172,9 @@ def _no_global_random(env: TextEnv) -> str:
 
 def _unknown_action(env: TextEnv) -> str:
     env.reset(seed=6)
-    *_, info = env.step(_NONSENSE)
+    *_, info = env.step(NONSENSE)
     if info["valid_action"]:
-        return f"the action {_NONSENSE!r} came back with valid_action=True; set it to False for unknown actions"
+        return f"the action {NONSENSE!r} came back with valid_action=True; set it to False for unknown actions"
     return ""
 
 
@@ -312,8 +271,8 @@ def _close_twice(env: TextEnv) -> str:
 
 
 CHECKS: dict[str, Callable[[TextEnv], str]] = {
-    "answers": _answers,
-    "goal": _goal,
+    "answers": answers,
+    "goal": goal,
     "five_tuple": _five_tuple,
     "gymnasium_checker": _gymnasium_checker,
     "info_typed": _info_typed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,7 @@ def test_lone_surrogates_in_what_a_retriever_answers_are_replaced(tmp_path: Path
     class Own:
         blocking = False
 
-        async def search(self, queries: list[str], k: int) -> list[list[Passage]]:
+        async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
             return [[Passage(title=title, text=text, doc_id="7", score=2.0)] for _ in queries]
 
     assert ask(Own(), ["q"], 3) == [[Passage(title=MENDED[0], text=MENDED[1], doc_id="7", score=2.0)]]

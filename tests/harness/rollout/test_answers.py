@@ -25,7 +25,7 @@ from rlsd.harness.config import parse_config
 from rlsd.harness.evals.evaluate import evaluate
 from rlsd.harness.report.report import write_report
 from rlsd.harness.rollout.recorded import read_trajectories
-from rlsd.harness.rollout.rollout import RolloutError, RolloutSettings
+from rlsd.harness.rollout.rollout import Rollout, RolloutError, RolloutSettings, check_some_played
 from rlsd.harness.rollout.trajectory import Failure, Group, StopReason, Trajectory
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.progress import Progress, counted
@@ -173,6 +173,17 @@ def test_every_episode_wrong_is_an_error_that_says_how() -> None:
     tasks = [t for t in Misbehaving().tasks() if t.task_id == "reward NaN"]
     with pytest.raises(RolloutError, match=r"all 2 episodes failed .* env\.step: the reward is nan, expected a finite"):
         play(Misbehaving, tasks=tasks, siblings=2)
+
+
+def test_one_process_s_share_may_fail_as_a_whole() -> None:
+    """Of several processes, each plays some of the tasks: one whose only task is broken goes on with the others."""
+    tasks = [t for t in Misbehaving().tasks() if t.task_id in ("good-0", "reward NaN")]
+    rollout = Rollout(Misbehaving, WALK, RolloutSettings(retries=0))
+    shares = [rollout.groups([tasks[i]], 2, stream="train", iteration=0, numbers=[i]) for i in range(2)]
+    assert [[(len(g.trajectories), len(g.failed)) for g in share] for share in shares] == [[(2, 0)], [(0, 2)]]
+    check_some_played([*shares[0], *shares[1]])
+    with pytest.raises(RolloutError, match="all 2 episodes failed"):
+        check_some_played(shares[1])
 
 
 # ---------------------------------------------------------------------- a Ctrl-C of the user

@@ -130,7 +130,12 @@ def test_user_reward() -> None:
 
 @pytest.mark.parametrize(
     ("reward", "told"),
-    [(lambda t: 1 / 0, "ZeroDivisionError"), (lambda t: float("nan"), "nan"), (lambda t: "much", "ValueError")],
+    [
+        (lambda t: 1 / 0, "ZeroDivisionError"),
+        (lambda t: float("nan"), "nan"),
+        (lambda t: 1e308, r"1e\+308"),
+        (lambda t: "much", "ValueError"),
+    ],
 )
 def test_a_reward_that_is_no_number_is_one_clear_error(reward: Any, told: str) -> None:
     rollout = Rollout(Plain, WALK, RolloutSettings(), reward=reward)

@@ -113,7 +113,6 @@ class AgentConfig(Block):
     prompt: str | None = None
     """A Jinja2 file that renders the user message of a turn (memory `full`: the first one) from goal, observation,
     observations, actions, step, admissible, instructions, history_turns."""
-
     template_kwargs: dict[str, Any] = {}
     """Values for the model's chat template, as in `{enable_thinking: false}`. A run freezes the date of a template that
     asks for it here, under `strftime_now`."""

@@ -18,7 +18,7 @@ from rlsd.harness.evals.stats import wilson
 from rlsd.harness.iteration.parts import Parts, make_agent
 from rlsd.harness.iteration.samplers import make_sampler
 from rlsd.harness.rollout.environments import env_maker, rollout_settings
-from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
+from rlsd.harness.rollout.rollout import Rollout, RolloutSettings, check_some_played
 from rlsd.harness.rollout.trajectory import Failure, StopReason, Trajectory, first_failures, reasons
 from rlsd.harness.runs.progress import Progress
 
@@ -123,6 +123,7 @@ def evaluate(
         numbers = ranks.share(len(panel[1]))
         mine = [panel[1][i] for i in numbers]
         groups = ranks.interleaved(rollout.groups(mine, 1, stream=stream, iteration=0, numbers=numbers))
+        check_some_played(groups)
     finally:
         rollout.close()
     return EvalResult(panel=panel[0], trajectories=tuple(t for g in groups for t in (*g.trajectories, *g.failed)))

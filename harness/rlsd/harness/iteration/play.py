@@ -10,7 +10,7 @@ from rlsd.harness.config.blocks import ConfigError
 from rlsd.harness.iteration.parts import Parts
 from rlsd.harness.rollout.environments import env_maker, rollout_settings
 from rlsd.harness.rollout.prefetch import Ahead
-from rlsd.harness.rollout.rollout import RewardFn, Rollout
+from rlsd.harness.rollout.rollout import RewardFn, Rollout, check_some_played
 from rlsd.harness.rollout.trajectory import Group, Trajectory, first_failures
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.scoring.logprob_gap import Versions
@@ -58,6 +58,7 @@ class Player:
         """The episodes of iteration `step`.
 
         Raises:
+            RolloutError: every episode failed.
             ConfigError: no episode reached its first action.
             SamplerDrift: an action was sampled from a policy version that is too old.
         """
@@ -73,6 +74,7 @@ class Player:
             finally:
                 self._advance = lambda: None  # a prefetched rollout shows no bar
         groups = parts.learner.ranks.interleaved(mine)
+        check_some_played(groups)
         self._tell(groups)
         trajectories = flatten(groups)
         if not token_count(trajectories):

@@ -17,7 +17,7 @@ import numpy as np
 
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import Agent, ContextFull, EpisodeKey, History, Informed
-from rlsd.envs.answers import RULES, hindsight_answer, reset_answer, step_answer
+from rlsd.envs.answers import hindsight_answer, reset_answer, step_answer
 from rlsd.envs.core import Hindsight, Task, TextEnv
 from rlsd.envs.errors import RlsdError
 from rlsd.envs.interrupts import interrupts
@@ -31,7 +31,7 @@ RewardFn = Callable[[Trajectory], float]
 
 
 class RolloutError(RlsdError):
-    """All episodes failed, or the reward function did; quotes the first failure."""
+    """All episodes failed, or the reward function did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ class Rollout:
             numbers: numbers of the groups among those of all processes, which seed the episodes; default: 0, 1, …
 
         Raises:
-            RolloutError: every episode failed.
+            RolloutError: every episode failed; with `numbers` the caller asks `check_some_played`, over all processes.
         """
         numbered = list(zip(range(len(tasks)) if numbers is None else numbers, tasks))
         plan = [(EpisodeKey(stream, iteration, g, s), task) for g, task in numbered for s in range(siblings)]
@@ -118,14 +118,13 @@ class Rollout:
         self.usage = Usage(slots=min(self.settings.slots, len(plan)))
         done = asyncio.run(self._play(plan))
         self.usage.wall_s = time.perf_counter() - started
-        broken = [t.error for t in done if t.error is not None]
-        if broken and len(broken) == len(done):
-            raise RolloutError(f"all {len(done)} episodes failed in the environment, the first with {broken[0]}")
         out: list[Group] = []
         for g, task in numbered:
             mine = [t for t in done if t.key.group == g]
             good = tuple(t for t in mine if t.error is None)
             out.append(Group(task=task, trajectories=good, failed=tuple(t for t in mine if t.error is not None)))
+        if numbers is None:
+            check_some_played(out)
         return out
 
     def close(self) -> None:
@@ -147,7 +146,7 @@ class Rollout:
             while waiting:
                 key, task = waiting.popleft()
                 trajectory = await self._episode(box, key, task)
-                if _again(trajectory) and key.attempt < self.settings.retries:
+                if trajectory.error and trajectory.error.may_pass and key.attempt < self.settings.retries:
                     waiting.appendleft((key._replace(attempt=key.attempt + 1), task))
                     continue
                 done[key.group, key.sibling] = trajectory
@@ -268,6 +267,16 @@ class Rollout:
             self.usage.env_s += time.perf_counter() - started
 
 
+def check_some_played(groups: Sequence[Group]) -> None:
+    """
+    Raises:
+        RolloutError: every episode failed; quotes the first failure.
+    """
+    failed = [t for g in groups for t in g.failed]
+    if failed and not any(g.trajectories for g in groups):
+        raise RolloutError(f"all {len(failed)} episodes failed in the environment, the first with {failed[0].error}")
+
+
 def _judged(reward: RewardFn, trajectory: Trajectory) -> float:
     """The user's reward as a finite number.
 
@@ -284,11 +293,6 @@ def _judged(reward: RewardFn, trajectory: Trajectory) -> float:
             f"the reward function gave {value} on task {trajectory.task.task_id}; expected a number that float32 holds"
         )
     return value
-
-
-def _again(trajectory: Trajectory) -> bool:
-    """Whether another attempt may go better: the environment raised or gave no answer."""
-    return trajectory.error is not None and trajectory.error.reason not in RULES
 
 
 def _commands(info: dict[str, Any]) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from rlsd.agents.types import Action, EpisodeKey, FinishReason, History
+from rlsd.envs.answers import RULES
 from rlsd.envs.core import Hindsight, Task
 
 
@@ -36,6 +37,11 @@ class Failure:
     message: str
     reason: str = "raised"
     """The rule of `rlsd.envs.answers.RULES` that an answer broke ("reward" …), or "raised", or "timeout"."""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another attempt may go better: the environment raised or gave no answer in time."""
+        return self.reason not in RULES
 
     def __str__(self) -> str:
         return f"{self.boundary}: {self.message}"

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from rlsd.algorithms import AlgorithmError
 from rlsd.envs import check_env, make
-from rlsd.harness.config import parse_config
+from rlsd.harness.config import ConfigError, parse_config
+from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,3 +69,50 @@ def test_a_run_takes_environment_reward_and_context_and_hands_its_metrics_to_a_t
     ((step, values),) = sent
     assert step == 0
     assert values["returns"] == pytest.approx(values["success"] - 0.02 * values["turns"])
+
+
+def smallest(files: Path, algorithm: Any) -> list[dict[str, Any]]:
+    """The records of two iterations on generated games, with the shipped tiny model."""
+    config = parse_config(
+        {
+            "iterations": 2,
+            "algorithm": algorithm,
+            "env": {"id": "rlsd/ALFWorld-v0", "kwargs": {"games": "gen-tiny"}},
+            "model": {"path": str(ROOT / "checkpoints" / "warm_tiny")},
+            "agent": {"format": "compact", "memory": "full", "max_new_tokens": 12},
+            "rollout": {"tasks_per_iteration": 2, "group_size": 3},
+            "learner": {"lr": 1e-4},
+            "eval": {"every": 0, "at_start": False},
+            "tensorboard": False,
+        }
+    )
+    train(config, files / "run")
+    return [r for r in read_metrics(files / "run" / "metrics.jsonl") if r["kind"] == "train"]
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        "my_credit:GRPO_NEARER",
+        {"name": "grpo", "contexts": ["plan"], "credit": {"rule": "my_credit:nearer", "lam": 1.0}},
+    ],
+)
+def test_a_run_takes_a_method_and_a_credit_rule_of_ones_own(files: Path, algorithm: Any) -> None:
+    records = smallest(files, algorithm)
+    assert [r["credit"]["lam"] for r in records] == [1.0, 1.0]
+    assert all(r["credit"]["weight_shift"] > 0 for r in records if r["mixed_groups"] > 0)
+    assert any(r["mixed_groups"] > 0 for r in records)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        ("my_credit:NOTHING", "algorithm: cannot import 'my_credit:NOTHING': AttributeError"),
+        ("my_credit:nearer", "expected a Method or an AlgorithmConfig, given 'my_credit:nearer', of type function"),
+        ({"name": "grpo", "credit": {"rule": "nowhere:rule"}}, "algorithm.credit.rule: cannot import 'nowhere:rule'"),
+        ({"name": "grpo", "credit": {"rule": "my_credit:GRPO_NEARER"}}, "expected a function, given 'my_credit:GRPO_N"),
+    ],
+)
+def test_a_wrong_door_is_one_line(files: Path, algorithm: Any, message: str) -> None:
+    with pytest.raises((ConfigError, AlgorithmError), match=re.escape(message)):
+        smallest(files, algorithm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -31,10 +32,18 @@ every_method = pytest.mark.parametrize("name", METHODS)
 
 def bounds(config: CreditConfig) -> tuple[float, float]:
     """Smallest and largest weight at λ = 1; see the head of `rlsd.algorithms.rlsd`."""
-    low, high = 1.0 - config.clip, 1.0 + config.clip
-    if config.method == "rlsd" and config.level == "turn_token":
+    low, high = (0.0, math.inf) if config.clip is None else (1.0 - config.clip, 1.0 + config.clip)
+    if not config.clip_below:
+        low = 0.0
+    if config.level == "turn_token":
         return low**2 / high, high**2 / low
     return low, high
+
+
+def promised(name: str) -> bool:
+    """Whether the method promises to keep the sign of A: it multiplies, or is told to."""
+    credit = METHODS[name].config.credit
+    return credit.rule != "none" and (credit.combine != "add" or credit.keep_sign)
 
 
 @every_method
@@ -42,10 +51,13 @@ def bounds(config: CreditConfig) -> tuple[float, float]:
 @given(recipe=recipes(), step=STEPS)
 def test_hindsight_keeps_the_sign_and_the_bounds(name: str, recipe: Recipe, step: int) -> None:
     config = METHODS[name].config
-    lam = config.credit.lam.value(step) if config.credit.method != "none" else 0.0
+    lam = config.credit.lam.value(step) if config.credit.rule != "none" else 0.0
     low, high = bounds(config.credit)
     got = assign(recipe.batch(), config, step=step)
-    assert torch.equal(got.advantage.sign(), got.base.sign())
+    if promised(name):
+        assert bool((got.advantage * got.base >= 0).all())
+        if config.credit.combine == "multiply":
+            assert torch.equal(got.advantage.sign(), got.base.sign())
     assert bool((got.weight >= 1.0 + lam * (low - 1.0) - 1e-9).all())
     assert bool((got.weight <= 1.0 + lam * (high - 1.0) + 1e-9).all())
     assert bool(torch.isfinite(got.turn_credit).all())
@@ -57,6 +69,8 @@ def test_hindsight_keeps_the_sign_and_the_bounds(name: str, recipe: Recipe, step
 def test_no_difference_in_outcome_is_no_credit(name: str, recipe: Recipe, step: int) -> None:
     """All returns and step rewards equal 0: A = 0, whatever hindsight says; imitation needs no outcome."""
     batch = replace(recipe, returns=[0.0] * len(recipe.returns)).batch()
+    if METHODS[name].config.credit.combine == "add":  # it adds what hindsight says to A = 0
+        return
     got = assign(batch, METHODS[name].config, step=step).advantage
     imitates = METHODS[name].config.advantage.method == "none"
     assert torch.equal(got, torch.full_like(got, 1.0 if imitates else 0.0))

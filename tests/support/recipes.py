@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
+import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -27,13 +29,22 @@ class Recipe:
         order = list(range(len(self.returns))) if order is None else order
         chosen = [self.trajectories[i] for i in order]
         tokens = [token for trajectory in chosen for turn in trajectory for token in turn]
-        return toy_batch(
+        batch = toy_batch(
             [[[scale * gap for gap, _, _ in turn] for turn in trajectory] for trajectory in chosen],
             returns=[self.returns[i] for i in order],
             group=[self.group[i] for i in order],
             action=[action for _, action, _ in tokens],
             hinted=[hinted for _, _, hinted in tokens],
             anchor=[anchor for i in order for anchor in self.anchor[i]],
+        )
+        at = batch.anchor.double()
+        return replace(
+            batch,
+            distance_before=torch.where(at == 2, math.inf, at),  # 0, 1, out of reach
+            distance_after=torch.where(batch.position % 3 == 2, math.nan, (at + batch.position) % 3),
+            entropy=batch.gap.abs() / 30,
+            teacher_entropy=batch.gap.abs() / 40,
+            against=(torch.where(batch.gap > 20, math.nan, batch.student_logp - 0.5 * batch.gap),),
         )
 
 

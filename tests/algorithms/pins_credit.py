@@ -135,9 +135,7 @@ PINS: dict[str, dict[str, Pin]] = {
         "contexts": Pin(("successful_sibling",), "a correct sibling rollout"),
         "credit.squash": Pin("softplus", "½ (softplus(Δ) − ln 2)"),
         "credit.gain": Pin(-0.5, "A − λ φ(Δ), φ with its ½"),
-        "credit.lam": Pin(
-            Schedule(start=0.5, warmup_iterations=5), "λ .5, 5 warm-up steps", "λ rises over"
-        ),
+        "credit.lam": Pin(Schedule(start=0.5, warmup_iterations=5), "λ .5, 5 warm-up steps", "λ rises over"),
     },
     "dasd": TOKEN
     | DUAL

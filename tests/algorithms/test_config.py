@@ -27,6 +27,7 @@ from rlsd.algorithms import (
     resolve,
 )
 from rlsd.algorithms.testing import toy_batch
+from tests.support.recipes import with_facts
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -76,7 +77,7 @@ def test_every_preset_survives_a_round_trip_and_gives_credit(name: str) -> None:
     config = resolve(name)
     assert resolve(config) is config
     assert resolve(config.model_dump(mode="json")) == config
-    batch = toy_batch([[[0.1, 0.2], [0.0]], [[-0.1]]], returns=[1, 0])
+    batch = with_facts(toy_batch([[[0.1, 0.2], [0.0]], [[-0.1]]], returns=[1, 0]))
     got = assign(batch, config, step=0)
     assert got.advantage.shape == (4,)
     assert got.turn_credit.shape == (3,)

@@ -37,15 +37,21 @@ class Recipe:
             hinted=[hinted for _, _, hinted in tokens],
             anchor=[anchor for i in order for anchor in self.anchor[i]],
         )
-        at = batch.anchor.double()
-        return replace(
-            batch,
-            distance_before=torch.where(at == 2, math.inf, at),  # 0, 1, out of reach
-            distance_after=torch.where(batch.position % 3 == 2, math.nan, (at + batch.position) % 3),
-            entropy=batch.gap.abs() / 30,
-            teacher_entropy=batch.gap.abs() / 40,
-            against=(torch.where(batch.gap > 20, math.nan, batch.student_logp - 0.5 * batch.gap),),
-        )
+        return with_facts(batch)
+
+
+def with_facts(batch: TokenBatch) -> TokenBatch:
+    """The batch with what only some methods read: distances (out of reach, unknown too), entropies, a wrong view. Each
+    number follows from its own row, so it moves with it."""
+    at = batch.anchor.double()
+    return replace(
+        batch,
+        distance_before=torch.where(at == 2, math.inf, at),
+        distance_after=torch.where(batch.position % 3 == 2, math.nan, (at + batch.position) % 3),
+        entropy=batch.gap.abs() / 30,
+        teacher_entropy=batch.gap.abs() / 40,
+        against=(torch.where(batch.gap > 20, math.nan, batch.student_logp - 0.5 * batch.gap),),
+    )
 
 
 @st.composite

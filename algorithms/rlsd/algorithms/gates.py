@@ -62,6 +62,8 @@ def _evidence(batch: TokenBatch, advantage: Tensor) -> Tensor:
 
 def _surprisal(batch: TokenBatch, advantage: Tensor) -> Tensor:
     x = -batch.student_logp.double()
+    if not x.numel():
+        return torch.ones_like(advantage)
     z = (x - x.mean()) / (x.std(correction=0) + 1e-6)
     return (1.0 + 0.5 * (2.0 * torch.sigmoid(z) - 1.0)).clamp_max(1.0).to(advantage.dtype)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 LISTED = 20
 """Names that an error lists at most."""
@@ -27,6 +28,19 @@ class GameFileError(DataError):
 
 class EnvError(RlsdError):
     """An environment id that cannot be opened, or an environment that breaks the contract."""
+
+
+class EnvLost(EnvError):
+    """An environment whose process ended or hangs, perhaps because of another environment in it.
+
+    Args:
+        own: this environment is why.
+        reopen: opens the same again, in a process of its own.
+    """
+
+    def __init__(self, message: str, *, own: bool = False, reopen: Callable[[], Any] | None = None) -> None:
+        super().__init__(message)
+        self.own, self.reopen = own, reopen
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any
 
-from rlsd.envs.errors import EnvError
+from rlsd.envs.errors import EnvError, EnvLost
 from rlsd.envs.remote.wire import RemoteEnv, dumps, value
 
 TOKEN_VARIABLE = "RLSD_TOKEN"
@@ -71,7 +71,7 @@ class _HttpTransport:
             self._client.delete(f"{self.url}/sessions/{self._session}", timeout=5.0)
         self._client.close()
 
-    def abandon(self) -> None:
+    def abandon(self) -> EnvLost | None:
         threading.Thread(target=self.close, daemon=True).start()
 
     def _post(self, path: str, body: Any) -> Any:

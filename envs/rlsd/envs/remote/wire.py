@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from rlsd.envs.core import Hindsight, Task, TextEnv
-from rlsd.envs.errors import DataError, EnvError, RlsdError, TaskError
+from rlsd.envs.errors import DataError, EnvError, EnvLost, RlsdError, TaskError
 
 ERRORS: dict[str, type[RlsdError]] = {e.__name__: e for e in (RlsdError, TaskError, DataError, EnvError)}
 """Errors that keep their type; any other becomes an `EnvError` that names it."""
+MAX_BYTES = 64 << 20
+"""Largest reply."""
 
 
 class Transport(Protocol):
@@ -28,8 +30,12 @@ class Transport(Protocol):
         """Close the environment."""
         ...
 
-    def abandon(self) -> None:
-        """Drop a hung environment without waiting."""
+    def abandon(self) -> EnvLost | None:
+        """Drop a hung environment without waiting.
+
+        Returns:
+            The error if its process is lost.
+        """
         ...
 
 
@@ -61,6 +67,10 @@ def value(reply: Any, source: str) -> Any:
         error = reply["error"]
         raise ERRORS.get(str(error.get("kind")), EnvError)(str(error.get("message")))
     raise EnvError(f"{source} gave no usable reply: {str(reply)[:200]!r}")
+
+
+def too_large(size: int) -> EnvError:
+    return EnvError(f"the answer has {size} bytes, at most {MAX_BYTES} are taken")
 
 
 def dumps(data: Any) -> str:
@@ -96,6 +106,8 @@ class RemoteEnv(TextEnv):
 
     def __init__(self, transport: Transport) -> None:
         self._transport: Transport | None = transport
+        self.lost: EnvLost | None = None
+        """Set by `abandon` if the process of the environment is lost."""
         about = self._ask("about")
         super().__init__(max_chars=int(about["max_chars"]))
         accepted = about.get("accepts_formats")  # an older server does not say: anything goes
@@ -134,7 +146,7 @@ class RemoteEnv(TextEnv):
     def abandon(self) -> None:
         transport, self._transport = self._transport, None
         if transport is not None:
-            transport.abandon()
+            self.lost = transport.abandon()
 
     def _ask(self, op: str, **arguments: Any) -> Any:
         if self._transport is None:

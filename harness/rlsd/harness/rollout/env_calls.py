@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from rlsd.envs.core import TextEnv
+from rlsd.envs.errors import EnvLost
+from rlsd.envs.remote.opening import Attempt
+from rlsd.envs.remote.wire import RemoteEnv
 
 T = TypeVar("T")
 
@@ -19,16 +22,20 @@ OPENED_AT_ONCE = 8
 
 
 class EpisodeError(Exception):
-    """An environment failed; `boundary` names the call, as "env.step"."""
+    """An environment failed; `boundary` names the call, as "env.step". `lost`: another environment may be why."""
 
-    def __init__(self, boundary: str, message: str) -> None:
+    def __init__(self, boundary: str, message: str, *, lost: bool = False) -> None:
         super().__init__(f"{boundary}: {message}")
         self.boundary = boundary
         self.message = message
+        self.lost = lost
 
 
 class _NoAnswer(Exception):
     """The time limit passed; not `TimeoutError`, because environments may raise their own."""
+
+    lost: EnvLost | None = None
+    """The process of the environment that was opened is lost."""
 
 
 class Opening:
@@ -48,7 +55,11 @@ class Opening:
         if self.cheap is None:
             async with self._first:
                 if self.cheap is None:
-                    env = await box.open_in_thread()
+                    try:
+                        env = await box.open_in_thread()
+                    except _NoAnswer:
+                        self.cheap = False  # the others need not wait for one another
+                        raise
                     self.cheap = not env.blocking
                     return env
         if self.cheap:
@@ -75,6 +86,8 @@ class BoxedEnv:
         self._timeout_s = timeout_s
         self._env: TextEnv | None = None
         self._calls: queue.SimpleQueue[Any] | None = None
+        self._reopen: Callable[[], TextEnv] | None = None
+        """Opens the next environment instead of `make`."""
 
     @property
     def opened(self) -> TextEnv | None:
@@ -96,39 +109,52 @@ class BoxedEnv:
             if not env.blocking:
                 return function(env)
             return await self._timed(lambda: function(env))
-        except _NoAnswer:
-            self.abandon()
-            raise EpisodeError(boundary, f"no answer within {self._timeout_s:g} s") from None
+        except _NoAnswer as late:
+            lost = self.abandon() or late.lost
+            raise self._failure(boundary, f"no answer within {self._timeout_s:g} s", lost) from None
         except Exception as error:
             self._discard()
-            raise EpisodeError(boundary, f"{type(error).__name__}: {error}") from error
+            raise self._failure(boundary, f"{type(error).__name__}: {error}", error) from error
 
     async def open_in_thread(self) -> TextEnv:
         """A new environment; one that opens too late is closed by its own thread."""
-        late = threading.Event()
+        attempt = Attempt()
+        open_one, self._reopen = self._reopen or self.make, None
 
         def make() -> TextEnv:
-            env = self.make()
-            if late.is_set():
+            with attempt.running():
+                env = open_one()
+            if attempt.given_up:
                 env.close()
             return env
 
         try:
             env = await self._timed(make)
-        except _NoAnswer:
-            late.set()
+        except _NoAnswer as late:
+            late.lost = attempt.give_up()
             raise
         if not env.blocking:
             self._end_thread()
         return env
 
-    def abandon(self) -> None:
-        """Forget the environment without waiting for it; the next call opens a new one."""
+    def abandon(self) -> EnvLost | None:
+        """Forget the environment without waiting for it; the next call opens a new one.
+
+        Returns:
+            The error if the environment's process is lost.
+        """
         env, self._env = self._env, None
         self._end_thread()
-        if env is not None:
-            with contextlib.suppress(Exception):  # it has failed already, so a second error adds nothing
-                env.abandon()
+        if env is None:
+            return None
+        with contextlib.suppress(Exception):  # it has failed already, so a second error adds nothing
+            env.abandon()
+        return env.lost if isinstance(env, RemoteEnv) else None
+
+    def _failure(self, boundary: str, message: str, error: Exception | None) -> EpisodeError:
+        lost = error if isinstance(error, EnvLost) else None
+        self._reopen = None if lost is None else lost.reopen
+        return EpisodeError(boundary, message, lost=lost is not None and not lost.own)
 
     def close(self) -> threading.Event:
         """Start to close the environment; returns an event that is set once it is closed or was abandoned before."""

@@ -32,6 +32,8 @@ class Failure:
     boundary: str
     """"env.reset", "env.step", "env.hindsight" …"""
     message: str
+    lost: bool = False
+    """Its worker process was lost, perhaps because of another environment in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

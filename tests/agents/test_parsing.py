@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,9 @@ from rlsd.agents.scripted import EchoSampler
 from rlsd.agents.types import FinishReason, History, SampleResult
 from tests.support.tokenizers import FAMILIES
 
+TAGS = st.sampled_from(
+    ["<think>", "</think>", "<Action>", "</action>", "<search>", "</search>", "<answer>", "</answer>", "a", " ", "<"]
+)
 BYTE_LEVEL = {name: ChatFormat(FAMILIES[name]()) for name in ("compact", "bytelevel-chatml")}
 
 
@@ -151,3 +156,25 @@ def test_spans_of_a_read_response(family: str, ended: bool) -> None:
     assert "a drawer" in format.decode(ids[slice(*action.thought_span)])
     assert action.action_span[1] <= len(ids) - ended, "the end token belongs to no span"
     assert action.thought_span[1] <= action.action_span[0]
+
+
+@given(st.lists(TAGS, max_size=14).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_tags_are_paired_as_the_plain_expressions_pair_them(response: str) -> None:
+    """Which take time in the square of the length where tags stay open; the parsers do not."""
+    thoughts = list(re.finditer(r"<think>(.*?)</think>", response, re.DOTALL | re.IGNORECASE))
+    actions = [m.span(1) for m in re.finditer(r"<action>(.*?)</action>", response, re.DOTALL | re.IGNORECASE)]
+    blocks = list(re.finditer(r"<(search|answer|tool_call)>.*?</\1>", response, re.DOTALL))
+    parsed = parse_think(response)
+    assert parsed.thought == (thoughts[0].span(1) if thoughts else (0, 0))
+    assert not actions or parsed.action == actions[-1]
+    hidden = any(t.start() <= b.start() < t.end() for b in blocks for t in thoughts)
+    found = blocks and not hidden
+    assert parse_search(response).action == ((blocks[0].start(), blocks[-1].end()) if found else (0, len(response)))
+
+
+@pytest.mark.parametrize("unit", ["<think>", "<action>", "<search>", "<think> <action>", "<search><answer>"])
+def test_a_response_of_open_tags_alone_is_read_at_once(unit: str) -> None:
+    """In the square of its length this would take an hour."""
+    for parse in (parse_think, parse_search):
+        assert not parse(unit * 200_000).valid

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
-_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
-_BLOCK = re.compile(r"<(search|answer|tool_call)>.*?</\1>", re.DOTALL)
+_ACTION = (re.compile(r"<(action)>", re.IGNORECASE), {"action": re.compile(r"</action>", re.IGNORECASE)})
+_THINK = (re.compile(r"<(think)>", re.IGNORECASE), {"think": re.compile(r"</think>", re.IGNORECASE)})
+_BLOCK = (
+    re.compile(r"<(search|answer|tool_call)>"),
+    {name: re.compile(f"</{name}>") for name in ("search", "answer", "tool_call")},
+)
 TAIL_CHARS = 30
 """Without action tags the environment receives these last characters, as is standard; the turn counts as invalid."""
 
@@ -25,15 +30,16 @@ class Parsed:
 
 def parse_think(response: str) -> Parsed:
     """`<think>…</think><action>…</action>`: valid with exactly one action pair and a thought before it."""
-    thought = _THINK.search(response)
-    actions = list(_ACTION.finditer(response))
-    thought_span = thought.span(1) if thought else (0, 0)
+    thought = next(_pairs(response, *_THINK), None)
+    actions = list(_pairs(response, *_ACTION))
+    thought_span = thought.inner if thought else (0, 0)
     if not actions:
         start = max(0, len(response) - TAIL_CHARS)
         return Parsed(text=response[start:].strip(), valid=False, action=(start, len(response)), thought=thought_span)
     last = actions[-1]
-    valid = len(actions) == 1 and thought is not None and thought.end() <= last.start() and bool(last[1].strip())
-    return Parsed(text=last[1].strip(), valid=valid, action=last.span(1), thought=thought_span)
+    text = response[slice(*last.inner)].strip()
+    valid = len(actions) == 1 and thought is not None and thought.end <= last.start and bool(text)
+    return Parsed(text=text, valid=valid, action=last.inner, thought=thought_span)
 
 
 def parse_search(response: str) -> Parsed:
@@ -43,13 +49,15 @@ def parse_search(response: str) -> Parsed:
     still gets all of it; without a block it is the whole response. Blocks inside a thought are invalid, and then the
     whole response is the action too: the environment has its own rules for it.
     """
-    thoughts = list(_THINK.finditer(response))
-    blocks = list(_BLOCK.finditer(response))
-    hidden = [m for m in blocks if any(t.start() <= m.start() < t.end() for t in thoughts)]
-    thought = thoughts[0].span(1) if thoughts else (0, 0)
+    thoughts = list(_pairs(response, *_THINK))
+    blocks = list(_pairs(response, *_BLOCK))
+    starts = [t.start for t in thoughts]
+    before = [bisect_right(starts, block.start) for block in blocks]
+    hidden = any(n and block.start < thoughts[n - 1].end for n, block in zip(before, blocks))
+    thought = thoughts[0].inner if thoughts else (0, 0)
     if not blocks or hidden:
         return Parsed(text=response.strip(), valid=False, action=(0, len(response)), thought=thought)
-    start, end = blocks[0].start(), blocks[-1].end()
+    start, end = blocks[0].start, blocks[-1].end
     return Parsed(text=response[start:end], valid=True, action=(start, end), thought=thought)
 
 
@@ -58,6 +66,30 @@ def parse_compact(response: str) -> Parsed:
     text = response.strip()
     start = response.find(text) if text else 0
     return Parsed(text=text, valid=bool(text) and "\n" not in text, action=(start, start + len(text)))
+
+
+class _Pair(NamedTuple):
+    """An opening tag and the next closing tag of its name: half-open character ranges."""
+
+    start: int
+    end: int
+    inner: tuple[int, int]
+
+
+def _pairs(text: str, opening: re.Pattern[str], closing: Mapping[str, re.Pattern[str]]) -> Iterator[_Pair]:
+    """What `<(name)>(.*?)</\\1>` finds one after the other, in linear time: the expression reads the text to its end
+    again from every tag that nothing closes."""
+    at = 0
+    left = dict(closing)  # names of which a closing tag may follow
+    while left and (tag := opening.search(text, at)) is not None:
+        name = tag[1] if len(closing) > 1 else next(iter(closing))
+        close = left[name].search(text, tag.end()) if name in left else None
+        if close is None:
+            left.pop(name, None)
+            at = tag.end()
+        else:
+            yield _Pair(tag.start(), close.end(), (tag.end(), close.start()))
+            at = close.end()
 
 
 def token_span(ids: Sequence[int], chars: tuple[int, int], decode: Callable[[Sequence[int]], str]) -> tuple[int, int]:

@@ -7,16 +7,16 @@ reply  {"ok": ["You arrive at desk 1.", 0.0, false, false, {…}]}  or  {"error"
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from rlsd.envs.core import Hindsight, Task, TextEnv
 from rlsd.envs.errors import DataError, EnvError, EnvLost, RlsdError, TaskError
+from rlsd.envs.remote.answers import MAX_BYTES
 
 ERRORS: dict[str, type[RlsdError]] = {e.__name__: e for e in (RlsdError, TaskError, DataError, EnvError)}
 """Errors that keep their type; any other becomes an `EnvError` that names it."""
-MAX_BYTES = 64 << 20
-"""Largest reply."""
 
 
 class Transport(Protocol):
@@ -73,6 +73,10 @@ def too_large(size: int) -> EnvError:
     return EnvError(f"the answer has {size} bytes, at most {MAX_BYTES} are taken")
 
 
+def _malformed(op: str, reply: Any, expected: str) -> EnvError:
+    return EnvError(f"{op!r} gave {str(reply)[:200]!r}, expected {expected}")
+
+
 def dumps(data: Any) -> str:
     """JSON on one line; NumPy scalars become plain numbers."""
     return json.dumps(data, default=_plain)
@@ -109,15 +113,22 @@ class RemoteEnv(TextEnv):
         self.lost: EnvLost | None = None
         """Set by `abandon` if the process of the environment is lost."""
         about = self._ask("about")
-        super().__init__(max_chars=int(about["max_chars"]))
-        accepted = about.get("accepts_formats")  # an older server does not say: anything goes
-        self.response_format = about.get("response_format")
-        self.accepts_formats = None if accepted is None else tuple(accepted)
+        try:
+            super().__init__(max_chars=int(about["max_chars"]))
+            accepted = about.get("accepts_formats")  # an older server does not say: anything goes
+            self.response_format = about.get("response_format")
+            self.accepts_formats = None if accepted is None else tuple(accepted)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _malformed("about", about, 'an object with "max_chars"') from error
         self._tasks: tuple[Task, ...] | None = None
 
     def tasks(self) -> tuple[Task, ...]:
         if self._tasks is None:
-            self._tasks = tuple(Task.from_json(task) for task in self._ask("tasks"))
+            listed = self._ask("tasks")
+            try:
+                self._tasks = tuple(Task.from_json(task) for task in listed)
+            except TypeError as error:
+                raise _malformed("tasks", listed, "a list of tasks") from error
         return self._tasks
 
     def content(self, task_id: str) -> str:
@@ -125,18 +136,33 @@ class RemoteEnv(TextEnv):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
-        observation, info = self._ask("reset", seed=seed, options=options)
-        return observation, info
+        reply = self._ask("reset", seed=seed, options=options)
+        match reply:
+            case [str(observation), dict(info)]:
+                return observation, info
+        raise _malformed("reset", reply, "[text, object]")
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self._ask("step", action=action)
-        return observation, float(reward), bool(terminated), bool(truncated), info
+        reply = self._ask("step", action=action)
+        match reply:
+            case [str(observation), int() | float() as reward, terminated, truncated, dict(info)] if (
+                math.isfinite(reward) and terminated in (False, True) and truncated in (False, True)
+            ):
+                return observation, float(reward), bool(terminated), bool(truncated), info
+        raise _malformed("step", reply, "[text, finite number, true or false, true or false, object]")
 
     def hindsight(self) -> Hindsight:
-        return Hindsight.from_json(self._ask("hindsight"))
+        reply = self._ask("hindsight")
+        try:
+            return Hindsight.from_json(reply)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise _malformed("hindsight", reply, "an object with fields of Hindsight") from error
 
     def expert(self, kind: str) -> str | None:
-        return self._ask("expert", kind=kind)
+        reply = self._ask("expert", kind=kind)
+        if reply is None or isinstance(reply, str):
+            return reply
+        raise _malformed("expert", reply, "an action or null")
 
     def close(self) -> None:
         transport, self._transport = self._transport, None

@@ -20,8 +20,9 @@ from typing import Any
 
 from rlsd.envs.core import TextEnv
 from rlsd.envs.registry import make
+from rlsd.envs.remote.answers import MAX_BYTES
 from rlsd.envs.remote.spawning import end_with_parent
-from rlsd.envs.remote.wire import MAX_BYTES, answer, dumps, failure, too_large
+from rlsd.envs.remote.wire import answer, dumps, failure, too_large
 
 READY = -1
 """Number of the first line."""

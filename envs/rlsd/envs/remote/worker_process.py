@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlsd.envs.errors import EnvLost
+from rlsd.envs.remote.answers import MAX_BYTES
 from rlsd.envs.remote.spawning import start
-from rlsd.envs.remote.wire import MAX_BYTES, dumps, value
+from rlsd.envs.remote.wire import dumps, value
 
 PING_S = 0.1
 """Pause between two requests for a sign of life, while a call waits."""

@@ -13,6 +13,7 @@ from rlsd.agents.seeding import derive
 from rlsd.agents.types import Action, EpisodeKey, FinishReason, History
 from rlsd.agents.vllm.client import CONNECTIONS, ServerReply, ServerUnreachable
 from rlsd.envs.answers import well_formed
+from rlsd.envs.remote.answers import AnswerTooLarge, ask_async
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 BACK_OFF_S = 0.5
@@ -101,7 +102,9 @@ class ChatAgent:
                 if attempt:
                     await asyncio.sleep(BACK_OFF_S * 2 ** (attempt - 1))
                 try:
-                    answer = await client.post(self.url, json=body)
+                    answer = await ask_async(client, "POST", self.url, json=body)
+                except AnswerTooLarge as error:
+                    raise ServerReply(str(error)) from error
                 except httpx.HTTPError as error:
                     last_error = f"{type(error).__name__}: {error}"
                     continue
@@ -113,6 +116,6 @@ class ChatAgent:
                     raise ServerReply(f"{self.url} answered {answer.status_code}: {reason}")
                 try:
                     return answer.json()
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise ServerReply(f"{self.url} gave no JSON: {answer.text[:200]!r}") from error
         raise ServerUnreachable(f"{self.url} gave no answer ({last_error}, tried {self.retries + 1} times)")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 LISTED = 20
 """Names that an error lists at most."""
@@ -35,6 +36,19 @@ class AnswerError(EnvError):
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(message)
         self.rule = rule
+
+
+class EnvLost(EnvError):
+    """An environment whose process ended or hangs, perhaps because of another environment in it.
+
+    Args:
+        own: this environment is why.
+        reopen: opens the same again, in a process of its own.
+    """
+
+    def __init__(self, message: str, *, own: bool = False, reopen: Callable[[], Any] | None = None) -> None:
+        super().__init__(message)
+        self.own, self.reopen = own, reopen
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -129,6 +129,31 @@ def test_malformed_calls(body: bytes) -> None:
         assert client.post("/sessions", json={"split": 3}).status_code == 400
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_bodies_of_forms_are_refused(kind: str) -> None:
+    with serving(Plain) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        for path in ("/sessions", "/sessions/x"):
+            reply = client.post(path, content=b"{}", headers={"content-type": kind})
+            assert reply.status_code == 403
+            assert reply.json() == {"error": f"Content-Type is {kind.partition(';')[0]}, expected application/json"}
+        assert client.get("/health").json() == {"ok": {"sessions": 0}}
+        assert client.post("/sessions", content=b"{}").status_code == 200
+
+
+def test_an_answer_too_large_is_an_error_of_that_call() -> None:
+    class Long(Plain):
+        def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+            return "a page", 0.0, False, False, {"page": "x" * (65 << 20)}
+
+    with serving(Long) as url:
+        env = make(url)
+        env.reset()
+        with pytest.raises(EnvError, match="at most 67108864"):
+            env.step("walk")
+        assert "stand in a room" in env.reset()[0]
+        env.close()
+
+
 def test_sessions_are_limited() -> None:
     with serving(Plain, max_sessions=1) as url:
         env = make(url)

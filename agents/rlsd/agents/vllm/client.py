@@ -14,6 +14,7 @@ import httpx
 
 from rlsd.agents.types import FinishReason, SampleResult
 from rlsd.envs.errors import RlsdError
+from rlsd.envs.remote.answers import AnswerTooLarge, ask, ask_async
 
 
 class SamplerError(RlsdError):
@@ -93,12 +94,14 @@ class VLLMServer:
 
         Raises:
             ServerUnreachable: no answer, or status 500 and above.
-            ServerReply: status 400 to 499; quotes the server's message.
+            ServerReply: status 400 to 499, which quotes the server's message; an answer too large.
         """
         try:
-            answer = self._client.request(
-                method, path, json=body, params=params or None, timeout=timeout_s or self.timeout_s
+            answer = ask(
+                self._client, method, path, json=body, params=params or None, timeout=timeout_s or self.timeout_s
             )
+        except AnswerTooLarge as error:
+            raise ServerReply(str(error)) from error
         except httpx.HTTPError as error:
             raise ServerUnreachable(f"{self.url}{path}: {_reason(error)}") from error
         return self.decode(answer, path)
@@ -115,7 +118,7 @@ class VLLMServer:
             raise kind(f"{self.url}{path} answered {answer.status_code}: {message}")
         try:
             return answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             return answer.text
 
     def healthy(self) -> bool:
@@ -208,9 +211,10 @@ class VLLMServer:
 
     async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> Any:
         try:
-            answer = await client.post(
-                f"{self.url}{COMPLETIONS}", json=body, headers=self.headers, timeout=self.timeout_s
-            )
+            url = f"{self.url}{COMPLETIONS}"
+            answer = await ask_async(client, "POST", url, json=body, headers=self.headers, timeout=self.timeout_s)
+        except AnswerTooLarge as error:
+            raise ServerReply(str(error)) from error
         except httpx.HTTPError as error:
             raise ServerUnreachable(f"{self.url}{COMPLETIONS}: {_reason(error)}") from error
         return self.decode(answer, COMPLETIONS)

@@ -13,7 +13,8 @@ import threading
 import time
 from typing import Any
 
-from rlsd.envs.errors import EnvError
+from rlsd.envs.errors import EnvError, EnvLost
+from rlsd.envs.remote.answers import ask
 from rlsd.envs.remote.wire import RemoteEnv, dumps, value
 
 TOKEN_VARIABLE = "RLSD_TOKEN"
@@ -34,7 +35,7 @@ class HttpEnv(RemoteEnv):
         timeout_s: time limit of one reply, in seconds.
 
     Raises:
-        EnvError: no reply, a wrong token, or a server at its session limit.
+        EnvError: no reply, a wrong token, an answer too large, or a server at its session limit.
     """
 
     def __init__(
@@ -59,7 +60,10 @@ class _HttpTransport:
         self._numbers = itertools.count()
         try:
             opened = self._post("/sessions", {} if split is None else {"split": split})
-            self._session = str(value(opened, url)["session"])
+            named = value(opened, url)
+            if not isinstance(named, dict) or not isinstance(named.get("session"), str):
+                raise EnvError(f"{url} opened no session ({str(named)[:200]!r}); is `rlsd serve env` running there?")
+            self._session = named["session"]
         except BaseException:
             self._client.close()
             raise
@@ -75,7 +79,7 @@ class _HttpTransport:
             self._client.delete(f"{self.url}/sessions/{self._session}", timeout=5.0)
         self._client.close()
 
-    def abandon(self) -> None:
+    def abandon(self) -> EnvLost | None:
         threading.Thread(target=self.close, daemon=True).start()
 
     def _post(self, path: str, body: Any) -> Any:
@@ -86,7 +90,7 @@ class _HttpTransport:
             if attempt:
                 time.sleep(BACK_OFF_S * 2 ** (attempt - 1))
             try:
-                reply = self._client.post(self.url + path, content=dumps(body))
+                reply = ask(self._client, "POST", self.url + path, content=dumps(body))
             except httpx.HTTPError as error:
                 failure = f"{type(error).__name__}: {error}"
                 continue
@@ -101,7 +105,7 @@ class _HttpTransport:
     def _read(self, reply: Any) -> Any:
         try:
             data = reply.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
         if reply.status_code == 200:
             return data

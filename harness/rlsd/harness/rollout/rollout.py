@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -28,6 +28,9 @@ T = TypeVar("T")
 _FLOAT32 = float(np.finfo(np.float32).max)
 RewardFn = Callable[[Trajectory], float]
 """A user's own reward: the episode's return from the finished trajectory."""
+
+LOSSES = 8
+"""How often an episode is played again, under the same key, after another environment took its process along."""
 
 
 class RolloutError(RlsdError):
@@ -135,6 +138,7 @@ class Rollout:
     async def _play(self, plan: Sequence[tuple[EpisodeKey, Task]]) -> list[Trajectory]:
         waiting = deque(plan)
         done: dict[tuple[int, int], Trajectory] = {}
+        lost: Counter[EpisodeKey] = Counter()
         workers = min(self.settings.slots, len(plan))
         while len(self._boxes) < workers:
             self._boxes.append(BoxedEnv(self.make_env, self.settings.step_timeout_s))
@@ -146,6 +150,10 @@ class Rollout:
             while waiting:
                 key, task = waiting.popleft()
                 trajectory = await self._episode(box, key, task)
+                if trajectory.error and trajectory.error.lost and lost[key] < LOSSES:
+                    lost[key] += 1
+                    waiting.appendleft((key, task))
+                    continue
                 if trajectory.error and trajectory.error.may_pass and key.attempt < self.settings.retries:
                     waiting.appendleft((key._replace(attempt=key.attempt + 1), task))
                     continue
@@ -231,7 +239,9 @@ class Rollout:
         except ContextFull:
             stop = StopReason.CONTEXT_FULL
         except EpisodeError as failure:
-            error = Failure(boundary=failure.boundary, message=failure.message, reason=failure.reason)
+            error = Failure(
+                boundary=failure.boundary, message=failure.message, reason=failure.reason, lost=failure.lost
+            )
         return Trajectory(
             key=key,
             task=task,

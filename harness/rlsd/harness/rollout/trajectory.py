@@ -37,6 +37,8 @@ class Failure:
     message: str
     reason: str = "raised"
     """The rule of `rlsd.envs.answers.RULES` that an answer broke ("reward" …), or "raised", or "timeout"."""
+    lost: bool = False
+    """Its worker process was lost, perhaps because of another environment in it."""
 
     @property
     def may_pass(self) -> bool:

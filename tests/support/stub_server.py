@@ -42,6 +42,7 @@ class Stub:
     """
 
     acts: list[Act]
+    port: int = 0
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
 
@@ -49,8 +50,8 @@ class Stub:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -92,8 +93,8 @@ class Stub:
 
 
 @contextlib.contextmanager
-def stub(*acts: Act) -> Iterator[Stub]:
-    server = Stub(list(acts))
+def stub(*acts: Act, port: int = 0) -> Iterator[Stub]:
+    server = Stub(list(acts), port)
     try:
         yield server
     finally:

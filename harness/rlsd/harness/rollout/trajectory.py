@@ -22,15 +22,15 @@ class StopReason(StrEnum):
     CONTEXT_FULL = "context_full"
     """The next prompt would not fit into the model's context."""
     ERROR = "error"
-    """The environment failed; see `Trajectory.error`."""
+    """The environment or the agent's server failed; see `Trajectory.error`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an episode failed, and in which call of the environment."""
+    """Why an episode failed, and in which call of the environment or the agent."""
 
     boundary: str
-    """"env.reset", "env.step", "env.hindsight" …"""
+    """"env.reset", "env.step", "env.hindsight", "agent.act" …"""
     message: str
 
 

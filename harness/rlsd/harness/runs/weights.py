@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rlsd.agents.hf.adapters import ADAPTER
 from rlsd.agents.hf.models import Policy, save_policy
 from rlsd.harness.config import ConfigError, RunConfig
 from rlsd.harness.config.blocks import AgentConfig
-from rlsd.harness.iteration.parts import build
+from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.rundir import RunDir, RunError, load_run_config
 
 NOTE = "rlsd.json"
 """File in a folder of weights: {"agent": the format, and every other setting of their run's
-`agent` block that differs from the default}."""
+`agent` block that differs from the default, "step": iterations of training, if known}."""
 PROMPT = "prompt.jinja"
 """Name of the copy of the run's prompt file."""
 
@@ -38,15 +41,14 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
         newest = checkpoint.latest(RunDir(run).checkpoints)
         if newest is None:
             raise RunError(f"{run} has no checkpoint yet")
-        tensors, _ = checkpoint.load(newest)
+        tensors, state = checkpoint.load(newest)
         parts = build(_anywhere(config))
         parts.learner.load(tensors["model"], {}, {})
         if adapter:
-            parts.policy.model.save_pretrained(partial)
-            parts.policy.tokenizer.save_pretrained(partial)
-            write_note(parts.config.agent, partial)
+            _save_adapter(parts, partial)
+            write_note(parts.config.agent, partial, step=int(state["step"]))
         else:
-            save_merged(parts.policy, partial, parts.config.agent)
+            save_merged(parts.policy, partial, parts.config.agent, step=int(state["step"]))
     else:
         best = RunDir(run).best
         if not best.is_dir():
@@ -56,6 +58,22 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
             write_note(config.agent, partial)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial.rename(folder)
+
+
+def _save_adapter(parts: Parts, folder: Path) -> None:
+    """The adapter, and where its base model is: the folder that the run started from by its whole path, or the folder
+    `base` beside the adapter for a model that the run made itself."""
+    parts.policy.model.save_pretrained(folder)
+    parts.policy.tokenizer.save_pretrained(folder)
+    source = parts.policy.model.get_base_model().name_or_path
+    if parts.config.model.path is None:
+        source = "base"
+        base = copy.deepcopy(parts.policy.model).unload()
+        save_policy(replace(parts.policy, model=base), folder / source)
+    elif Path(source).is_dir():
+        source = str(Path(source).resolve())
+    settings = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    (folder / ADAPTER).write_text(json.dumps({**settings, "base_model_name_or_path": source}, indent=2) + "\n")
 
 
 def _anywhere(config: RunConfig) -> RunConfig:
@@ -68,28 +86,34 @@ def _anywhere(config: RunConfig) -> RunConfig:
     )
 
 
-def save_merged(policy: Policy, folder: Path, agent: AgentConfig) -> None:
+def save_merged(policy: Policy, folder: Path, agent: AgentConfig, *, step: int | None = None) -> None:
     """Write the policy with any LoRA adapter merged into its weights; the policy itself is unchanged."""
     model = policy.model
     if hasattr(model, "merge_adapter"):
-        import copy
-
         model = copy.deepcopy(model).merge_and_unload()
     save_policy(
         Policy(model=model, tokenizer=policy.tokenizer, eos_ids=policy.eos_ids, context=policy.context),
         folder,
     )
-    write_note(agent, folder)
+    write_note(agent, folder, step=step)
 
 
-def write_note(agent: AgentConfig, folder: Path) -> None:
-    """Record how these weights were prompted, for whatever plays them."""
+def write_note(agent: AgentConfig, folder: Path, *, step: int | None = None) -> None:
+    """Record how these weights were prompted, for whatever plays them, and how many iterations they were trained."""
     values = {"format": agent.format, **agent.model_dump(exclude_defaults=True)}
     if agent.prompt is not None:
         shutil.copyfile(agent.prompt, folder / PROMPT)
         values["prompt"] = PROMPT
-    note = {"agent": values}
+    note = {"agent": values} if step is None else {"agent": values, "step": step}
     (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+def noted_step(folder: str | Path) -> int | None:
+    """Iterations that the weights in `folder` were trained, if their note says so."""
+    try:
+        return int(json.loads((Path(folder) / NOTE).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def noted_agent(folder: str | Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def base_of(folder: Path) -> str:
         raise ModelError(f"{folder / ADAPTER} cannot be read: {error}") from error
     if not named:
         raise ModelError(
-            f"{folder} holds an adapter without the name of its base model: set base_model_name_or_path in {ADAPTER}, "
+            f"{folder} is an adapter without the name of its base model: set base_model_name_or_path in {ADAPTER}, "
             "or export the run without --adapter"
         )
     inside = folder / str(named)
@@ -37,7 +37,7 @@ def base_of(folder: Path) -> str:
         return str(inside)
     if str(named).startswith((".", "/", "~")) and not Path(named).expanduser().is_dir():
         raise ModelError(
-            f"{folder} holds an adapter of {named}, which is not there: set base_model_name_or_path in {ADAPTER} to "
+            f"{folder} is an adapter of {named}, which is not there: set base_model_name_or_path in {ADAPTER} to "
             "where that model is, or export the run without --adapter"
         )
     return str(named)

@@ -16,7 +16,7 @@ from rlsd.agents.formats import FORMATS
 from rlsd.agents.memory import FullHistory
 from rlsd.agents.openai import ChatAgent
 from rlsd.agents.types import Action, ContextFull, EpisodeKey, FinishReason, History
-from rlsd.agents.vllm.errors import ServerReply, ServerUnreachable
+from rlsd.agents.vllm.errors import ServerMismatch, ServerReply, ServerUnreachable
 from tests.support.stub_server import Act, says, stub
 
 KEY = EpisodeKey("test", 0, 0, 0)
@@ -207,3 +207,9 @@ def test_requests_share_one_connection_and_a_key_may_end_in_a_new_line() -> None
         assert server.connections == 1
         assert server.requests[0].headers["authorization"] == "Bearer secret"
         assert json.loads(server.requests[0].body)["model"] == "m"
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host", "http://", "http://host:port", "http://[::1"])
+def test_what_is_no_address_is_told_at_once(url: str) -> None:
+    with pytest.raises(ServerMismatch, match="is not the address of an endpoint; expected http://host:port"):
+        act(url)

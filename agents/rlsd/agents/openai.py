@@ -13,7 +13,7 @@ from rlsd.agents.chat_answers import asks_for_other_limit, asks_to_wait, context
 from rlsd.agents.memory import Memory
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import Action, ContextFull, EpisodeKey, History
-from rlsd.agents.vllm.errors import SamplerError, ServerReply, ServerUnreachable
+from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable
 from rlsd.envs.remote.http_client import Answer, HttpClient, HttpFailure
 from rlsd.envs.remote.network import is_local
 
@@ -43,6 +43,9 @@ class ChatAgent:
         timeout_s: of one attempt; also the longest pause that an endpoint may ask for with Retry-After.
         retries: how often a failed request is sent again.
         pause: sleeps the given seconds between attempts; for tests.
+
+    Raises:
+        ServerMismatch: `url` is not an address.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class ChatAgent:
         headers = {"Content-Type": "application/json"}
         if key := (api_key or os.environ.get(KEY_VARIABLE) or "").strip():
             headers["Authorization"] = f"Bearer {key}"
-        compressed = not is_local(urlsplit(self.url).hostname or "")
+        compressed = not is_local(_host(self.url))
         self._client = HttpClient(headers=headers, proxies=True, compressed=compressed, max_bytes=LARGEST)
 
     def begin(self, key: EpisodeKey) -> None:
@@ -152,3 +155,13 @@ class ChatAgent:
         if 300 <= answer.status < 400:
             reason = f"redirects to {answer.headers.get('Location', 'nowhere')!r}: give that address"
         return ServerReply(f"{self.url} answered {answer.status}: {reason}", status=answer.status)
+
+
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0:
+            return parts.hostname
+    except ValueError:
+        pass  # no number as port, half an IPv6 address
+    raise ServerMismatch(f"{url!r} is not the address of an endpoint; expected http://host:port or https://host/v1")

@@ -99,14 +99,22 @@ def test_what_was_played_before_an_outage_is_kept_and_the_same_request_goes_on(t
     assert not journal_of(save).exists()
 
 
-def test_lost_episodes_are_played_again_when_everything_else_is_kept(tmp_path: Path) -> None:
-    """The outage comes last, so that what is left to play fails altogether."""
+def test_a_last_episode_that_fails_is_lost_if_others_were_kept(tmp_path: Path) -> None:
+    """What is left to play fails altogether, which ends an evaluation that kept nothing."""
+
+    def late(connection: Any, asked: Any) -> bool:
+        time.sleep(1.0)  # the others end first
+        return says(401, b"key expired")(connection, asked)
+
     save = tmp_path / "a.json"
-    with stub(of_task("t3", says(400, b"no"))) as server:
-        run_eval(request(server.url, save, tasks=4), quiet=True)
-        saved = json.loads(save.read_text())
-        assert saved["wins"] == {"t0": True, "t1": True, "t2": True, "t3": False}
-        assert list(saved["lost"]) == ["t3"]
+    with stub(of_task("t3", late)) as server, pytest.raises(ServerReply, match="key expired"):
+        run_eval(request(server.url, save), quiet=True)
+    assert journal_of(save).read_bytes().count(b"\n") == 1 + 3
+    with stub(of_task("t3", says(400, b"no")), port=server.port):
+        run_eval(request(server.url, save), quiet=True)
+    saved = json.loads(save.read_text())
+    assert saved["wins"] == {"t0": True, "t1": True, "t2": True, "t3": False}
+    assert list(saved["lost"]) == ["t3"]
 
 
 def interrupted(save: Path, *options: str, **env: str) -> subprocess.Popen[str]:
@@ -180,7 +188,7 @@ def test_two_evaluations_do_not_write_one_file(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_an_unreachable_endpoint_ends_the_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_endpoint_ends_the_evaluation() -> None:
     with stub(says(429, b"", retry_after="999999")) as server, pytest.raises(ServerUnreachable, match="asks to wait"):
         run_eval(request(server.url, tasks=40), quiet=True)
 

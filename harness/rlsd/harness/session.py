@@ -146,7 +146,7 @@ class Session:
     def _save_best(self) -> None:
         partial = self.run_dir.path / "best.partial"
         shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left one
-        save_merged(self.parts.policy, partial, self.config.agent)
+        save_merged(self.parts.policy, partial, self.config.agent, step=self.best["step"] + 1)
         replace_folder(partial, self.run_dir.best)
 
     def _checkpoint(self) -> None:

@@ -16,6 +16,7 @@ from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import EnvError, TaskError
 from rlsd.envs.key_door import KeysEnv
 from rlsd.envs.registry import make
+from rlsd.envs.remote.answers import AnswerTooLarge
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 from rlsd.harness.serve.env import env_app, opener
 from rlsd.harness.serve.guard import Limits
@@ -148,7 +149,7 @@ def test_an_answer_too_large_is_an_error_of_that_call() -> None:
     with serving(Long) as url:
         env = make(url)
         env.reset()
-        with pytest.raises(EnvError, match="at most 67108864"):
+        with pytest.raises(AnswerTooLarge, match="at most 67108864"):
             env.step("walk")
         assert "stand in a room" in env.reset()[0]
         env.close()

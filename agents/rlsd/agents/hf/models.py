@@ -49,14 +49,20 @@ class Policy:
 def load_policy(
     path: str | Path, *, dtype: str = "float32", device: str | torch.device = "cpu", attention: str = "sdpa"
 ) -> Policy:
-    """Load a folder (or a hub name, where the network allows) as `AutoModelForCausalLM` does.
+    """Load a folder (or a hub name, where the network allows) as `AutoModelForCausalLM` does; a folder with a PEFT
+    adapter alone is its base model with the adapter merged.
 
     Raises:
         ModelError: an unreadable folder; a model without chat template; weights that do not match the config.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from rlsd.agents.hf import adapters
+
     folder = Path(path).expanduser()
+    if adapters.is_adapter(folder):
+        base = load_policy(adapters.base_of(folder), dtype=dtype, device=device, attention=attention)
+        return adapters.merged(base, folder)
     absent_folder = "" if folder.exists() else " (there is no such folder, so it was taken for a hub name)"
     if folder.exists() and not (folder / "config.json").is_file():
         raise ModelError(f"{path} holds no config.json: give a transformers model folder (or `rlsd export` one)")

@@ -16,9 +16,11 @@ from typing import Any, Protocol
 from rlsd.envs.answers import hindsight_answer, reset_answer, step_answer, told
 from rlsd.envs.core import Hindsight, Task, TextEnv
 from rlsd.envs.errors import AnswerError, DataError, EnvError, EnvLost, RlsdError, TaskError
-from rlsd.envs.remote.answers import MAX_BYTES
+from rlsd.envs.remote.answers import MAX_BYTES, AnswerTooLarge
 
-ERRORS: dict[str, type[RlsdError]] = {e.__name__: e for e in (RlsdError, TaskError, DataError, EnvError)}
+ERRORS: dict[str, type[RlsdError]] = {
+    e.__name__: e for e in (RlsdError, TaskError, DataError, EnvError, AnswerTooLarge)
+}
 """Errors that keep their type; any other becomes an `EnvError` that names it."""
 
 
@@ -76,8 +78,8 @@ def value(reply: Any, source: str) -> Any:
     raise EnvError(f"{source} gave no usable reply: {str(reply)[:200]!r}")
 
 
-def too_large(size: int) -> EnvError:
-    return EnvError(f"the answer has {size} bytes, at most {MAX_BYTES} are taken")
+def too_large(size: int) -> AnswerTooLarge:
+    return AnswerTooLarge(f"the answer has {size} bytes, at most {MAX_BYTES} are taken")
 
 
 def _malformed(op: str, reply: Any, expected: str) -> EnvError:

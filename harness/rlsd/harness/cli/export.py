@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +15,7 @@ from rlsd.harness.cli.tables import out
 
 if TYPE_CHECKING:
     from rlsd.harness.config import RunConfig
+    from rlsd.harness.iteration.parts import Parts
 
 
 def export(
@@ -47,15 +51,14 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
         newest = checkpoint.latest(RunDir(run).checkpoints)
         if newest is None:
             raise RunError(f"{run} has no checkpoint yet")
-        tensors, _ = checkpoint.load(newest)
+        tensors, state = checkpoint.load(newest)
         parts = build(_on_cpu(config))
         parts.learner.load(tensors["model"], {}, {})
         if adapter:
-            parts.policy.model.save_pretrained(partial)
-            parts.policy.tokenizer.save_pretrained(partial)
-            write_note(parts.config.agent, partial)
+            _save_adapter(parts, partial)
+            write_note(parts.config.agent, partial, step=int(state["step"]))
         else:
-            save_merged(parts.policy, partial, parts.config.agent)
+            save_merged(parts.policy, partial, parts.config.agent, step=int(state["step"]))
     else:
         best = RunDir(run).best
         if not best.is_dir():
@@ -65,6 +68,25 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
             write_note(config.agent, partial)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial.rename(folder)
+
+
+def _save_adapter(parts: Parts, folder: Path) -> None:
+    """The adapter, and where its base model is: the folder that the run started from by its whole path, or the folder
+    `base` beside the adapter for a model that the run made itself."""
+    from rlsd.agents.hf.adapters import ADAPTER
+    from rlsd.agents.hf.models import save_policy
+
+    parts.policy.model.save_pretrained(folder)
+    parts.policy.tokenizer.save_pretrained(folder)
+    source = parts.policy.model.get_base_model().name_or_path
+    if parts.config.model.path is None:
+        source = "base"
+        base = copy.deepcopy(parts.policy.model).unload()
+        save_policy(replace(parts.policy, model=base), folder / source)
+    elif Path(source).is_dir():
+        source = str(Path(source).resolve())
+    settings = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    (folder / ADAPTER).write_text(json.dumps({**settings, "base_model_name_or_path": source}, indent=2) + "\n")
 
 
 def _on_cpu(config: RunConfig) -> RunConfig:

@@ -109,13 +109,11 @@ def make_training_sampler(
 def _vllm_sampler(
     c: SamplerConfig, agent: AgentConfig, learner: Learner, scorer: Scorer, *, seed: int, asynchronous: bool
 ) -> TrainingSampler:
-    try:
-        from rlsd.agents.vllm.client import VLLMServer
-        from rlsd.agents.vllm.sampler import VLLMSampler
-        from rlsd.agents.vllm.source import PolicyWeights
-        from rlsd.agents.vllm.weight_sync import WeightSync
-    except ImportError as error:
-        raise ConfigError("sampler.backend=vllm needs the package httpx: pip install 'rlsd[vllm]'") from error
+    from rlsd.agents.vllm.client import VLLMServer
+    from rlsd.agents.vllm.sampler import VLLMSampler
+    from rlsd.agents.vllm.source import PolicyWeights
+    from rlsd.agents.vllm.weight_sync import WeightSync
+
     policy, context = learner.policy, context_of(agent, learner.policy)
     key = None if c.api_key_env is None else os.environ.get(c.api_key_env)
     if c.api_key_env is not None and not key:

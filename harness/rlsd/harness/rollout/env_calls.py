@@ -25,13 +25,14 @@ OPENED_AT_ONCE = 8
 """Largest number of environments of one rollout that open at the same time."""
 
 
-RAISED, TIMEOUT = "raised", "timeout"
-"""Reasons of a failed episode besides `rlsd.envs.answers.RULES`: a call raised, or gave no answer in time."""
+RAISED, TIMEOUT, AGENT = "raised", "timeout", "agent"
+"""Reasons of a failed episode besides `rlsd.envs.answers.RULES`: a call raised, or gave no answer in time; the agent's
+server refused or did not answer."""
 
 
 class EpisodeError(Exception):
-    """An environment failed; `boundary` names the call, as "env.step", `reason` the kind of failure. `lost`: another
-    environment may be why."""
+    """An environment or the agent's server failed; `boundary` names the call, as "env.step", `reason` the kind of
+    failure. `lost`: another environment may be why."""
 
     def __init__(self, boundary: str, message: str, *, reason: str = RAISED, lost: bool = False) -> None:
         super().__init__(f"{boundary}: {message}")

@@ -175,12 +175,13 @@ def test_replacing_a_folder(tmp_path: Path) -> None:
 def test_best_weights_survive_a_kill_between_the_two_renames(tmp_path: Path) -> None:
     from rlsd.harness.config import parse_config
 
-    old = tmp_path / "best.old"
-    old.mkdir()
-    (old / "w").write_text("old")
-    run = RunDir(tmp_path)
-    run.open(parse_config({"model": {"path": "m"}}))
-    run.close()
+    run, old = RunDir(tmp_path), tmp_path / "best.old"
+    for _ in range(2):
+        run.open(parse_config({"model": {"path": "m"}}))
+        run.close()
+        if not run.best.exists():
+            old.mkdir()
+            (old / "w").write_text("old")
     assert (tmp_path / "best" / "w").read_text() == "old"
     assert not old.exists()
 

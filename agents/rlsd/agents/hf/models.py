@@ -64,9 +64,13 @@ def load_policy(
     place = str(folder if folder.exists() else path)
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(place)
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                place, dtype=DTYPES[dtype], attn_implementation=attention, output_loading_info=True
+                place,
+                dtype=DTYPES[dtype],
+                attn_implementation=attention,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -186,7 +190,7 @@ def tiny_policy(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     return _policy(model.to(device), tokenizer, source="the tiny model")
 
 

@@ -7,6 +7,7 @@ checkpoints/       the newest few                best/             transformers 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gzip
 import importlib.metadata
@@ -38,6 +39,17 @@ MAY_CHANGE = (
     "learner.timeout_s",
 )
 """Settings that may change when a run is resumed, because they do not change what is learned at a given step."""
+LOCK = ".lock"
+MARK = "rlsd run directory\n"
+"""Text of a run's lock file, by which its folder is known."""
+PARTS = ("versions.json", "metrics.jsonl", "checkpoints", LOCK)
+"""What stands beside config.yaml in a run of an earlier version, whose lock file is empty."""
+PARTIAL = (
+    *(f"{name}.partial" for name in ("config.yaml", "versions.json", "metrics.jsonl", "report.html", "best")),
+    "checkpoints/step-*.partial",
+    "rollouts/step-*.partial",
+)
+"""What a killed process may leave behind."""
 PACKAGES = ("rlsd", "torch", "transformers", "tokenizers", "accelerate", "gymnasium", "numpy", "peft")
 
 
@@ -64,18 +76,26 @@ class RunDir:
         """Create the folder, or check that it holds the same run.
 
         Raises:
-            RunError: another process trains here, or the folder cannot be used.
+            RunError: another process trains here, the folder holds something else, or it cannot be used.
             ConfigError: the folder's config differs in a setting that matters; names it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
+            if other := _foreign(self.path):
+                raise RunError(
+                    f"{self.path} is not a run of rlsd (it holds {other!r}) and stays as it is; give a new or an empty "
+                    "folder with --run"
+                )
+            self._lock = (self.path / LOCK).open("a+")  # "w" would empty the lock of a process that trains here
         except OSError as error:
             raise RunError(f"cannot use {self.path} as a run directory: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunError(f"another process is training in {self.path}") from error
+        if not _marked(self.path):
+            self._lock.write(MARK)
+            self._lock.flush()
         self._sweep()
         config_file = self.path / "config.yaml"
         if config_file.is_file() and self._begun():
@@ -89,15 +109,12 @@ class RunDir:
 
     def _sweep(self) -> None:
         """Clean up after a killed process; only while holding the lock."""
-        for partial in (*self.path.glob("*.partial"), *self.path.glob("*/*.partial")):
-            if partial.is_dir():
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                partial.unlink(missing_ok=True)
+        for partial in (path for pattern in PARTIAL for path in self.path.glob(pattern)):
+            remove(partial)
         old = self.best.with_name(self.best.name + ".old")
         if old.is_dir() and not self.best.exists():
             os.rename(old, self.best)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
 
     def close(self) -> None:
         if self._lock is not None:
@@ -154,11 +171,38 @@ def write_atomic(path: Path, text: str) -> None:
 def replace_folder(partial: Path, final: Path) -> None:
     """Replace an older folder by a finished one."""
     old = final.with_name(final.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
+    remove(old)
+    if final.exists() or final.is_symlink():
         os.rename(final, old)
     os.rename(partial, final)
-    shutil.rmtree(old, ignore_errors=True)
+    remove(old)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link (not what it points to) or a folder, if it is there; a folder as far as it can be."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _marked(path: Path) -> bool:
+    try:
+        return (path / LOCK).read_text(errors="replace") == MARK
+    except OSError:
+        return False
+
+
+def _foreign(path: Path) -> str | None:
+    """Something in the folder that shows that it holds no run; None if it is a run's or empty."""
+    names = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
+    if not names or _marked(path):
+        return None
+    if any((path / part).exists() for part in PARTS):
+        with contextlib.suppress(RunError):
+            load_run_config(path)
+            return None
+    return names[0]
 
 
 def _same(stored: RunConfig, requested: RunConfig, path: Path) -> None:

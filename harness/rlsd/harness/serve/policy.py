@@ -66,7 +66,8 @@ def policy_command(
     may stand; new weights come over routes that vLLM offers in its development mode alone.
 
     Raises:
-        ServeError: no model folder, an unknown transfer, or an address beyond this machine without an API key.
+        ServeError: no model folder, an unknown transfer, code of the model's own, or an address beyond this machine
+            without an API key.
     """
     if not (folder / "config.json").is_file():
         raise ServeError(f"{folder} holds no config.json: give a transformers model folder (`rlsd export` writes one)")
@@ -77,8 +78,10 @@ def policy_command(
             f"{host!r} can be reached from other machines, so a key is needed: set {KEY} to a secret here, and name "
             f"the learner's variable with the same secret in sampler.api_key_env; or keep --host {LOOPBACK}"
         )
+    if any(word.replace("_", "-").startswith("--trust-remote-code") for word in more):
+        raise ServeError("--trust-remote-code runs code of the model folder, which rlsd never does: leave it out")
     words = [python or sys.executable, "-m", MODULE, "--model", str(folder), "--host", host, "--port", str(port)]
-    words += ["--logprobs-mode", "processed_logprobs", "--generation-config", "vllm"]
+    words += ["--logprobs-mode", "processed_logprobs", "--generation-config", "vllm", "--no-trust-remote-code"]
     variables = {"VLLM_SERVER_DEV_MODE": "1"}
     if lora:
         words += ["--enable-lora", "--max-lora-rank", "64"]

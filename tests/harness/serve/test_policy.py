@@ -24,7 +24,14 @@ def test_the_command_brings_every_route_that_training_needs() -> None:
     command = policy_command(MODEL, host="127.0.0.1", port=8001, lora=True, python="py", more=("--dtype", "float32"))
     shown = command.shown()
     assert shown.startswith("VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 py -m vllm.")
-    for piece in ("--port 8001", "--enable-lora", "processed_logprobs", "--generation-config vllm", "--no-trust-remote-code"):
+    pieces = (
+        "--port 8001",
+        "--enable-lora",
+        "processed_logprobs",
+        "--generation-config vllm",
+        "--no-trust-remote-code",
+    )
+    for piece in pieces:
         assert piece in shown
     assert shown.endswith("--dtype float32")
     plain = policy_command(MODEL, host="127.0.0.1", port=1).shown()

@@ -20,6 +20,7 @@ def env_arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
         ConfigError: a pair without "=", or a value that is not YAML.
     """
     from rlsd.harness.config import ConfigError, read_value
+    from rlsd.harness.config.yaml_text import check_finite
 
     kwargs: dict[str, Any] = {}
     for pair in pairs or ():
@@ -27,4 +28,5 @@ def env_arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"--arg {pair!r}: expected name=value, e.g. --arg games=gen-tiny")
         kwargs[name] = read_value(text, f"--arg {pair!r}")
+        check_finite(kwargs[name], f"--arg {name}")
     return kwargs

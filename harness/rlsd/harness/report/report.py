@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader
 
+from rlsd.harness.config.yaml_text import write_yaml
 from rlsd.harness.report.charts import TRAINING, draw, success
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.rundir import RunError, load_run_config, write_atomic
@@ -87,7 +87,7 @@ def write_report(run: Path, out: Path | None = None, *, step: int | None = None,
         groups=shown,
         step=number,
         kept=kept,
-        config=yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False),
+        config=write_yaml(config.model_dump(mode="json", exclude_defaults=True)),
         versions=_versions(run),
     )
     place = out or run / "report.html"

@@ -19,10 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.config import ConfigError, RunConfig, parse_config
+from rlsd.harness.config.yaml_text import read_yaml, write_yaml
 from rlsd.harness.rollout.trajectory import Trajectory
 
 MAY_CHANGE = (
@@ -100,7 +99,7 @@ class RunDir:
         config_file = self.path / "config.yaml"
         if config_file.is_file() and self._begun():
             _same(load_run_config(self.path), config, self.path)
-        write_atomic(config_file, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_atomic(config_file, write_yaml(config.model_dump(mode="json")))
 
     def _begun(self) -> bool:
         """Whether something was trained or evaluated here; a start that failed may be repeated with another config."""
@@ -143,10 +142,10 @@ def load_run_config(path: Path) -> RunConfig:
         RunError: there is no run, or its config cannot be used.
     """
     try:
-        return parse_config(yaml.safe_load((path / "config.yaml").read_text()))
+        return parse_config(read_yaml((path / "config.yaml").read_text(), "it"))
     except OSError as error:
         raise RunError(f"{path} is no run directory: it has no config.yaml") from error
-    except (yaml.YAMLError, ConfigError) as error:
+    except (UnicodeDecodeError, ConfigError) as error:
         raise RunError(f"{path}/config.yaml cannot be used: {' '.join(str(error).split())}") from error
 
 

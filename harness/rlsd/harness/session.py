@@ -19,7 +19,9 @@ from rlsd.harness.distributed import Ranks, RanksError, open_ranks
 from rlsd.harness.evals.evaluate import evaluate_parts, panel_of
 from rlsd.harness.iteration.outcome import Outcome
 from rlsd.harness.iteration.parts import Parts, build
+from rlsd.harness.learner.finite import broken_weight
 from rlsd.harness.learner.optimizer_state import random_state, set_random_state
+from rlsd.harness.learner.step import WeightError
 from rlsd.harness.rollout.environments import env_maker
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.runs import checkpoint
@@ -52,6 +54,8 @@ def open_session(config: RunConfig, folder: Path, progress: Progress | None) -> 
         session = Session(config, run, ranks, progress if progress and ranks.main else Progress(quiet=True))
         try:
             yield session
+        except WeightError as error:
+            raise WeightError(f"{error}. Nothing of it was published or saved; {session.last_good()}") from error
         finally:
             session.close()
         ranks.wait()
@@ -119,6 +123,11 @@ class Session:
         record = self.metrics.write(step=self.step, kind="train", timing=timing, **outcome.metrics)
         self.progress.iteration(record)
 
+    def last_good(self) -> str:
+        """Which checkpoint the same command goes on from."""
+        newest = checkpoint.latest(self.run_dir.checkpoints)
+        return "there is no checkpoint yet" if newest is None else f"the last good checkpoint is {newest}"
+
     def close(self) -> None:
         self.parts.sampler.close()
         self.metrics.close()
@@ -184,6 +193,12 @@ class Session:
             set_random_state(tensors["random"], self.parts.learner.device)
         except (KeyError, RuntimeError) as error:
             raise checkpoint.CheckpointError(f"{folder} does not fit this config: {error}") from error
+        broken = broken_weight(self.parts.learner.model)
+        if self.ranks.any(broken is not None):
+            raise checkpoint.CheckpointError(
+                f"{folder} holds a weight that is infinite or NaN{'' if broken is None else f': {broken}'}; delete the "
+                "folder to resume from an older checkpoint"
+            )
         self.parts.learner.updates = state["updates"]
         if self.parts.sampler.live:
             self.parts.sampler.refresh(state["sampler_version"])

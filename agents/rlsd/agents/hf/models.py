@@ -124,13 +124,16 @@ def check_head(model: Any) -> None:
     """Check that the logits are exactly the output embedding of the last hidden state.
 
     Raises:
-        ModelError: an architecture that scales or caps its logits; log-probs would be wrong.
+        ModelError: an architecture that scales or caps its logits; log-probs would be wrong. Logits that are infinite
+            or NaN.
     """
     vocab = model.get_input_embeddings().num_embeddings
     ids = (torch.arange(7) * 13 % vocab)[None].to(next(model.parameters()).device)
     model.eval()
     backbone, head = split_head(model)
     ours, theirs = head(backbone(input_ids=ids).last_hidden_state), model(input_ids=ids).logits
+    if not bool(theirs.isfinite().all()):
+        raise ModelError("the model's logits are infinite or NaN: a weight of it is, or its dtype is too narrow")
     if not torch.allclose(ours.float(), theirs.float(), atol=1e-2, rtol=1e-2):
         name = type(model).__name__
         raise ModelError(f"{name} changes its logits after the output embedding; rlsd does not support that yet")

@@ -59,7 +59,7 @@ class LoraConfig(Block):
     alpha: int = Field(default=32, ge=1)
     """Scale: the update is multiplied by alpha / rank."""
     targets: list[str] | Literal["all-linear"] = "all-linear"
-    """Names of the layers that get an adapter."""
+    """Names of the layers that get an adapter. An embedding that is tied to the other one is refused."""
 
 
 class ModelConfig(Block):

@@ -17,15 +17,11 @@ _EXPONENT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+\Z"
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-class _Twice(Exception):
-    """A key that a mapping has twice."""
-
-    def __init__(self, key: str, first: int, line: int) -> None:
-        super().__init__(key)
-        self.key, self.first, self.line = key, first, line
-
-
 class _Loader(yaml.SafeLoader):
+    def __init__(self, text: str, what: str) -> None:
+        super().__init__(text)
+        self.what = what
+
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
@@ -34,7 +30,9 @@ class _Loader(yaml.SafeLoader):
                 continue
             name, line = (key.tag, key.value), key.start_mark.line + 1
             if name in lines:
-                raise _Twice(key.value, lines[name], line)
+                raise ConfigError(
+                    f"{self.what}, line {line}: the key {key.value!r} is there already (line {lines[name]}); keep one"
+                )
             lines[name] = line
         return node
 
@@ -72,14 +70,10 @@ def read_yaml(text: str, what: str) -> Any:
         ConfigError: not YAML, or a key that stands twice; names its lines.
     """
     try:
-        data = yaml.load(text, _Loader)
+        data = _Loader(text, what).get_single_data()
         with contextlib.suppress(TypeError):  # a key that JSON lacks
             json.dumps(data, default=str)
         return data
-    except _Twice as twice:
-        raise ConfigError(
-            f"{what}, line {twice.line}: the key {twice.key!r} is there already (line {twice.first}); keep one"
-        ) from None
     except (RecursionError, ValueError) as error:
         raise ConfigError(f"{what} cannot be used: it refers to itself, or nests too deeply ({error})") from None
     except yaml.YAMLError as error:

@@ -11,6 +11,8 @@ from rlsd.agents.hf.models import Policy, save_policy
 from rlsd.harness.config import ConfigError, RunConfig
 from rlsd.harness.config.blocks import AgentConfig
 from rlsd.harness.iteration.parts import build
+from rlsd.harness.learner.finite import broken_weight
+from rlsd.harness.learner.step import WeightError
 from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.rundir import RunDir, RunError, load_run_config
 
@@ -69,12 +71,18 @@ def _anywhere(config: RunConfig) -> RunConfig:
 
 
 def save_merged(policy: Policy, folder: Path, agent: AgentConfig) -> None:
-    """Write the policy with any LoRA adapter merged into its weights; the policy itself is unchanged."""
+    """Write the policy with any LoRA adapter merged into its weights; the policy itself is unchanged.
+
+    Raises:
+        WeightError: a weight is infinite or NaN; nothing is written.
+    """
     model = policy.model
     if hasattr(model, "merge_adapter"):
         import copy
 
         model = copy.deepcopy(model).merge_and_unload()
+    if broken := broken_weight(model):
+        raise WeightError(f"a weight is infinite or NaN: {broken}")
     save_policy(
         Policy(model=model, tokenizer=policy.tokenizer, eos_ids=policy.eos_ids, context=policy.context),
         folder,

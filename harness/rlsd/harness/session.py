@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from rlsd.agents.seeding import derive
-from rlsd.harness import fail_points
+from rlsd.harness import fail_points, manifest
 from rlsd.harness.config.load import import_function
 from rlsd.harness.config.run import RunConfig
 from rlsd.harness.distributed import Ranks, RanksError, open_ranks
@@ -27,7 +27,7 @@ from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.metrics import MetricsLog
 from rlsd.harness.runs.progress import Progress
-from rlsd.harness.runs.rundir import RunDir, replace_folder
+from rlsd.harness.runs.rundir import RunDir, RunError, replace_folder
 from rlsd.harness.runs.signals import on_stop
 from rlsd.harness.runs.weights import save_merged
 
@@ -156,6 +156,7 @@ class Session:
         partial = self.run_dir.path / "best.partial"
         shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left one
         save_merged(self.parts.policy, partial, self.config.agent)
+        manifest.write(partial)
         replace_folder(partial, self.run_dir.best)
 
     def _checkpoint(self) -> None:
@@ -182,7 +183,12 @@ class Session:
         fail_points.point("after-checkpoint")
 
     def _resume(self) -> int:
-        """Load the newest checkpoint; returns the step to continue from."""
+        """Load the newest checkpoint; returns the step to continue from.
+
+        Raises:
+            CheckpointError: it is damaged, or does not fit the config.
+            RunError: the best weights are damaged.
+        """
         folder = checkpoint.latest(self.run_dir.checkpoints)
         if folder is None:
             return 0
@@ -203,4 +209,14 @@ class Session:
         if self.parts.sampler.live:
             self.parts.sampler.refresh(state["sampler_version"])
         self.best, self.last_eval = state["best"], state["last_eval"]
+        if self.ranks.main:
+            self._look_at_best()
         return int(state["step"])
+
+    def _look_at_best(self) -> None:
+        best = self.run_dir.best
+        if self.best and not best.is_dir():
+            self.progress.warning(f"{best} is gone; the next evaluation writes it again")
+            self.best = {}
+        elif self.best and (best / manifest.MANIFEST).exists() and (found := manifest.problem(best)):
+            raise RunError(f"{best} {found}; delete it to go on: the next evaluation writes it again")

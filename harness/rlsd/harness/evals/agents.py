@@ -21,7 +21,7 @@ from rlsd.envs.registry import make
 from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, explain, load_config, read_value
 from rlsd.harness.config.renames import renamed, renamed_settings
 from rlsd.harness.evals.evaluate import EvalResult, evaluate, evaluate_parts, panel_of
-from rlsd.harness.iteration.parts import Parts, build, chat_format, make_agent, memory_of
+from rlsd.harness.iteration.parts import Parts, build, chat_format, check_weights, make_agent, memory_of
 from rlsd.harness.iteration.samplers import make_sampler
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.rollout.rollout import RolloutSettings
@@ -174,6 +174,7 @@ def _agent(name: str, request: EvalRequest, env: TextEnv) -> Agent:
     kind, _, place = name.partition(":")
     if kind == "hf" and place:
         settings = _agent_settings(request, env, place)
+        check_weights(place)
         policy = load_policy(place, device=_device(request))
         config = RunConfig(model=ModelConfig(path=place), agent=settings)
         sampler = make_sampler(config, policy, temperature=request.temperature or 0.0, seed=request.seed)
@@ -212,6 +213,7 @@ def _served(place: str, request: EvalRequest, env: TextEnv) -> Agent:
         base = server.models()[0]
         folder = folder or str(base.get("root") or base["id"])
         settings = _agent_settings(request, env, folder)
+        check_weights(folder)
         policy = load_policy(folder)
     except Exception:
         server.close()

@@ -11,7 +11,7 @@ import torch
 
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.formats import AUTO, find_format, format_for
-from rlsd.agents.hf.models import Policy, load_policy
+from rlsd.agents.hf.models import ModelError, Policy, load_policy
 from rlsd.agents.memory import FullHistory, LastTurns, Memory
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.prompt_file import PromptFile
@@ -20,6 +20,7 @@ from rlsd.agents.types import Sampler, TrainingSampler
 from rlsd.algorithms import needs_reference
 from rlsd.envs.core import Task, TextEnv
 from rlsd.envs.errors import closest
+from rlsd.harness import manifest
 from rlsd.harness.config import AgentConfig, ConfigError, LoraConfig, RunConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.contexts import find_context
@@ -172,12 +173,17 @@ def _with_format(config: RunConfig, env: TextEnv) -> RunConfig:
 
 
 def load_or_make(config: RunConfig, model_path: str | None = None, *, device: str) -> Policy:
-    """The policy a config names."""
+    """The policy a config names.
+
+    Raises:
+        ModelError: it cannot be loaded; a run's best weights are not those that were written.
+    """
     path = model_path or config.model.path
     if path is not None:
         folder = Path(path)
         if (folder / "config.yaml").is_file():  # a run directory
             folder = folder / "best" if (folder / "best").is_dir() else folder
+        check_weights(folder)
         return load_policy(
             folder if folder.exists() else path,
             dtype=config.model.dtype,
@@ -186,6 +192,22 @@ def load_or_make(config: RunConfig, model_path: str | None = None, *, device: st
         )
     assert config.model.tiny is not None
     return tiny_model(config.model.tiny, config.env, expert=config.sft.expert, seed=config.seed, device=device)
+
+
+def check_weights(folder: str | Path, *, name: Path | None = None) -> None:
+    """Compare a folder with its manifest, if it has one, as a run's best/ does from 0.3 on.
+
+    Args:
+        name: what errors call the folder.
+
+    Raises:
+        ModelError: a file differs.
+    """
+    folder = Path(folder).expanduser()
+    if (folder / manifest.MANIFEST).exists() and (found := manifest.problem(folder)):
+        raise ModelError(
+            f"{name or folder} {found}; `rlsd export RUN FOLDER --last` writes the newest checkpoint's weights instead"
+        )
 
 
 def with_lora(policy: Policy, lora: LoraConfig | None, *, seed: int) -> Policy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 from rlsd.agents.hf.models import Policy, save_policy
 from rlsd.harness.config import ConfigError, RunConfig
 from rlsd.harness.config.blocks import AgentConfig
-from rlsd.harness.iteration.parts import build
+from rlsd.harness.iteration.parts import build, check_weights
 from rlsd.harness.learner.finite import broken_weight
 from rlsd.harness.learner.step import WeightError
+from rlsd.harness.manifest import MANIFEST
 from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.rundir import RunDir, RunError, load_run_config
 
@@ -28,14 +30,23 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
 
     Raises:
         RunError: `folder` exists, or the run does not have these weights.
+        ModelError: the best weights are damaged.
     """
     config = load_run_config(run)
     if folder.exists():
         raise RunError(f"{folder} exists already; give a new folder")
     if adapter and config.model.lora is None:
         raise RunError(f"{run} was not trained with LoRA; leave --adapter out")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        _export(run, config, partial, adapter=adapter, last=last)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _export(run: Path, config: RunConfig, partial: Path, *, adapter: bool, last: bool) -> None:
+    partial.parent.mkdir(parents=True, exist_ok=True)
     if last or adapter:
         newest = checkpoint.latest(RunDir(run).checkpoints)
         if newest is None:
@@ -54,10 +65,10 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
         if not best.is_dir():
             raise RunError(f"{run} has no best weights (eval.every was 0); use --last")
         shutil.copytree(best, partial)
+        check_weights(partial, name=best)
+        (partial / MANIFEST).unlink(missing_ok=True)  # what is exported may be changed
         if not (partial / NOTE).exists():  # a run of an older version
             write_note(config.agent, partial)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial.rename(folder)
 
 
 def _anywhere(config: RunConfig) -> RunConfig:

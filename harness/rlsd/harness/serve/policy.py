@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsd.agents.vllm.plugin import BACKENDS
+from rlsd.harness.manifest import MANIFEST, problem
 from rlsd.harness.serve.guard import LOOPBACK, ServeError, is_loopback
 from rlsd.harness.serve.listener import bind
 
@@ -66,11 +67,13 @@ def policy_command(
     may stand; new weights come over routes that vLLM offers in its development mode alone.
 
     Raises:
-        ServeError: no model folder, an unknown transfer, code of the model's own, or an address beyond this machine
-            without an API key.
+        ServeError: no model folder, a damaged one, an unknown transfer, code of the model's own, or an address beyond
+            this machine without an API key.
     """
     if not (folder / "config.json").is_file():
         raise ServeError(f"{folder} holds no config.json: give a transformers model folder (`rlsd export` writes one)")
+    if (folder / MANIFEST).exists() and (found := problem(folder)):
+        raise ServeError(f"{folder} {found}; `rlsd export RUN FOLDER --last` writes the newest checkpoint's weights")
     if transfer is not None and transfer not in BACKENDS:
         raise ServeError(f"--transfer is {transfer!r}, expected one of {', '.join(BACKENDS)}")
     if not is_loopback(host) and not os.environ.get(KEY) and not any(word.startswith("--api-key") for word in more):

@@ -30,6 +30,7 @@ def evaluate(
     json_: JsonOption = False,
 ) -> None:
     """Play a whole panel; success by task type with 95 % Wilson intervals."""
+    from rlsd.envs.redact import hidden_in
     from rlsd.harness.evals.agents import EvalRequest, run_eval
 
     request = EvalRequest(
@@ -45,7 +46,7 @@ def evaluate(
         overrides=tuple(set_ or ()),
     )
     result, name = run_eval(request, quiet=json_)
-    summary = {"agent": name, **result.summary()}
+    summary = hidden_in({"agent": name, **result.summary()})
     if save is not None:
         save.parent.mkdir(parents=True, exist_ok=True)
         save.write_text(json.dumps({**summary, "wins": result.wins(), "scores": result.scores()}, indent=1) + "\n")

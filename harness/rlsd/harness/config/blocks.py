@@ -23,7 +23,8 @@ class EnvConfig(Block):
     id: str = "rlsd/ALFWorld-v0"
     """A registered id, or `module:Class`."""
     kwargs: dict[str, Any] = {}
-    """Keyword arguments of the environment, except the split."""
+    """Keyword arguments of the environment, except the split; `${NAME}` in a text is the environment variable NAME,
+    which keeps a secret out of files."""
     train_split: str = "train"
     """Split whose tasks are trained on."""
     valid_split: str = "valid"
@@ -132,7 +133,7 @@ class SamplerConfig(Block):
     weights_address: str | None = None
     """`nccl`, `gloo`: this machine's address as the servers see it; default: the one it reaches them from."""
     api_key_env: str | None = None
-    """Environment variable that holds the servers' API key."""
+    """Name of the environment variable that holds the servers' API key."""
     timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for one answer of a server."""
     retries: int = Field(default=4, ge=0)
@@ -155,6 +156,8 @@ class SamplerConfig(Block):
 
     @model_validator(mode="after")
     def _addresses(self) -> SamplerConfig:
+        if self.api_key_env is not None and not self.api_key_env.isidentifier():
+            raise ValueError("sampler.api_key_env is no variable's name; put the key into a variable and name it here")
         for url in self.urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"sampler.urls: {url!r} is no address, expected one as in http://127.0.0.1:8000")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from rlsd.envs.errors import closest
 from rlsd.harness.config.blocks import ConfigError
+from rlsd.harness.config.masked import masked
 from rlsd.harness.config.renames import place, renamed, renamed_settings
 from rlsd.harness.config.run import RunConfig
 from rlsd.harness.config.yaml_text import check_finite, read_yaml
@@ -64,6 +65,8 @@ def parse_config(data: dict[str, Any]) -> RunConfig:
         ConfigError: the data is not a valid config; one line.
     """
     try:
+        if isinstance(data, dict):
+            masked(data)  # before any error can show a secret
         check_finite(data, "")
         return RunConfig.model_validate(renamed(data) if isinstance(data, dict) else data)
     except ValidationError as error:

@@ -17,6 +17,7 @@ from rlsd.agents.seeding import derive
 from rlsd.agents.types import Agent
 from rlsd.envs.core import Panel, TextEnv
 from rlsd.envs.errors import closest
+from rlsd.envs.redact import revealed, stored
 from rlsd.envs.registry import make
 from rlsd.harness.config import AgentConfig, ConfigError, ModelConfig, RunConfig, explain, load_config, read_value
 from rlsd.harness.config.renames import renamed, renamed_settings
@@ -82,7 +83,8 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
         result = evaluate_parts(parts, request.split, episodes=request.episodes, progress=progress)
         return result, request.config.stem
     assert request.env is not None
-    spec, name = request.env, request.agent or "random"
+    stored(request.env, "env")  # a login in an address is known from here on
+    spec, name = revealed(request.env, "--env"), request.agent or "random"
 
     def open_env() -> TextEnv:
         return make(spec, split=request.split, **request.env_kwargs)

@@ -12,6 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
+from rlsd.envs.redact import hidden
+from rlsd.harness.config.masked import masked
 from rlsd.harness.config.yaml_text import write_yaml
 from rlsd.harness.report.charts import TRAINING, draw, success
 from rlsd.harness.runs.metrics import read_metrics
@@ -87,12 +89,12 @@ def write_report(run: Path, out: Path | None = None, *, step: int | None = None,
         groups=shown,
         step=number,
         kept=kept,
-        config=write_yaml(config.model_dump(mode="json", exclude_defaults=True)),
+        config=write_yaml(masked(config.model_dump(mode="json", exclude_defaults=True))),
         versions=_versions(run),
     )
     place = out or run / "report.html"
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, page)
+    write_atomic(place, hidden(page))
     return place
 
 

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rlsd.envs.redact import hidden_in
 from rlsd.harness import fail_points
 from rlsd.harness.runs.rundir import RunError
 
@@ -46,7 +47,7 @@ class MetricsLog:
         record: dict[str, Any] = {
             "step": step,
             "kind": kind,
-            **_clean(values),
+            **_clean(hidden_in(values)),
             "timing": _clean(timing or {}),
         }
         if self._file is None:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from rlsd.envs.redact import hidden
+
 MUCH_IDLE = 0.5
 """Report the share of a rollout in which the sampler was idle if it is larger: slow environments, or servers away."""
 
@@ -67,7 +69,7 @@ class Progress:
         self.console.print("  ".join(parts), highlight=False)
 
     def warning(self, message: str) -> None:
-        self.console.print(f"[yellow]warning[/yellow]: {message}", highlight=False)
+        self.console.print(f"[yellow]warning[/yellow]: {hidden(message)}", highlight=False)
 
     def evaluation(self, step: int, summary: dict[str, Any]) -> None:
         low, high = summary["interval"]

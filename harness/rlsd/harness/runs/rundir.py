@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from rlsd.envs.errors import RlsdError
+from rlsd.envs.redact import hidden_in
 from rlsd.harness.config import ConfigError, RunConfig, parse_config
+from rlsd.harness.config.masked import comparable, masked
 from rlsd.harness.config.yaml_text import read_yaml, write_yaml
 from rlsd.harness.rollout.trajectory import Trajectory
 
@@ -99,7 +101,7 @@ class RunDir:
         config_file = self.path / "config.yaml"
         if config_file.is_file() and self._begun():
             _same(load_run_config(self.path), config, self.path)
-        write_atomic(config_file, write_yaml(config.model_dump(mode="json")))
+        write_atomic(config_file, write_yaml(masked(config.model_dump(mode="json"))))
 
     def _begun(self) -> bool:
         """Whether something was trained or evaluated here; a start that failed may be repeated with another config."""
@@ -131,7 +133,7 @@ class RunDir:
         with gzip.open(partial, "wt", compresslevel=5) as file:
             for trajectory, turns in zip(trajectories, credit):
                 record = {**trajectory.to_json(), "turn_credit": [round(x, 6) for x in turns]}
-                file.write(json.dumps(record) + "\n")
+                file.write(json.dumps(hidden_in(record)) + "\n")
         os.replace(partial, folder / f"step-{step:06d}.jsonl.gz")
 
 
@@ -205,7 +207,8 @@ def _foreign(path: Path) -> str | None:
 
 
 def _same(stored: RunConfig, requested: RunConfig, path: Path) -> None:
-    differing = [k for k in _differences(stored.model_dump(), requested.model_dump()) if k not in MAY_CHANGE]
+    found = _differences(comparable(stored.model_dump()), comparable(requested.model_dump()))
+    differing = [k for k in found if k not in MAY_CHANGE]
     if differing:
         raise ConfigError(
             f"{path} holds a run with another {differing[0]!r}; give another folder, or take the change back"

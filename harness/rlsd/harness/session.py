@@ -95,6 +95,8 @@ class Session:
         self.step = self._resume()
         kept = self.step - 1 if self.step else -2  # the evaluation before the first step is number -1
         self.metrics = MetricsLog(run.path if ranks.main else None, resume_step=kept, tensorboard=config.tensorboard)
+        if self.metrics.lost:
+            progress.warning(self.metrics.lost)
         if ranks.main:
             run.write_versions({} if self.valid is None else {"valid": self.valid[0].digest})
         self._started = time.perf_counter()

@@ -144,21 +144,38 @@ def verify(folder: Path) -> None:
 
 
 def latest(parent: Path) -> Path | None:
-    """The newest whole checkpoint folder below `parent`."""
-    folders = _whole(parent)
-    return folders[-1] if folders else None
+    """The newest whole checkpoint folder below `parent`.
+
+    Raises:
+        CheckpointError: the newest one, or the folder of all, is a link to nothing, or no folder: an older checkpoint
+            would be taken, or none.
+    """
+    if parent.is_symlink() and not parent.exists():
+        raise CheckpointError(
+            f"{parent} is a link to {os.readlink(parent)}, which is gone; put it back or delete the link"
+        )
+    found = _finished(parent)
+    if found and not found[-1].is_dir():
+        raise CheckpointError(
+            f"checkpoint {found[-1]} is no folder, or a link to one that is gone; put it back, or delete it to resume "
+            "from an older checkpoint"
+        )
+    return found[-1] if found else None
 
 
 def prune(parent: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints."""
-    folders = _whole(parent)
+    """Delete all but the newest `keep` checkpoints; of a link the link alone."""
+    folders = _finished(parent)
     for path in folders[:-keep] if keep else []:
-        shutil.rmtree(path)
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        else:
+            shutil.rmtree(path)
 
 
-def _whole(parent: Path) -> list[Path]:
+def _finished(parent: Path) -> list[Path]:
     """Finished checkpoints, oldest first."""
-    return sorted(p for p in parent.glob("step-*") if p.is_dir() and not p.name.endswith(".partial"))
+    return sorted(p for p in parent.glob("step-*") if re.fullmatch(r"step-\d+", p.name))
 
 
 def _write(stem: Path, named: dict[str, Tensor], ranks: Ranks) -> Path | None:

@@ -126,9 +126,18 @@ class RunDir:
         write_atomic(self.path / "versions.json", json.dumps({**versions(), "panels": panels}, indent=1))
 
     def write_rollouts(self, step: int, trajectories: Sequence[Trajectory], credit: Sequence[Sequence[float]]) -> None:
-        """Save an iteration's trajectories with the credit of each turn."""
+        """Save an iteration's trajectories with the credit of each turn.
+
+        Raises:
+            RunError: there is no such folder, and none can be made.
+        """
         folder = self.path / "rollouts"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{folder} cannot be written: {error.strerror}; it is the folder of kept episodes"
+            ) from error
         partial = folder / f"step-{step:06d}.jsonl.gz.partial"
         with gzip.open(partial, "wt", compresslevel=5) as file:
             for trajectory, turns in zip(trajectories, credit):

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from rlsd.agents.hf.models import Policy, save_policy
 from rlsd.harness.config import ConfigError, RunConfig
 from rlsd.harness.config.blocks import AgentConfig
@@ -41,6 +43,9 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
     try:
         _export(run, config, partial, adapter=adapter, last=last)
         partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise RunError(f"{folder} cannot be written: {reason}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from rlsd.agents.memory import Memory
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import Action, ContextFull, EpisodeKey, History
 from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable
+from rlsd.envs.redact import remember
 from rlsd.envs.remote.http_client import Answer, HttpClient, HttpFailure
 from rlsd.envs.remote.network import is_local
 
@@ -75,6 +76,7 @@ class ChatAgent:
         self._limit = "max_tokens"
         headers = {"Content-Type": "application/json"}
         if key := (api_key or os.environ.get(KEY_VARIABLE) or "").strip():
+            remember(key)
             headers["Authorization"] = f"Bearer {key}"
         compressed = not is_local(_host(self.url))
         self._client = HttpClient(headers=headers, proxies=True, compressed=compressed)

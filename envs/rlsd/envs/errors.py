@@ -11,7 +11,12 @@ LISTED = 20
 
 
 class RlsdError(Exception):
-    """Base of every error a user can fix; the command line prints its one line and exits with 2."""
+    """Base of every error a user can fix; the command line prints its one line, without secrets, and exits with 2."""
+
+    def __str__(self) -> str:
+        from rlsd.envs.redact import hidden  # which raises errors of this module
+
+        return hidden(super().__str__())
 
 
 class TaskError(RlsdError):

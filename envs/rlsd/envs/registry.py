@@ -6,9 +6,12 @@ as in `"acme/Maze-v0" = "acme.maze:MazeEnv"`. An entry is loaded when its id is 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import sys
+import threading
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,6 +27,9 @@ from rlsd.envs.errors import EnvError, RlsdError, closest
 GROUP = "rlsd.envs"
 HTTP_ARGUMENTS = {"split", "token", "timeout_s"}
 """Arguments that the client of a remote environment accepts."""
+_IMPORTING = threading.RLock()
+_imported: dict[Path, tuple[int, Any]] = {}
+"""Modules of environment files, with the modification time they were read at."""
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
     "rlsd/Keys-v0": "rlsd.envs.key_door:KeysEnv",
@@ -110,13 +116,32 @@ def _find_class(name: str) -> Any:
 
 
 def _import_file(path: Path) -> Any:
+    """The module of a file: run once, and again when the file has changed."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    spec = importlib.util.spec_from_file_location(f"_rlsd_env_{path.stem}", path)
+    path = path.resolve()
+    with _IMPORTING:
+        changed = path.stat().st_mtime_ns
+        if path not in _imported or _imported[path][0] != changed:
+            _imported[path] = changed, _run_file(path)
+        return _imported[path][1]
+
+
+def _run_file(path: Path) -> Any:
+    name = f"_rlsd_env_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # dataclasses, pickle and type hints look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+        raise
     return module
 
 

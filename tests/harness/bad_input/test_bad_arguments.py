@@ -78,6 +78,7 @@ def test_damaged_model_folder(
     fails: Cli, trained: Path, tmp_path: Path, harm: Callable[[Path], None], expected: str
 ) -> None:
     folder = Path(shutil.copytree(trained / "best", tmp_path / "model"))
+    (folder / "MANIFEST.json").unlink()  # it would find all of these first
     load_policy(folder)
     harm(folder)
     error = fails("eval", "--env", "rlsd/Keys-v0", "--agent", f"hf:{folder}")

@@ -54,7 +54,7 @@ def merged(base: Policy, folder: Path) -> Policy:
     except ImportError as error:
         raise ModelError(f"{folder} is an adapter, which needs the package peft: pip install 'rlsd[lora]'") from error
     try:
-        adapted = PeftModel.from_pretrained(base.model, folder)
+        adapted = PeftModel.from_pretrained(base.model, folder, trust_remote_code=False)
         return replace(base, model=adapted.merge_and_unload().eval())
     except Exception as error:  # whatever peft raises about a damaged or foreign adapter
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

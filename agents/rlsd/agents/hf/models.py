@@ -71,9 +71,13 @@ def load_policy(
     place = str(folder if folder.exists() else path)
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(place)
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                place, dtype=DTYPES[dtype], attn_implementation=attention, output_loading_info=True
+                place,
+                dtype=DTYPES[dtype],
+                attn_implementation=attention,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -94,9 +98,8 @@ def load_tokenizer(path: str | Path) -> Any:
 
     try:
         with _quiet():
-            return AutoTokenizer.from_pretrained(
-                str(Path(path).expanduser() if Path(path).expanduser().exists() else path)
-            )
+            place = Path(path).expanduser()
+            return AutoTokenizer.from_pretrained(str(place if place.exists() else path), trust_remote_code=False)
     except Exception:  # a damaged folder can raise anything
         return None
 
@@ -140,13 +143,16 @@ def check_head(model: Any) -> None:
     """Check that the logits are exactly the output embedding of the last hidden state.
 
     Raises:
-        ModelError: an architecture that scales or caps its logits; log-probs would be wrong.
+        ModelError: an architecture that scales or caps its logits; log-probs would be wrong. Logits that are infinite
+            or NaN.
     """
     vocab = model.get_input_embeddings().num_embeddings
     ids = (torch.arange(7) * 13 % vocab)[None].to(next(model.parameters()).device)
     model.eval()
     backbone, head = split_head(model)
     ours, theirs = head(backbone(input_ids=ids).last_hidden_state), model(input_ids=ids).logits
+    if not bool(theirs.isfinite().all()):
+        raise ModelError("the model's logits are infinite or NaN: a weight of it is, or its dtype is too narrow")
     if not torch.allclose(ours.float(), theirs.float(), atol=1e-2, rtol=1e-2):
         name = type(model).__name__
         raise ModelError(f"{name} changes its logits after the output embedding; rlsd does not support that yet")
@@ -206,7 +212,7 @@ def tiny_policy(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     return _policy(model.to(device), tokenizer, source="the tiny model")
 
 

@@ -37,6 +37,7 @@ def evaluate(
     json_: JsonOption = False,
 ) -> None:
     """Play a whole panel; success by task type with 95 % Wilson intervals."""
+    from rlsd.envs.redact import hidden
     from rlsd.harness.evals.agents import EvalRequest, run_eval
     from rlsd.harness.evals.keeping import interrupted, summary_of
     from rlsd.harness.evals.played import told
@@ -72,15 +73,15 @@ def evaluate(
     from rlsd.harness.runs.progress import counted
 
     panel = result.panel
-    if result.weights is not None:
-        out.print(told(result.weights))
+    if "weights" in summary:
+        out.print(told(summary["weights"]))
     print_table(f"{panel.env_id} {panel.split}, panel {panel.digest}", table({name: result}))
     out.print(
         f"turns {summary['turns']:.1f}, invalid actions {100 * summary['invalid_rate']:.1f} %, "
         f"tokens a turn {summary['tokens_per_turn']:.1f}, errors {counted(summary['errors'], summary['failures'])}"
     )
     for failure in result.first_failures().values():
-        print_text(f"failed: {failure}")
+        print_text(hidden(f"failed: {failure}"))
 
 
 def compare(

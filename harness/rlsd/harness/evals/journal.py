@@ -1,7 +1,8 @@
 """The episodes that an evaluation has played so far, kept in a file beside the one that `--save` names.
 
 RESULT.json.played is JSON lines: what is evaluated, then one finished episode a line. The same command reads it and
-plays the rest, also after SIGKILL; RESULT.json itself is replaced in one step when all are played.
+plays the rest, also after SIGKILL; RESULT.json itself is replaced in one step when all are played. Neither has
+secrets.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rlsd.envs.redact import hidden_in
 from rlsd.harness.config.blocks import ConfigError
 from rlsd.harness.rollout.trajectory import Trajectory
 
@@ -37,7 +39,7 @@ class Journal:
         self.path = journal_of(save)
         self.played: dict[int, Trajectory] = {}
         """Finished episodes by the number of their task; failed ones are played again."""
-        self._identity: dict[str, Any] = json.loads(json.dumps(identity, default=str))
+        self._identity: dict[str, Any] = json.loads(json.dumps(hidden_in(identity), default=str))
         self._synced = 0.0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ class Journal:
         """Write the result and delete the journal. A reader of the result sees the old or the new one, never a part."""
         partial = self.save.with_name(self.save.name + ".partial")
         with partial.open("w") as file:
-            file.write(json.dumps(result, indent=1) + "\n")
+            file.write(json.dumps(hidden_in(result), indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, self.save)
@@ -104,7 +106,7 @@ class Journal:
             )
 
     def _write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.write(json.dumps(hidden_in(record)).encode() + b"\n")
         self._file.flush()
         if time.monotonic() - self._synced > SYNC_S:
             os.fsync(self._file.fileno())

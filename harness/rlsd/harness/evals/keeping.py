@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlsd.envs.core import Panel
+from rlsd.envs.redact import hidden_in
 from rlsd.harness.evals.evaluate import EvalResult
 from rlsd.harness.evals.journal import Journal, journal_of
 
@@ -57,9 +58,9 @@ def journals(request: Saving, identity: dict[str, Any]) -> Iterator[Keeper]:
 
 
 def summary_of(name: str, result: EvalResult) -> dict[str, Any]:
-    """What `rlsd eval --json` prints."""
+    """What `rlsd eval --json` prints, without secrets."""
     weights = {} if result.weights is None else {"weights": result.weights}
-    return {"agent": name, **weights, **result.summary()}
+    return hidden_in({"agent": name, **weights, **result.summary()})
 
 
 def interrupted(save: Path | None) -> str:

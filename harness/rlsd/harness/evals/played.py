@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rlsd.harness.manifest import sha256
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.weights import noted_step
 
@@ -33,8 +34,7 @@ def digest(folder: Path) -> str:
     """SHA-256 of a folder's weight files with their names, shortened to 12 hex digits."""
     whole = hashlib.sha256()
     for path in sorted(p for kind in KINDS for p in folder.glob(kind)):
-        with path.open("rb") as file:
-            whole.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        whole.update(f"{path.name}\0{sha256(path)}\n".encode())
     return whole.hexdigest()[:12]
 
 

@@ -16,6 +16,7 @@ from rlsd.agents.hf.models import DTYPES, Policy, sliding_window
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import TrainingSampler
+from rlsd.envs.redact import remember, revealed
 from rlsd.harness.config import AgentConfig, ConfigError, SamplerConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.learner.learner import Learner
@@ -118,9 +119,10 @@ def _vllm_sampler(
     key = None if c.api_key_env is None else os.environ.get(c.api_key_env)
     if c.api_key_env is not None and not key:
         raise ConfigError(f"sampler.api_key_env names {c.api_key_env!r}, which is not set")
+    remember(key or "")
     source = ShardedWeights(learner, scorer) if learner.parallel == "fsdp2" else PolicyWeights(policy)
     sync = WeightSync(
-        [VLLMServer(url, api_key=key, timeout_s=c.timeout_s) for url in c.urls],
+        [VLLMServer(revealed(url, "sampler.urls"), api_key=key, timeout_s=c.timeout_s) for url in c.urls],
         source,
         policy.tokenizer,
         carrier=_carrier(

@@ -22,7 +22,8 @@ from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.distributed import Ranks, lost_peer, open_ranks, whole
 from rlsd.harness.learner import optimizer_state, parallel
-from rlsd.harness.learner.step import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, halved
+from rlsd.harness.learner.finite import first_broken
+from rlsd.harness.learner.step import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, WeightError, halved
 from rlsd.harness.scoring.sequences import BLANK, Row
 from rlsd.harness.scoring.token_model import LOW, TokenModel, in_step, joined, micro_batches, packed, places, plain
 
@@ -95,6 +96,7 @@ class Learner:
 
         Raises:
             LossError: a non-finite loss or gradient; the weights are unchanged.
+            WeightError: the step made a weight non-finite, on any process; every process raises it.
             MemoryFull: the halves do not fit either.
         """
         rows = rows if self.tokens.masks else plain(rows)
@@ -127,6 +129,7 @@ class Learner:
             group["lr"] = lr
         self.optimizer.step()
         self.updates += 1
+        self._check_weights()
         return UpdateStats(loss=loss, grad_norm=norm, lr=lr, tokens=tokens, padded_tokens=padded, splits=splits)
 
     def _gradient(self, batches: Sequence[list[Row]], loss_fn: LossFn) -> float:
@@ -170,6 +173,17 @@ class Learner:
                 )
             (loss * self.ranks.world).backward()  # DDP and FSDP2 average over processes
         return value
+
+    def _check_weights(self) -> None:
+        broken = first_broken(self.weights().items())
+        if not self.ranks.any(broken is not None):
+            return
+        found = [(rank, name) for rank, name in enumerate(self.ranks.gather(broken)) if name]
+        where = f" on process {found[0][0]}" if self.ranks.world > 1 else ""
+        raise WeightError(
+            f"update {self.updates} made a weight infinite or NaN{where}: {found[0][1]}. Lower learner.lr, or load the "
+            "model in a wider model.dtype"
+        )
 
     def _totals(self, loss: float, tokens: int, padded: int, splits: int) -> tuple[float, int, int, int]:
         """Sums over processes."""

@@ -11,6 +11,8 @@ from typing import Any
 from rlsd.agents.hf.models import Policy, save_policy
 from rlsd.harness.config import ConfigError
 from rlsd.harness.config.blocks import AgentConfig
+from rlsd.harness.learner.finite import broken_weight
+from rlsd.harness.learner.step import WeightError
 
 NOTE = "rlsd.json"
 """File in a folder of weights: {"agent": the format, and every other setting of their run's
@@ -20,10 +22,16 @@ PROMPT = "prompt.jinja"
 
 
 def save_merged(policy: Policy, folder: Path, agent: AgentConfig, *, step: int | None = None) -> None:
-    """Write the policy with any LoRA adapter merged into its weights; the policy itself is unchanged."""
+    """Write the policy with any LoRA adapter merged into its weights; the policy itself is unchanged.
+
+    Raises:
+        WeightError: a weight is infinite or NaN; nothing is written.
+    """
     model = policy.model
     if hasattr(model, "merge_adapter"):
         model = copy.deepcopy(model).merge_and_unload()
+    if broken := broken_weight(model):
+        raise WeightError(f"a weight is infinite or NaN: {broken}")
     save_policy(
         Policy(model=model, tokenizer=policy.tokenizer, eos_ids=policy.eos_ids, context=policy.context),
         folder,

@@ -60,10 +60,12 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
 
 def _anywhere(config: RunConfig) -> RunConfig:
     """The config without settings that need a GPU, so that weights trained on one can be written on a CPU."""
+    attention = config.model.attention
+    attention = "sdpa" if attention == "flash_attention_2" else attention
     return config.model_copy(
         update={
             "learner": config.learner.model_copy(update={"device": "cpu", "liger": False}),
-            "model": config.model.model_copy(update={"attention": "sdpa"}),
+            "model": config.model.model_copy(update={"attention": attention}),
         }
     )
 

@@ -23,7 +23,7 @@ from rlsd.harness.iteration.parts import build
 from rlsd.harness.scoring.fit import check_sampler, fit_learner
 from rlsd.harness.scoring.probe import cache_folder, probe
 from rlsd.harness.scoring.sequences import Branch, Place, Row
-from rlsd.harness.scoring.small_model import make_small, small_config
+from rlsd.harness.scoring.small_model import CUTS, make_small, small_config
 from rlsd.harness.scoring.token_model import collate
 from rlsd.harness.scoring.ways import LONGEST, WAYS, play
 from tests.support.smallest_run import small_run
@@ -140,10 +140,10 @@ def test_the_small_model_has_every_kind_of_layer_and_little_else() -> None:
     config |= {"num_key_value_heads": 4, "num_hidden_layers": 6, "head_dim": 64}
     kinds = ["sliding_attention"] * 3 + ["full_attention"] + ["sliding_attention"] * 2
     model = tiny(ARCHITECTURES["OLMo 3"], layer_types=kinds, **config)
-    small = make_small(model, small_config(model, CONTEXT, ("layers", "widths")), "sdpa").config
+    small = make_small(model, small_config(model, CONTEXT, CUTS[0]), "sdpa").config
     assert small.layer_types == kinds[:4]
     assert small.sliding_window == 16
-    assert (small.num_attention_heads, small.num_key_value_heads, small.hidden_size) == (6, 2, 6 * 64)
+    assert (small.num_attention_heads, small.num_key_value_heads, small.hidden_size) == (4, 2, 128)
     assert (small.vocab_size, small.intermediate_size, small.max_position_embeddings) == (160, 64, LONGEST)
 
 

@@ -28,7 +28,9 @@ VOCAB = 160
 WIDTH = 64
 """Largest width of an MLP."""
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-CUTS = (("layers", "widths"), ("widths",), ("layers",))
+NARROW = 128
+"""Width of hidden states where heads have a size of their own."""
+CUTS = (("layers", "widths", "narrow"), ("layers", "widths"), ("widths",), ("layers",))
 """What is cut down, the first combination that gives a working model; all of them cut the rest."""
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth", "encoder_layers")
 _STILL = ("A_log", "dt", "bias", "time_", "sinks")
@@ -41,7 +43,7 @@ def small_config(model: Any, context: int, cut: Sequence[str]) -> dict[str, Any]
     Args:
         model: the model itself, for its kinds of layers.
         context: a window shorter than this is brought within reach; others stay out of reach.
-        cut: "layers", "widths" or both.
+        cut: what to cut down, one of `CUTS`.
     """
     config = model.config
     text = config.get_text_config(decoder=True)
@@ -58,7 +60,7 @@ def small_config(model: Any, context: int, cut: Sequence[str]) -> dict[str, Any]
     if "layers" in cut:
         _cut_layers(mine, names.get("num_hidden_layers", "num_hidden_layers"), _enough_layers(model, text))
     if "widths" in cut:
-        _cut_widths(mine, names)
+        _cut_widths(mine, names, narrow="narrow" in cut)
     _cut_vocabulary(out)
     _cut_vocabulary(mine)
     _bring_near(mine, context)
@@ -131,21 +133,29 @@ def _cut_layers(part: dict[str, Any], key: str, layers: int) -> None:
         part["num_kv_shared_layers"] = min(shared, part[key] // 2)
 
 
-def _cut_widths(part: dict[str, Any], names: Mapping[str, str]) -> None:
+def _cut_widths(part: dict[str, Any], names: Mapping[str, str], *, narrow: bool) -> None:
     """As many heads as show how keys are shared, of the size they have; small MLPs and few experts."""
     hidden, heads = (names.get(n, n) for n in ("hidden_size", "num_attention_heads"))
     old, count = part.get(hidden), part.get(heads)
     if isinstance(old, int) and isinstance(count, int) and count > 0:
         size, keys = part.get("head_dim") or old // count, part.get("num_key_value_heads")
         kept = min(keys, 2) if isinstance(keys, int) else count
-        fewer = kept * min(count // keys, 4) if isinstance(keys, int) and keys else min(count, 4)
-        new = min(old, fewer * size)
+        fewer = kept * min(count // keys, 2) if isinstance(keys, int) and keys else min(count, 4)
+        new = min(old, NARROW if narrow and isinstance(part.get("head_dim"), int) else fewer * size)
         for name, value in part.items():
             if value == old and type(value) is int and any(w in name for w in ("hidden", "embed", "d_model", "width")):
                 part[name] = new
         part[hidden], part[heads] = new, fewer
         if isinstance(keys, int):
             part["num_key_value_heads"] = kept
+    of_values, of_keys = part.get("linear_num_value_heads"), part.get("linear_num_key_heads")
+    if isinstance(of_values, int) and isinstance(of_keys, int) and of_keys:
+        part |= {
+            "linear_num_key_heads": min(of_keys, 2),
+            "linear_num_value_heads": min(of_keys, 2) * of_values // of_keys,
+        }
+    if "n_inner" in part and part["n_inner"] is None:
+        part["n_inner"] = WIDTH
     for name, value in part.items():
         if type(value) is int and ("intermediate" in name or name in ("n_inner", "ffn_dim", "ffn_hidden_size")):
             part[name] = min(value, WIDTH)

@@ -210,6 +210,34 @@ def test_a_model_that_cannot_run_at_all_is_one_line() -> None:
         probe(Broken(config), context=64)
 
 
+class Rounding(LlamaForCausalLM):
+    """A model whose hidden states depend on the size of the batch by some thousand times the rounding of its dtype."""
+
+    strength = 3e3
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__(config)
+        self.model.register_forward_hook(self.rounded)
+
+    def rounded(self, _: object, __: object, output: Any) -> Any:
+        hidden = output.last_hidden_state
+        output.last_hidden_state = hidden * (1 + self.strength * torch.finfo(hidden.dtype).eps * len(hidden))
+        return output
+
+
+class Wrong(Rounding):
+    strength = 3e6
+
+
+def test_a_small_difference_that_float64_removes_is_rounding() -> None:
+    config = LlamaConfig(vocab_size=100, hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+    assert (
+        play(make_small(Rounding(config), small_config(Rounding(config), 64, CUTS[0]), "sdpa"))["plain"].largest > 1e-4
+    )
+    assert probe(Rounding(config), context=64)["plain"].exact
+    assert not probe(Wrong(config), context=64)["plain"].exact
+
+
 @pytest.mark.slow
 def test_no_architecture_is_silently_wrong() -> None:
     command = [sys.executable, str(ROOT / "benchmarks/architectures.py")]

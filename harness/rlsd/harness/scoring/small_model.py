@@ -120,6 +120,8 @@ def _kind(layer: nn.Module) -> tuple[Any, ...]:
 
 
 def _is_setting(name: str, value: object) -> bool:
+    if name.startswith("store"):  # the last layer that keeps what others read is no other kind
+        return False
     return isinstance(value, bool | str) or (isinstance(value, int) and ("window" in name or "chunk" in name))
 
 
@@ -129,6 +131,8 @@ def _cut_layers(part: dict[str, Any], key: str, layers: int) -> None:
     for name, value in part.items():
         if isinstance(value, list) and len(value) == total:
             part[name] = value[: part[key]]
+        elif isinstance(value, dict) and value and all(str(k).isdigit() for k in value):  # by number of the layer
+            part[name] = {k: v for k, v in value.items() if int(k) < part[key]}
     if isinstance(shared := part.get("num_kv_shared_layers"), int):
         part["num_kv_shared_layers"] = min(shared, part[key] // 2)
 

@@ -67,8 +67,8 @@ def test_an_architecture_that_changes_its_logits_is_refused(tmp_path: Path) -> N
 
 
 def test_attention_that_an_architecture_does_not_have_is_refused(tmp_path: Path) -> None:
-    folder = saved(tmp_path, "Gemma 2")
-    with pytest.raises(ModelError, match=r"Gemma2ForCausalLM does not run with sdpa attention; set model\.attention"):
+    folder = saved(tmp_path, "GPT-Neo")
+    with pytest.raises(ModelError, match=r"GPTNeoForCausalLM does not run with sdpa attention; set model\.attention"):
         load_policy(folder)
     assert load_policy(folder, attention="eager").context == CONTEXT
 

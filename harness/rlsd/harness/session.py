@@ -90,6 +90,8 @@ class Session:
             self.parts: Parts = build(config, ranks=ranks)
             self.parts.sampler.connect()
             self.valid = self._panel() if config.eval.every or config.eval.at_start else None
+        for note in self.parts.notes if ranks.main else ():
+            progress.warning(note)
         self.best: dict[str, Any] = {}
         self.last_eval: dict[str, Any] = {}
         self.step = self._resume()

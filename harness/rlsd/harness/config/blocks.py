@@ -310,7 +310,7 @@ class LearnerConfig(Block):
     """One row for turns whose prompts extend each other; off: one row per turn (same loss, slower)."""
     prefix_sharing: bool = True
     """Score siblings' common beginnings once, and hindsight on the keys and values of the student view; off: every
-    view is a row of its own (same log-probs, slower)."""
+    view is a row of its own (same log-probs, slower), as it is where a model cannot share (docs/learner.md)."""
     packing: bool = False
     """Pack rows end to end instead of padding. Faster with `flash_attention_2`; elsewhere a mask separates them."""
     processes: int | None = Field(default=None, ge=1)

@@ -34,6 +34,7 @@ from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
 from rlsd.harness.rollout.environments import env_maker
 from rlsd.harness.runs.rundir import RunError, load_run_config
+from rlsd.harness.scoring.fit import fit_learner
 from rlsd.harness.scoring.scorer import Scorer
 from rlsd.harness.scoring.tables import epochs
 from rlsd.harness.tiny_model import tiny_model
@@ -54,6 +55,8 @@ class Parts:
     """The initial weights, if the loss has a KL term."""
     hinter: Hinter
     tasks: list[Task]
+    notes: tuple[str, ...] = ()
+    """What the model made the learner do another way than its settings say, a line each."""
 
     def forwarded(self) -> Counter[str]:
         """Tokens of this process fed to a model so far by kind, without padding."""
@@ -102,7 +105,9 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     context = context_of(config.agent, policy)
     # a server scores a prompt only if one more token fits
     hinter = make_hinter(config, format, context=context - config.sampler.score_teacher)
-    learner = Learner(policy, settings, temperature=config.sampler.temperature, ranks=ranks)
+    fit = fit_learner(policy.model, settings, context=context)
+    settings = fit.settings
+    learner = Learner(policy, settings, temperature=config.sampler.temperature, ranks=ranks, masks=fit.masks)
     scorer = Scorer(learner.tokens, settings, learner.ranks)
     sampler = make_training_sampler(
         config.sampler,
@@ -126,6 +131,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         ),
         hinter=hinter,
         tasks=tasks,
+        notes=fit.notes,
     )
     if aside and not learner.ranks.main:
         learner.release()

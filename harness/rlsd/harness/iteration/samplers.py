@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
-from rlsd.agents.hf.models import DTYPES, Policy, sliding_window
+from rlsd.agents.hf.models import DTYPES, Policy
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import TrainingSampler
@@ -20,6 +20,7 @@ from rlsd.envs.redact import remember, revealed
 from rlsd.harness.config import AgentConfig, ConfigError, SamplerConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.learner.learner import Learner
+from rlsd.harness.scoring.fit import check_sampler
 from rlsd.harness.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -43,14 +44,11 @@ def make_sampler(
     """An in-process sampler; with `source` the policy is a copy that takes its weights from there.
 
     Raises:
-        ConfigError: the model's attention window is shorter than the context; the sampler's cache cannot do that.
+        ConfigError: a model that the sampler's cache does not fit, such as one whose attention window is shorter than
+            the context.
     """
-    context, window = context_of(agent, policy), sliding_window(policy.model)
-    if window is not None and window < context:
-        raise ConfigError(
-            f"the model's attention slides over {window} tokens, which the sampler in this process cannot do for a "
-            f"context of {context}: set agent.context={window} or sampler.backend=vllm"
-        )
+    context = context_of(agent, policy)
+    check_sampler(policy.model, context=context)
     return HFSampler(
         policy.model,
         eos_ids=policy.eos_ids,

@@ -37,6 +37,7 @@ class Learner:
         settings: optimizer, precision, micro-batch size, wrapper.
         temperature: the sampler's; log-probs are of logits / temperature.
         ranks: the run's processes; None: join them here.
+        masks: whether a mask may separate the views in one row (`scoring.fit`); None: what the config says.
 
     Raises:
         ConfigError: the wrapper or device is not available.
@@ -44,10 +45,17 @@ class Learner:
     """
 
     def __init__(
-        self, policy: Policy, settings: LearnerConfig, *, temperature: float, ranks: Ranks | None = None
+        self,
+        policy: Policy,
+        settings: LearnerConfig,
+        *,
+        temperature: float,
+        ranks: Ranks | None = None,
+        masks: bool | None = None,
     ) -> None:
         self.settings = settings
         self.temperature = temperature
+        self._masks = masks
         self.ranks = ranks or open_ranks(settings.device, processes=settings.processes, timeout_s=settings.timeout_s)
         if settings.device == "cuda" and self.ranks.device.type != "cuda":
             raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; set learner.device=cpu")
@@ -84,7 +92,7 @@ class Learner:
     def _token_model(self, model: Any) -> TokenModel:
         """The model as forward passes call it."""
         low = LOW if self.settings.precision == "bfloat16" and self.parallel != "fsdp2" else None
-        masks = parallel.takes_masks(model)
+        masks = parallel.takes_masks(model) if self._masks is None else self._masks
         return TokenModel(model, temperature=self.temperature, autocast=low, masks=masks)
 
     # ------------------------------------------------------------------ update

@@ -1,7 +1,7 @@
 """Faults of servers that agents are played through, each in a fraction of a second.
 
 A fault hits the first request of one episode, or all of its requests; two other episodes are played beside it. It is
-"survived" if every answer is that of a faultless server, "lost" if that one episode ends with a typed error and the
+"survived" if every answer is that of a faultless server, "counted" if that one episode ends with a typed error and the
 others are as without it, and "silent" if anything else comes out: a wrong answer taken for a good one, an error without
 a type, an episode beside it that is harmed.
 """
@@ -30,12 +30,12 @@ from tests.support.stub_server import Act, Request, drips, half_closes, hangs, h
 TYPED = (ServerReply, ServerUnreachable, ContextFull)
 """Errors that end one episode."""
 TIMEOUT_S = 0.3
-SURVIVED, LOST, SILENT = "survived", "lost", "silent"
+SURVIVED, COUNTED, SILENT = "survived", "counted", "silent"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault; `run` needs a folder to write into and returns "survived", "lost" or "silent"."""
+    """One fault; `run` needs a folder to write into and returns "survived", "counted" or "silent"."""
 
     name: str
     kind: str
@@ -131,14 +131,14 @@ def chat_only() -> dict[str, tuple[Act, str]]:
         "parts": (message({"content": parts}), SURVIVED),
         "reasoning": (message({"content": text, "reasoning_content": "hm"}), SURVIVED),
         "wants max_completion_tokens": (says(400, b"use max_completion_tokens"), SURVIVED),
-        "context is full": (says(400, b"maximum context length is 8 tokens"), LOST),
-        "waits for an hour": (says(429, b"", retry_after="3600"), LOST),
-        "no content": (message({}), LOST),
-        "content is a number": (message({"content": 3}), LOST),
-        "odd parts": (message({"content": [{"type": "text", "text": None}]}), LOST),
-        "tool calls": (message({"content": None, "tool_calls": [{"function": {}}]}), LOST),
-        "error choice": (message({"content": ""}, error={"code": 502}), LOST),
-        "finish reason is an error": (message({"content": ""}, finish_reason="error"), LOST),
+        "context is full": (says(400, b"maximum context length is 8 tokens"), COUNTED),
+        "waits for an hour": (says(429, b"", retry_after="3600"), COUNTED),
+        "no content": (message({}), COUNTED),
+        "content is a number": (message({"content": 3}), COUNTED),
+        "odd parts": (message({"content": [{"type": "text", "text": None}]}), COUNTED),
+        "tool calls": (message({"content": None, "tool_calls": [{"function": {}}]}), COUNTED),
+        "error choice": (message({"content": ""}, error={"code": 502}), COUNTED),
+        "finish reason is an error": (message({"content": ""}, finish_reason="error"), COUNTED),
     }
 
 
@@ -264,7 +264,7 @@ def outcome(kind: str, act: Act, *, always: bool) -> str:
     if found == clean:
         return SURVIVED
     if isinstance(found[1], TYPED) and [found[0], found[2]] == [clean[0], clean[2]]:
-        return LOST
+        return COUNTED
     return SILENT
 
 
@@ -276,7 +276,7 @@ def _made() -> tuple[list[Fault], dict[tuple[str, str], str]]:
     expected: dict[tuple[str, str], str] = {}
     for kind, good in GOOD.items():
         own = chat_only() if kind == "chat" else vllm_only()
-        wrong = {name: (act, LOST if kind == "chat" else SURVIVED) for name, act in unusable(good).items()}
+        wrong = {name: (act, COUNTED if kind == "chat" else SURVIVED) for name, act in unusable(good).items()}
         for name, (act, becomes) in {**shared(good), **wrong, **own}.items():
             faults.append(Fault(name, kind, lambda _, act=act, kind=kind: outcome(kind, act, always=False)))
             expected[kind, name] = becomes

@@ -2,7 +2,7 @@
 
     python -m tests.support.faults [WORD …]      # all, or those whose name or kind contains a word; prints the matrix
 
-survived: every episode was played, and won as it should be. lost: some episode failed, as data with a reason, and no
+survived: every episode was played, and won as it should be. counted: some episode failed, as data with a reason, and no
 other than the one at fault. silent: an episode was spoilt, or another than the one at fault was lost, and nothing said
 so; there must be none.
 """
@@ -34,7 +34,7 @@ from tests.support.trouble import ACTS, ANSWERS, HERE, Trouble
 from tests.support.wild_server import OK, answer, answering
 
 Kind = Literal["environment", "worker", "server", "file", "signal"]
-Outcome = Literal["survived", "lost", "silent"]
+Outcome = Literal["survived", "counted", "silent"]
 TROUBLED = "t1"
 LIMIT_S = 1.5
 """Time limit of a call where one is to pass."""
@@ -72,7 +72,7 @@ def judged(play: Callable[[], list[Group]], *, all_at_fault: bool = False) -> Ou
     try:
         groups = play()
     except RolloutError:
-        return "lost" if all_at_fault else "silent"
+        return "counted" if all_at_fault else "silent"
     for group in groups:
         for t in group.trajectories:
             right = [f"{group.task.task_id}: you stand in a room.", "step 1 done", "step 2 done"]
@@ -81,7 +81,7 @@ def judged(play: Callable[[], list[Group]], *, all_at_fault: bool = False) -> Ou
     failed = [t for group in groups for t in group.failed]
     if any(t.error is None or not t.error.message or t.task.task_id != TROUBLED for t in failed):
         return "silent"
-    return "lost" if failed else "survived"
+    return "counted" if failed else "survived"
 
 
 def rollout(make_env: Callable[[], TextEnv], *, limit_s: float, siblings: int = 1) -> list[Group]:
@@ -237,7 +237,7 @@ def main(words: list[str]) -> int:
 
     with ThreadPoolExecutor(AT_ONCE) as threads:  # most of the time they wait for processes and time limits
         table.update(zip((fault.kind for fault in chosen), threads.map(run, chosen)))
-    outcomes: tuple[Outcome, ...] = ("survived", "lost", "silent")
+    outcomes: tuple[Outcome, ...] = ("survived", "counted", "silent")
     print(f"\n{'':12}" + "".join(f"{o:>10}" for o in outcomes))
     kinds: dict[Kind, None] = {fault.kind: None for fault in chosen}
     for kind in kinds:

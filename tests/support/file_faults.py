@@ -278,8 +278,6 @@ def fault(kind: str, name: str, harm: Harm, use: Use, says: str, **options: Any)
     return Fault(name=f"{name} ({use.__name__})", kind=kind, run=run)
 
 
-SILENT = ("a digit changed (report)", "an evaluation gone (report)")
-"""Faults that nothing notices yet: records have no checksum, and evaluations no number."""
 WAYS: dict[str, Callable[[str], Harm]] = {"cut": cut, "empty": empty, "gone": gone, "garbled": garbled}
 PARTS = ("model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json", "MANIFEST.json")
 BEST = ("config.json", "model.safetensors", "tokenizer.json", "rlsd.json")
@@ -359,7 +357,7 @@ def table() -> list[Fault]:
         ]
     found += [
         fault("metrics", "a digit changed", swapped(METRICS, '"success": ', '"success": 0.5, "x": '), report, METRICS),
-        fault("metrics", "an evaluation gone", lines(METRICS, lambda x: x[1:]), report, METRICS),
+        fault("metrics", "an evaluation gone", lines(METRICS, lambda x: x[1:]), report, METRICS, warned=True),
         fault("metrics", "success beyond 1", swapped(METRICS, '"success": ', '"success": 7', 1), report, METRICS),
         fault("metrics", "a field gone", swapped(METRICS, '"interval"', '"intervall"', 1), report, METRICS),
         fault("rollouts", "cut", cut(ROLLOUT), report, "step-000001"),

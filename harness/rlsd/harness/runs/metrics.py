@@ -1,7 +1,8 @@
 """Metrics as JSON lines (and TensorBoard): one record per line, readable even if a crash cuts the last line.
 
 A record is `{"step": 12, "kind": "train", …, "timing": {…}}`. Everything outside `timing` is repeatable; seconds
-and rates are inside it.
+and rates are inside it. In the file each record also has `check`: its number and a checksum of what is outside
+`timing`, so that a changed digit or a record that is gone does not pass unnoticed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import math
 import os
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +37,13 @@ class MetricsLog:
         if folder is None:
             return
         self.path = folder / "metrics.jsonl"
-        kept = [r for r in read_metrics(self.path) if r["step"] <= resume_step]
+        kept = [r for r in _read(self.path) if r["step"] <= resume_step]
         self.lost = lost_records(self.path, kept, resume_step)
         fresh = self.path.with_suffix(".jsonl.partial")
         fresh.write_text("".join(json.dumps(r) + "\n" for r in kept))
         os.replace(fresh, self.path)
         self._file = self.path.open("a")
+        self._next = 1 + max((r["check"][0] for r in kept if "check" in r), default=len(kept) - 1)
         if tensorboard:
             from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -56,7 +59,8 @@ class MetricsLog:
         }
         if self._file is None:
             return record
-        line = json.dumps(record) + "\n"
+        line = json.dumps({**record, "check": [self._next, _checksum(record)]}) + "\n"
+        self._next += 1
         if fail_points.armed("mid-metrics-line"):
             self._push(line[: len(line) // 2])
             fail_points.kill()
@@ -80,12 +84,16 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole records of a metrics file; [] if there is none. A last line cut in half is left out.
+    """All whole records of a metrics file, without `check`; [] if there is none. A last line cut in half is left out.
 
     Raises:
         RunError: the file cannot be read; another line is no record, or one of another run: steps never go back, and
             each has one record of a kind. Names the line.
     """
+    return [{k: v for k, v in record.items() if k != "check"} for record in _read(path)]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         if path.is_symlink() or path.exists():
             raise RunError(f"{path} is no file, or a link to none: put it back, or delete it to begin without records")
@@ -118,6 +126,9 @@ def lost_records(path: Path, records: list[dict[str, Any]], last: int | None = N
     end = max(have, default=-1) if last is None else last
     if missing := [step + 1 for step in range(end + 1) if step not in have]:
         return f"{path} has no record of {len(missing)} iterations, {missing[0]} to {missing[-1]}"
+    whole = _read(path)
+    if whole and "check" in whole[-1] and (gone := whole[-1]["check"][0] + 1 - len(whole)):
+        return f"{path} has lost {gone} of its records"
     tail = path.read_bytes().rpartition(b"\n")[2] if path.is_file() else b""
     step = re.match(rb'\{"step": (-?\d+),', tail)
     if tail and (last is None or (step is not None and int(step[1]) <= last)):
@@ -140,6 +151,14 @@ def _check(record: Any, before: int | None, seen: set[tuple[int, Any]]) -> None:
     if kind is not None and (step, kind) in seen:
         raise ValueError(f"a second record of step {step}")
     seen.add((step, kind))
+    if "check" in record and record["check"][1] != _checksum(record):
+        raise ValueError("it was changed: its checksum is another")
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    """Of everything outside `timing`, which does not repeat."""
+    text = json.dumps({k: v for k, v in record.items() if k not in ("timing", "check")}, sort_keys=True)
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _no_number(name: str) -> Any:

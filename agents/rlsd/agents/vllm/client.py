@@ -77,7 +77,7 @@ class VLLMServer:
         content, limit_s = None if body is None else encode(body), timeout_s or self.timeout_s
         try:
             answer = REQUESTS.run(
-                _CONTROL.request(method, f"{self.url}{target}", content, timeout_s=limit_s, once=True, **self._headers)
+                _CONTROL.request(method, f"{self.url}{target}", content, timeout_s=limit_s, **self._headers)
             )
         except HttpFailure as error:
             raise self._no_answer(path, error) from error
@@ -207,5 +207,5 @@ def _schema_text(document: dict[str, Any], path: str) -> str:
     return text
 
 
-_CONTROL = HttpClient()
+_CONTROL = HttpClient(kept=False)
 """For control calls: a new connection each, so that none is sent twice and none stays open to a dead server."""

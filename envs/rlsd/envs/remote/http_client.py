@@ -70,6 +70,7 @@ class HttpClient:
         most: concurrent requests of one event loop; further ones wait. None: no limit.
         proxies: use the proxies of the environment variables for addresses other than this machine's.
         compressed: ask for compressed answers.
+        kept: keep connections for later requests. False: a new one per request, which is then never sent twice.
         max_bytes: largest answer, after decompression.
     """
 
@@ -80,12 +81,13 @@ class HttpClient:
         most: int | None = None,
         proxies: bool = False,
         compressed: bool = False,
+        kept: bool = True,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         encoding = "gzip, deflate" if compressed else "identity"
         self._headers = {"User-Agent": "rlsd", "Accept": "*/*", "Accept-Encoding": encoding, **(headers or {})}
         self._most = most or 0
-        self._proxies = proxies
+        self._proxies, self._kept = proxies, kept
         self._max_bytes = max_bytes
         self._open: dict[asyncio.AbstractEventLoop, _Open] = {}
         self._ways: dict[str, dict[str, Any]] = {}
@@ -99,19 +101,11 @@ class HttpClient:
         return await self.request("POST", url, body, timeout_s=timeout_s, **headers)
 
     async def request(
-        self,
-        method: str,
-        url: str,
-        body: bytes | str | None = None,
-        *,
-        timeout_s: float,
-        once: bool = False,
-        **headers: str,
+        self, method: str, url: str, body: bytes | str | None = None, *, timeout_s: float, **headers: str
     ) -> Answer:
         """The answer, whatever its status; redirects are not followed.
 
-        A kept connection that turns out to be closed is replaced, and the request sent again; with `once` it gets a
-        new connection, so that it is never sent twice.
+        A kept connection that turns out to be closed is replaced, and the request sent again.
 
         Raises:
             HttpFailure: no complete answer.
@@ -125,11 +119,11 @@ class HttpClient:
         given = {"data": body, "headers": headers or None, "timeout": aiohttp.ClientTimeout(total=timeout_s), **way}
         try:
             try:
-                if once:
+                if not self._kept:
                     return await self._ask(opened.fresh, method, **given)
                 return await self._ask(opened.kept, method, trace_request_ctx=reused, **given)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if once or not reused:
+                if not reused:
                     raise
             return await self._ask(opened.fresh, method, **given)
         except TimeoutError as error:

@@ -107,16 +107,16 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
     return _run_agent(request, request.env or "", request.agent or "random", progress)
 
 
-def _run_agent(request: EvalRequest, env: str, name: str, progress: Progress) -> tuple[EvalResult, str]:
+def _run_agent(request: EvalRequest, world: str, name: str, progress: Progress) -> tuple[EvalResult, str]:
     """`--env` with `--agent`."""
-    stored([env, name], "env")  # a login in an address is known from here on
-    spec = revealed(env, "--env")
+    stored([world, name], "env")  # a login in an address is known from here on
+    spec = revealed(world, "--env")
 
     def open_env() -> TextEnv:
         return make(spec, split=request.split, **request.env_kwargs)
 
     env = open_env()
-    identity = {"env": bare(request.env), "agent": bare(name), "split": request.split}
+    identity = {"env": bare(world), "agent": bare(name), "split": request.split}
     identity["arguments"] = bare(dict(request.env_kwargs))
     identity.update(seed=request.seed, temperature=request.temperature, settings=list(request.overrides))
     if name.startswith("recorded:"):

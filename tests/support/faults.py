@@ -38,8 +38,10 @@ Outcome = Literal["survived", "lost", "silent"]
 TROUBLED = "t1"
 LIMIT_S = 1.5
 """Time limit of a call where one is to pass."""
+WORKER_LIMIT_S = 5.0
+"""The same in a worker process, of which a new one has to start in that time."""
 PATIENT_S = 60.0
-AT_ONCE = 3
+AT_ONCE = 2
 """Faults that run side by side."""
 
 
@@ -85,7 +87,7 @@ def judged(play: Callable[[], list[Group]], *, all_at_fault: bool = False) -> Ou
 
 
 def rollout(make_env: Callable[[], TextEnv], *, limit_s: float, siblings: int = 1) -> list[Group]:
-    played = Rollout(make_env, ScriptedAgent(["walk"]), RolloutSettings(slots=4, step_timeout_s=limit_s, retries=1))
+    played = Rollout(make_env, ScriptedAgent(["walk"]), RolloutSettings(slots=4, step_timeout_s=limit_s, retries=2))
     groups = played.groups(Plain().tasks(), siblings, stream="train", iteration=0)
     played.close()
     return groups
@@ -118,7 +120,8 @@ def stopped_worker(number: int, *, while_playing: bool) -> Outcome:
         thread.start()
         if not while_playing:
             thread.join()
-        return judged(lambda: rollout(lambda: pool.open(HERE), limit_s=LIMIT_S * 2, siblings=4))
+        limit_s = WORKER_LIMIT_S if number == signal.SIGSTOP else PATIENT_S
+        return judged(lambda: rollout(lambda: pool.open(HERE), limit_s=limit_s, siblings=4))
 
 
 def in_process(what: str, when: str, *, once: bool) -> Outcome:
@@ -135,7 +138,7 @@ _RAISES = ("raise", "system exit", "interrupt", "recurse")
 
 for _what in ACTS:
     for _when in ("open", "reset", "step 2", "hindsight"):
-        _limit = LIMIT_S * 2 if _what in _HANGS else PATIENT_S
+        _limit = WORKER_LIMIT_S if _what in _HANGS else PATIENT_S
         if _what in _HANGS and _when in ("reset", "hindsight"):
             continue  # they cost their time limit: two places are enough
         add(
@@ -236,7 +239,8 @@ def main(words: list[str]) -> int:
         return outcome
 
     with ThreadPoolExecutor(AT_ONCE) as threads:  # most of the time they wait for processes and time limits
-        table.update(zip((fault.kind for fault in chosen), threads.map(run, chosen)))
+        for fault, outcome in zip(chosen, threads.map(run, chosen)):
+            table[fault.kind, outcome] += 1
     outcomes: tuple[Outcome, ...] = ("survived", "lost", "silent")
     print(f"\n{'':12}" + "".join(f"{o:>10}" for o in outcomes))
     for kind in dict.fromkeys(f.kind for f in chosen):

@@ -243,7 +243,8 @@ def main(words: list[str]) -> int:
             table[fault.kind, outcome] += 1
     outcomes: tuple[Outcome, ...] = ("survived", "lost", "silent")
     print(f"\n{'':12}" + "".join(f"{o:>10}" for o in outcomes))
-    for kind in dict.fromkeys(f.kind for f in chosen):
+    kinds: list[Kind] = list(dict.fromkeys(f.kind for f in chosen))
+    for kind in kinds:
         print(f"{kind:12}" + "".join(f"{table[kind, o]:>10}" for o in outcomes))
     total = {o: sum(n for (_, outcome), n in table.items() if outcome == o) for o in outcomes}
     print(f"{'all':12}" + "".join(f"{total[o]:>10}" for o in outcomes))

@@ -1,4 +1,4 @@
-"""The fast ones of the fault list (`python -m tests.support.faults` runs all): none passes in silence."""
+"""The fast ones of the fault list (`make faults` runs all): none passes in silence."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Faults to inject into small real rollouts, and what becomes of the rollout.
 
-    python -m tests.support.faults [WORD …]      # all, or those whose name or kind contains a word; prints the matrix
+`make faults` runs them all, with those of answers, endpoints, files and signals (`tests.support.fault_matrix`).
 
 survived: every episode was played, and won as it should be. counted: some episode failed, as data with a reason, and no
 other than the one at fault. silent: an episode was spoilt, or another than the one at fault was lost, and nothing said
@@ -13,13 +13,10 @@ import gzip
 import json
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,8 +35,10 @@ Outcome = Literal["survived", "counted", "silent"]
 TROUBLED = "t1"
 LIMIT_S = 1.5
 """Time limit of a call where one is to pass."""
+WORKER_LIMIT_S = 5.0
+"""The same in a worker process, of which a new one has to start in that time."""
 PATIENT_S = 60.0
-AT_ONCE = 3
+AT_ONCE = 2
 """Faults that run side by side."""
 
 
@@ -85,7 +84,7 @@ def judged(play: Callable[[], list[Group]], *, all_at_fault: bool = False) -> Ou
 
 
 def rollout(make_env: Callable[[], TextEnv], *, limit_s: float, siblings: int = 1) -> list[Group]:
-    played = Rollout(make_env, ScriptedAgent(["walk"]), RolloutSettings(slots=4, step_timeout_s=limit_s, retries=1))
+    played = Rollout(make_env, ScriptedAgent(["walk"]), RolloutSettings(slots=4, step_timeout_s=limit_s, retries=2))
     groups = played.groups(Plain().tasks(), siblings, stream="train", iteration=0)
     played.close()
     return groups
@@ -118,7 +117,8 @@ def stopped_worker(number: int, *, while_playing: bool) -> Outcome:
         thread.start()
         if not while_playing:
             thread.join()
-        return judged(lambda: rollout(lambda: pool.open(HERE), limit_s=LIMIT_S * 2, siblings=4))
+        limit_s = WORKER_LIMIT_S if number == signal.SIGSTOP else PATIENT_S
+        return judged(lambda: rollout(lambda: pool.open(HERE), limit_s=limit_s, siblings=4))
 
 
 def in_process(what: str, when: str, *, once: bool) -> Outcome:
@@ -135,7 +135,7 @@ _RAISES = ("raise", "system exit", "interrupt", "recurse")
 
 for _what in ACTS:
     for _when in ("open", "reset", "step 2", "hindsight"):
-        _limit = LIMIT_S * 2 if _what in _HANGS else PATIENT_S
+        _limit = WORKER_LIMIT_S if _what in _HANGS else PATIENT_S
         if _what in _HANGS and _when in ("reset", "hindsight"):
             continue  # they cost their time limit: two places are enough
         add(
@@ -222,31 +222,3 @@ for _name, _replies in _REPLIES.items():
         lambda replies=_replies: server(*replies),
         fast=_name in ("a list", "an unknown packing", "no session"),
     )
-
-
-def main(words: list[str]) -> int:
-    chosen = [f for f in FAULTS.values() if not words or any(w in f.name or w == f.kind for w in words)]
-    table: Counter[tuple[Kind, Outcome]] = Counter()
-    started = time.perf_counter()
-
-    def run(fault: Fault) -> Outcome:
-        began = time.perf_counter()
-        outcome = fault.run()
-        print(f"{outcome:9} {time.perf_counter() - began:6.1f} s  {fault.name}", flush=True)
-        return outcome
-
-    with ThreadPoolExecutor(AT_ONCE) as threads:  # most of the time they wait for processes and time limits
-        table.update(zip((fault.kind for fault in chosen), threads.map(run, chosen)))
-    outcomes: tuple[Outcome, ...] = ("survived", "counted", "silent")
-    print(f"\n{'':12}" + "".join(f"{o:>10}" for o in outcomes))
-    kinds: dict[Kind, None] = {fault.kind: None for fault in chosen}
-    for kind in kinds:
-        print(f"{kind:12}" + "".join(f"{table[kind, o]:>10}" for o in outcomes))
-    total = {o: sum(n for (_, outcome), n in table.items() if outcome == o) for o in outcomes}
-    print(f"{'all':12}" + "".join(f"{total[o]:>10}" for o in outcomes))
-    print(f"{len(chosen)} faults in {time.perf_counter() - started:.0f} s")
-    return total["silent"]
-
-
-if __name__ == "__main__":
-    sys.exit(bool(main(sys.argv[1:])))

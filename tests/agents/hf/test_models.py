@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.tiny_architectures import ARCHITECTURES, CONTEXT, WINDOW, tiny
+from rlsd.agents.chat import ChatFormat
 from rlsd.agents.hf.abilities import context_length, limits, sliding_window, text_config
 from rlsd.agents.hf.models import ModelError, Policy, cache_argument, load_policy, run_backbone, save_policy
 from tests.support.tokenizers import FAMILIES
@@ -85,3 +86,20 @@ def test_a_backbone_gets_positions_only_if_it_takes_any() -> None:
         backbone.forward = forward
         assert run_backbone(backbone, input_ids="ids", position_ids="positions") == want
     assert run_backbone(backbone, cache="cache", input_ids="ids", position_ids="positions")[2] == "cache"
+
+
+def test_special_tokens_beyond_the_embedding_are_no_harm(tmp_path: Path) -> None:
+    """A mark for images that text never holds, as in Gemma 3; the same token as plain text would be read."""
+    tokenizer = FAMILIES["compact"]()
+    folder = saved(tmp_path / "special", "Llama", rows=len(tokenizer))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image_soft>"]})
+    tokenizer.save_pretrained(folder)
+    policy = load_policy(folder)
+    assert len(policy.tokenizer) == policy.model.get_input_embeddings().num_embeddings + 1
+    chat = ChatFormat(policy.tokenizer, sorted(policy.eos_ids))
+    assert max(chat.encode("an <image_soft> in a text")) < len(tokenizer) - 1
+    plain = FAMILIES["compact"]()
+    plain.add_tokens(["<image_soft>"])
+    plain.save_pretrained(folder)
+    with pytest.raises(ModelError, match="its tokenizer has ids up to"):
+        load_policy(folder)

@@ -186,16 +186,19 @@ def check_head(model: Any) -> None:
 
 
 def check_vocabulary(model: Any, tokenizer: Any, *, source: str) -> None:
-    """Check that the model has an embedding for every id of its tokenizer.
+    """Check that the model has an embedding for every id that a text may hold.
+
+    Special tokens beyond it are allowed, such as Gemma 3's mark for images: no text is encoded as one.
 
     Raises:
         ModelError: it has fewer rows.
     """
-    rows, largest = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
-    if largest >= rows:
+    rows, added = model.get_input_embeddings().num_embeddings, tokenizer.added_tokens_decoder
+    beyond = [i for i in tokenizer.get_vocab().values() if i >= rows and not (i in added and added[i].special)]
+    if beyond:
         raise ModelError(
-            f"{source}: its tokenizer has ids up to {largest}, but the model's embedding has {rows} rows; take the "
-            f"weights' own tokenizer, or save the model anew after model.resize_token_embeddings({largest + 1})"
+            f"{source}: its tokenizer has ids up to {max(beyond)}, but the model's embedding has {rows} rows; take the "
+            f"weights' own tokenizer, or save the model anew after model.resize_token_embeddings({max(beyond) + 1})"
         )
 
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from rlsd.algorithms import resolve
+from rlsd.envs import make
 from rlsd.harness.config import ConfigError, parse_config
+from rlsd.harness.hindsight.facts import check_facts
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.train import train
 
@@ -75,3 +78,12 @@ def test_facts_that_the_environment_never_gives_are_refused(tmp_path: Path) -> N
     )
     with pytest.raises(ConfigError, match=r"does not give hindsight\.distance, which 'signal progress' reads"):
         record(tmp_path / "run", "progress", env={"id": f"{tmp_path}/blind.py:Blind"})
+
+
+def test_a_wrong_answer_at_the_first_look_is_left_to_the_rollout(tmp_path: Path) -> None:
+    """It may be that task alone; the rollout counts it with its reason."""
+    (tmp_path / "odd.py").write_text(
+        "from rlsd.envs.key_door import KeysEnv\nclass Odd(KeysEnv):\n    def hindsight(self):\n        return None\n"
+    )
+    env = make(f"{tmp_path}/odd.py:Odd")
+    check_facts(resolve("progress"), (), env, list(env.tasks()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlsd.algorithms import AlgorithmConfig
+from rlsd.envs.answers import hindsight_answer
 from rlsd.envs.core import Task, TextEnv
 from rlsd.harness.config import ConfigError
 
@@ -33,8 +34,11 @@ def check_facts(algorithm: AlgorithmConfig, contexts: Sequence[str], env: TextEn
         wanted[f"signal {algorithm.credit.signal}"] = "distance"
     if not wanted or not tasks:
         return
-    env.reset(seed=0, options={"task": tasks[0].task_id})
-    start = env.hindsight()
+    try:
+        env.reset(seed=0, options={"task": tasks[0].task_id})
+        start = hindsight_answer(env.hindsight())
+    except Exception:  # the rollout counts such an answer as a failed episode, with its reason
+        return
     absent = {name: field for name, field in wanted.items() if getattr(start, field) in (None, ())}
     if len(absent) == len(wanted) or any(name.startswith("signal ") for name in absent):
         name, field = next(iter(absent.items()))

@@ -67,8 +67,10 @@ def test_hindsight_keeps_the_sign_and_the_bounds(name: str, recipe: Recipe, step
 @several
 @given(recipe=recipes(), step=STEPS)
 def test_no_difference_in_outcome_is_no_credit(name: str, recipe: Recipe, step: int) -> None:
-    """All returns and step rewards equal 0: A = 0, whatever hindsight says; imitation needs no outcome."""
+    """All returns and step rewards equal 0, no milestone reached: A = 0, whatever hindsight says; imitation needs no
+    outcome."""
     batch = replace(recipe, returns=[0.0] * len(recipe.returns)).batch()
+    batch = replace(batch, unmet_after=batch.unmet_before)
     if METHODS[name].config.credit.combine == "add":  # it adds what hindsight says to A = 0
         return
     got = assign(batch, METHODS[name].config, step=step).advantage

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
+import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -22,18 +23,29 @@ class Recipe:
     returns: list[float]
     group: list[int]
     anchor: list[list[int]]
+    unmet: list[list[int]]
+    """Goal facts unmet before each turn and after the last; -1 is unknown."""
+    features: list[list[list[float]]]
+    """Vector of the observation before each turn."""
 
     def batch(self, order: list[int] | None = None, scale: float = 1.0) -> TokenBatch:
         order = list(range(len(self.returns))) if order is None else order
         chosen = [self.trajectories[i] for i in order]
         tokens = [token for trajectory in chosen for turn in trajectory for token in turn]
-        return toy_batch(
+        batch = toy_batch(
             [[[scale * gap for gap, _, _ in turn] for turn in trajectory] for trajectory in chosen],
             returns=[self.returns[i] for i in order],
             group=[self.group[i] for i in order],
             action=[action for _, action, _ in tokens],
             hinted=[hinted for _, _, hinted in tokens],
             anchor=[anchor for i in order for anchor in self.anchor[i]],
+        )
+        unmet = [[float("nan") if n < 0 else float(n) for n in self.unmet[i]] for i in order]
+        return replace(
+            batch,
+            unmet_before=torch.tensor([n for counts in unmet for n in counts[:-1]]),
+            unmet_after=torch.tensor([n for counts in unmet for n in counts[1:]]),
+            features=torch.tensor([vector for i in order for vector in self.features[i]]),
         )
 
 
@@ -54,6 +66,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
         returns=[draw(st.sampled_from([0.0, 0.1, 1.0, 10.0])) for _ in range(count)],
         group=[draw(st.integers(0, 2)) for _ in range(count)],
         anchor=anchors,
+        unmet=[[draw(st.integers(-1, 3)) for _ in range(len(turns) + 1)] for turns in trajectories],
+        features=[[[draw(st.floats(0, 1)) for _ in range(2)] for _ in turns] for turns in trajectories],
     )
 
 

@@ -57,6 +57,13 @@ class TokenBatch:
     environment does not say."""
     distance_after: Tensor | None = None
     """(K,) float: the same after the turn."""
+    unmet_before: Tensor | None = None
+    """(K,) float: goal facts that do not hold before the turn; NaN where unknown. None: the environment does not
+    say."""
+    unmet_after: Tensor | None = None
+    """(K,) float: the same after the turn."""
+    features: Tensor | None = None
+    """(K, F) float: vector of the observation before the turn, for ProxMO; None: anchors alone say what is alike."""
     entropy: Tensor | None = None
     """(M,) float: entropy of the student view's distribution in nats; NaN where it was not computed."""
     teacher_entropy: Tensor | None = None

@@ -77,7 +77,7 @@ class Scoring:
         self.merge = parts.config.learner.merge_turns
         self.ranks = parts.learner.ranks
         self.trajectories = flatten(groups)
-        self.batch = token_batch(groups)
+        self.batch = token_batch(groups, self.algorithm.advantage)
         self.total = len(self.batch.turn)
         self.base = base_advantage(self.batch, self.algorithm.advantage)
         self.idle = self._idle()

@@ -194,6 +194,16 @@ PINS: dict[str, dict[str, Pin]] = {
         "advantage.modulation": Pin(0.05, "scripts: psc_target_range=0.05", "range .05"),
         "advantage.modulation_power": Pin(4.0, "scripts: psc_alpha=4.0", "α 4 of their scripts"),
     },
+    "ppo": AS_GIGPO
+    | {
+        "advantage.method": Pin("gae", "PPO with a critic"),
+        "advantage.gamma": Pin(0.95, "ours", "γ .95 and λ .95 are ours"),
+        "advantage.lam": Pin(0.95, "ours", "γ .95 and λ .95 are ours"),
+        "advantage.critic.width": Pin(0, "ours", "a linear head on detached hidden states"),
+        "advantage.invalid_penalty": Pin(0.0, "PPO: none"),
+        "loss.clip_high": Pin(0.2, "PPO: ε .2"),
+        "loss.dual_clip": Pin(3.0, VERL, "dual clip 3 as in verl"),
+    },
     "coars": {
         "advantage.method": Pin("reinforce", "CoARS: REINFORCE"),
         "advantage.gamma": Pin(1.0, "ours", "undiscounted rewards are ours"),

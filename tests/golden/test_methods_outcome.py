@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlsd.algorithms import METHODS, AdvantageConfig, TokenBatch, assign, base_advantage
+from rlsd.algorithms import METHODS, AdvantageConfig, AlgorithmError, TokenBatch, assign, base_advantage, value_targets
 from rlsd.algorithms.gigpo import step_returns
 from rlsd.algorithms.milestones import milestone_rewards, milestone_steps, milestone_turns, segments
 from rlsd.algorithms.proxmo import modulation, soft_steps
@@ -104,6 +104,30 @@ def test_generalised_advantages_by_hand() -> None:
     """γ = .5, λ = .5, V = 2, 4: δ = 1 + 2 − 2 = 1 and 3 − 4 = −1; A = 1 − .25, −1."""
     batch = toy_batch([[[0.0]] * 2], step_reward=[1, 3])
     assert gae(batch, batch.step_reward, torch.tensor([2.0, 4.0]), gamma=0.5, lam=0.5).tolist() == [0.75, -1.0]
+
+
+def test_ppo_whitens_the_advantages_of_its_critic_over_tokens() -> None:
+    """A = .75 and −1 as above; one token and two: mean −5/12, deviation 1.75 / √3."""
+    batch = replace(toy_batch([[[0.0], [0.0, 0.0]]], step_reward=[1, 3]), values=torch.tensor([2.0, 4.0]))
+    raw = AdvantageConfig(method="gae", gamma=0.5, lam=0.5, std=False)
+    assert base_advantage(batch, raw).tolist() == [0.75, -1.0]
+    whitened = base_advantage(batch, raw.model_copy(update={"std": True}))
+    assert whitened.tolist() == pytest.approx([2 / math.sqrt(3), -1 / math.sqrt(3)], abs=3e-6)
+    assert value_targets(batch, raw).tolist() == [2.5, 3.0]
+
+
+def test_values_aim_at_what_an_invalid_turn_is_paid() -> None:
+    batch = toy_batch([[[0.0]] * 2], step_reward=[1, 3], valid=[False, True])
+    for on, want in (("return", 2.0), ("row", 2.0), ("turn", 2.5)):
+        config = AdvantageConfig.model_validate(
+            {"method": "gae", "gamma": 0.5, "invalid_penalty": 0.5, "penalty_on": on}
+        )
+        assert value_targets(batch, config).tolist() == [want, 3.0], on
+
+
+def test_ppo_without_a_critic_is_refused() -> None:
+    with pytest.raises(AlgorithmError, match=r"needs a critic's values of the turns .TokenBatch\.values., given none"):
+        base_advantage(fork(), METHODS["ppo"].config.advantage)
 
 
 def test_gagpo_has_no_episode_part_and_discounts_by_gamma_and_lambda() -> None:

@@ -27,6 +27,8 @@ class Recipe:
     """Goal facts unmet before each turn and after the last; -1 is unknown."""
     features: list[list[list[float]]]
     """Vector of the observation before each turn."""
+    values: list[list[float]]
+    """A critic's value of each turn."""
 
     def batch(self, order: list[int] | None = None, scale: float = 1.0) -> TokenBatch:
         order = list(range(len(self.returns))) if order is None else order
@@ -45,6 +47,7 @@ class Recipe:
             batch,
             unmet_before=torch.tensor([n for counts in unmet for n in counts[:-1]]),
             unmet_after=torch.tensor([n for counts in unmet for n in counts[1:]]),
+            values=torch.tensor([value for i in order for value in self.values[i]]),
             features=torch.tensor([vector for i in order for vector in self.features[i]]),
         )
 
@@ -67,6 +70,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
         group=[draw(st.integers(0, 2)) for _ in range(count)],
         anchor=anchors,
         unmet=[[draw(st.integers(-1, 3)) for _ in range(len(turns) + 1)] for turns in trajectories],
+        values=[[draw(st.floats(-2, 2)) for _ in turns] for turns in trajectories],
         features=[[[draw(st.floats(0, 1)) for _ in range(2)] for _ in turns] for turns in trajectories],
     )
 

@@ -6,6 +6,8 @@
     reinforce_pp           A_i = (R_i − mean R) / (std R + 1e-6)           REINFORCE++, arXiv 2501.03262
                            mean and std over all tokens of the batch, each with its trajectory's R
     reinforce_pp_baseline  the group mean is subtracted first, then as above
+    gae                    A_k = δ_k + γ λ A_{k+1}, δ_k = r_k + γ V_{k+1} − V_k, V a critic's values of the turns, then
+                           whitened over the tokens of the batch as reinforce_pp; arXiv 1506.02438, arXiv 1707.06347
     reinforce              A_k = Σ_{j≥k} γ^{j−k} r_j, no baseline         Williams 1992
     gigpo, hgpo            per turn, from anchor states: see `gigpo`
     g2po, gagpo, graph_hca per turn, from values of states: see `state_graph`
@@ -45,7 +47,7 @@ from rlsd.algorithms.segment_ops import (
     segment_std,
     segment_sum,
 )
-from rlsd.algorithms.state_graph import g2po_steps, gagpo, graph_hca_steps
+from rlsd.algorithms.state_graph import g2po_steps, gae, gagpo, graph_hca_steps
 
 AdvantageMethod = Literal[
     "grpo",
@@ -60,6 +62,7 @@ AdvantageMethod = Literal[
     "graph_hca",
     "beacon",
     "proxmo",
+    "gae",
     "reinforce",
     "legacy_grpo",
     "none",
@@ -67,6 +70,17 @@ AdvantageMethod = Literal[
 
 STEPS = ("gigpo", "g2po", "graph_hca", "beacon", "proxmo")
 """Rules whose advantage is an episode part and a step part."""
+
+
+class CriticConfig(Settings):
+    """A value head on the policy's detached hidden states (`gae`)."""
+
+    width: int = Field(default=0, ge=0)
+    """Units of a hidden layer; 0: the head is linear."""
+    lr: float = Field(default=1e-3, gt=0.0)
+    """Adam's learning rate."""
+    steps: int = Field(default=10, ge=1)
+    """Adam's steps an iteration, each on all turns."""
 
 
 class AdvantageConfig(Settings):
@@ -85,7 +99,9 @@ class AdvantageConfig(Settings):
     """Turns of a group stand in one state if their observations are at least this similar (difflib's ratio of matching
     characters to the first that stood there). None: if they are equal. 0.95 in GiGPO's code, 0.9 in its paper."""
     lam: float = Field(default=0.95, ge=0.0, le=1.0)
-    """λ of generalised advantage estimation (`gagpo`)."""
+    """λ of generalised advantage estimation (`gae`, `gagpo`)."""
+    critic: CriticConfig = CriticConfig()
+    """The critic (`gae`)."""
     temperature: float = Field(default=0.1, gt=0.0)
     """τ: how fast unlike states stop to count (`proxmo`)."""
     modulation: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -116,6 +132,11 @@ class AdvantageConfig(Settings):
     from that turn's own copy of the return and from its finished step return only, so that neither the other turns of
     its trajectory nor the mean of the returns move. `turn`: from the advantage of that turn, after normalising, so that
     it also acts in a group whose returns are all equal."""
+
+    @property
+    def reads_values(self) -> bool:
+        """Whether the rule reads a critic's values."""
+        return self.method == "gae"
 
     @property
     def reads_facts(self) -> bool:
@@ -175,6 +196,8 @@ def _advantage(batch: TokenBatch, config: AdvantageConfig, returns: Tensor, rewa
         )
     if config.method == "reinforce":
         return step_returns(batch, rewards, config.gamma) - row
+    if config.method == "gae":
+        return _critic(batch, config, returns, rewards - row)
     if config.method == "gagpo":
         return gagpo(batch, rewards - row, gamma=config.gamma, lam=config.lam, std=config.std)
     if config.method in STEPS:
@@ -186,6 +209,20 @@ def _advantage(batch: TokenBatch, config: AdvantageConfig, returns: Tensor, rewa
     if config.method in ("reinforce_pp", "reinforce_pp_baseline") and config.whiten == "tokens":
         return _over_tokens(batch, own, baseline=config.method == "reinforce_pp_baseline", returns=returns)
     return _over_trajectories(batch, returns, row, config.method)
+
+
+def value_targets(batch: TokenBatch, config: AdvantageConfig) -> Tensor:
+    """Return G (K,) float64: what a critic's values should be, the discounted rewards from each turn on."""
+    penalty = (~batch.valid).double() * config.invalid_penalty
+    paid = batch.step_reward.double() - (penalty if config.penalty_on != "turn" else torch.zeros_like(penalty))
+    return step_returns(batch, paid, config.gamma)
+
+
+def _critic(batch: TokenBatch, config: AdvantageConfig, returns: Tensor, rewards: Tensor) -> Tensor:
+    if batch.values is None:
+        raise AlgorithmError("advantage 'gae' needs a critic's values of the turns (TokenBatch.values), given none.")
+    scores = gae(batch, rewards, batch.values, gamma=config.gamma, lam=config.lam)
+    return _over_tokens(batch, scores, baseline=False, returns=returns) if config.std else scores
 
 
 def _steps(batch: TokenBatch, config: AdvantageConfig, returns: Tensor, rewards: Tensor, row: Tensor) -> Tensor:

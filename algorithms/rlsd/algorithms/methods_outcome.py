@@ -74,6 +74,15 @@ METHODS: dict[str, Method] = {
         test=TEST,
         config=_row("proxmo", AdvantageConfig(method="proxmo", std=False, modulation=0.05)),
     ),
+    "ppo": Method(
+        summary="generalised advantages over turns from a critic, a small head on the policy's hidden states",
+        source="arXiv 1707.06347, arXiv 1506.02438",
+        differs="values of turns from a linear head on detached hidden states, theirs of tokens from a model of its "
+        "own; Monte-Carlo returns as targets, theirs λ-returns with a clip; γ .95 and λ .95 are ours, 1 and 1 in verl; "
+        "turn mean, verl's token mean; no reference KL; dual clip 3 as in verl",
+        test=TEST,
+        config=_row("ppo", AdvantageConfig(method="gae")),
+    ),
     "coars": Method(
         summary="plain REINFORCE on the rewards that follow, plus a bounded tenth of what hindsight says of a token",
         source="arXiv 2604.10029",

@@ -149,3 +149,11 @@ def test_the_base_advantage_says_what_one_state_is() -> None:
     vectors = token_batch(two_groups(), AdvantageConfig(method="proxmo")).features
     assert vectors is not None
     assert vectors.tolist() == [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], "columns box, room"
+
+
+def test_a_reward_of_the_users_own_stands_at_the_last_turn() -> None:
+    """The world paid 0 and 1, the user's own reward is 5: the rewards of the turns add up to it."""
+    first, *others = two_groups()
+    judged = replace(first.trajectories[0], episode_return=5.0)
+    groups = [replace(first, trajectories=(judged, *first.trajectories[1:])), *others]
+    assert token_batch(groups).step_reward.tolist() == [0.0, 5.0, 0.0, 0.0]

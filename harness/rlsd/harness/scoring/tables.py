@@ -47,7 +47,7 @@ def token_batch(groups: Sequence[Group], advantage: AdvantageConfig | None = Non
         hinted=torch.zeros_like(sampled, dtype=torch.bool),
         trajectory=torch.tensor([n for n, _, _ in turns], dtype=torch.long),
         position=torch.tensor([k for _, k, _ in turns], dtype=torch.long),
-        step_reward=torch.tensor([t.reward for _, _, t in turns]),
+        step_reward=torch.tensor([r for t in trajectories for r in _rewards(t)]),
         anchor=torch.tensor(
             anchor_numbers([group_of[n] for n, _, _ in turns], seen, rule.similarity), dtype=torch.long
         ),
@@ -62,6 +62,14 @@ def token_batch(groups: Sequence[Group], advantage: AdvantageConfig | None = Non
         features=tfidf(seen) if rule.method == "proxmo" else None,
         policy_version=torch.tensor([t.action.policy_version for _, _, t in turns], dtype=torch.long),
     )
+
+
+def _rewards(trajectory: Trajectory) -> list[float]:
+    """Rewards of the turns; what a reward of the user's own differs by comes at the end, so that they add up to it."""
+    rewards = [turn.reward for turn in trajectory.turns]
+    if rewards and (more := trajectory.episode_return - sum(rewards)):
+        rewards[-1] += more
+    return rewards
 
 
 def _steps(distances: Sequence[float | None]) -> Tensor:

@@ -23,7 +23,7 @@ FAST := -m "not slow and not vllm and not gpu"
 LONG := benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
 BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: help quickstart test check bench test-slow test-vllm test-oldest test-newest versions constraints parity mutants docs-generate clean
+.PHONY: help quickstart test check bench test-slow test-vllm test-oldest test-newest versions constraints parity faults mutants docs-generate clean
 
 help:
 	@echo "make quickstart   train the tiny model with RLSD on generated games (FROM_SCRATCH=1: warm start too)"
@@ -36,6 +36,7 @@ help:
 	@echo "make constraints  take the newest versions as the tested ones (constraints.txt)"
 	@echo "make test-vllm    tests against a live vLLM server (installs vLLM's CPU build into .venv-vllm)"
 	@echo "make parity       the native ALFWorld engine against the original, live (installs it: minutes, a compiler)"
+	@echo "make faults      inject every known fault and print what became of the run (10 minutes)"
 	@echo "make mutants      change one line at a time and print the changes that no test notices (20 minutes)"
 	@echo "make docs-generate  write docs/configs.md, docs/cli.md and tables of docs/algorithms.md"
 	@echo "make clean        remove .venv and .venv-*"
@@ -127,6 +128,12 @@ parity: $(ORIGINAL)
 
 # MUTANTS_ARGS="--minutes 5 --seed 1 --only credit": how long, in which order, which modules.
 MUTANTS_ARGS ?=
+
+# FAULTS_ARGS="worker": only those whose kind or name contains a word.
+FAULTS_ARGS ?=
+
+faults: $(DEV)
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.support.fault_matrix $(FAULTS_ARGS)
 
 mutants: $(DEV)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.mutants $(MUTANTS_ARGS)

@@ -36,7 +36,7 @@ from typing import Any
 import gymnasium
 
 import rlsd.envs  # noqa: F401  (registers the ids)
-from rlsd.envs.remote.http_pool import Lanes
+from rlsd.envs.remote.http_client import HttpClient
 from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.index import build_index, open_index
 from rlsd.envs.searchqa.world.encyclopedia import WorldConfig, build
@@ -114,28 +114,26 @@ def queries_of(passages: Sequence[Passage], count: int, seed: int) -> list[str]:
 
 async def load(url: str, queries: Sequence[str], agents: int, seconds: float) -> dict[str, Any]:
     """Every agent sends its next query when it has the answer to the last."""
-    import httpx
-
     taken: list[float] = []
     failed = 0
     end = time.perf_counter() + seconds
-    async with httpx.AsyncClient(base_url=url, transport=Lanes(), timeout=60, trust_env=False) as client:
+    client = HttpClient(headers={"Content-Type": "application/json"})
 
-        async def agent(number: int) -> None:
-            nonlocal failed
-            turn = number
-            began = 0.0
-            while began < end:
-                began = time.perf_counter()
-                query = queries[turn % len(queries)]
-                reply = await client.post("/retrieve", json={"queries": [query], "topk": 3, "return_scores": True})
-                taken.append(time.perf_counter() - began)
-                failed += reply.status_code != 200 or not reply.json()["result"][0]
-                turn += agents
+    async def agent(number: int) -> None:
+        nonlocal failed
+        turn = number
+        began = 0.0
+        while began < end:
+            began = time.perf_counter()
+            payload = json.dumps({"queries": [queries[turn % len(queries)]], "topk": 3, "return_scores": True})
+            reply = await client.post(f"{url}/retrieve", payload, timeout_s=60)
+            taken.append(time.perf_counter() - began)
+            failed += reply.status != 200 or not json.loads(reply.body)["result"][0]
+            turn += agents
 
-        began = time.perf_counter()
-        await asyncio.gather(*(agent(i) for i in range(agents)))
-        elapsed = time.perf_counter() - began
+    began = time.perf_counter()
+    await asyncio.gather(*(agent(i) for i in range(agents)))
+    elapsed = time.perf_counter() - began
     return {
         "requests": len(taken),
         "requests_per_s": round(len(taken) / elapsed, 1),

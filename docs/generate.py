@@ -32,7 +32,7 @@ CONFIGS_HEAD = f"""{NOTE}
 # Configs
 
 A run is one YAML file. A key that is not written has the default below; an unknown key is refused, with the closest
-name.
+name, and so is a key that stands twice, with its lines. Numbers may be written as `1e-2`; infinite ones are refused.
 
 ```bash
 rlsd train configs/quickstart.yaml --run runs/mine --set learner.lr=1e-4     # one value changed

@@ -17,6 +17,12 @@ TEXT = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests find out about models is kept for the session, not for the user."""
+    os.environ["RLSD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder with real data; tests that need it skip without RLSD_DATA."""

@@ -15,7 +15,7 @@ from rlsd.agents.formats import FORMATS
 from rlsd.agents.memory import FullHistory
 from rlsd.agents.openai import ChatAgent
 from rlsd.agents.types import Action, EpisodeKey, FinishReason, History
-from rlsd.agents.vllm.client import ServerReply, ServerUnreachable
+from rlsd.agents.vllm.errors import ServerReply, ServerUnreachable
 
 KEY = EpisodeKey("test", 0, 0, 0)
 GOOD = {"choices": [{"message": {"content": "<think>hm</think><action>go left</action>"}, "finish_reason": "stop"}]}

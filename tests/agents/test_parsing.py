@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -9,12 +11,23 @@ from hypothesis import strategies as st
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.formats import FORMATS
 from rlsd.agents.memory import FullHistory
-from rlsd.agents.parsing import TAIL_CHARS, parse_compact, parse_search, parse_think, token_span
+from rlsd.agents.parsing import (
+    TAIL_CHARS,
+    hide_thought,
+    parse_compact,
+    parse_search,
+    parse_think,
+    token_span,
+    unfinished_thought,
+)
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.scripted import EchoSampler
 from rlsd.agents.types import FinishReason, History, SampleResult
 from tests.support.tokenizers import FAMILIES
 
+TAGS = st.sampled_from(
+    ["<think>", "</think>", "<Action>", "</action>", "<search>", "</search>", "<answer>", "</answer>", "a", " ", "<"]
+)
 BYTE_LEVEL = {name: ChatFormat(FAMILIES[name]()) for name in ("compact", "bytelevel-chatml")}
 
 
@@ -155,3 +168,38 @@ def test_spans_of_a_read_response(family: str, ended: bool) -> None:
     assert "a drawer" in format.decode(ids[slice(*action.thought_span)])
     assert action.action_span[1] <= len(ids) - ended, "the end token belongs to no span"
     assert action.thought_span[1] <= action.action_span[0]
+
+
+def plain_thoughts(response: str) -> list[re.Match[str]]:
+    """Group 1 is a thought's text; the first may lack its opening tag."""
+    first = re.match(r"((?:(?!<think>).)*?)</think>", response, re.DOTALL | re.IGNORECASE)
+    closed = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
+    return [*([first] if first else []), *closed.finditer(response, first.end() if first else 0)]
+
+
+@given(st.lists(TAGS, max_size=14).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_tags_are_paired_as_the_plain_expressions_pair_them(response: str) -> None:
+    """Which take time in the square of the length where tags stay open; the parsers do not."""
+    thoughts = plain_thoughts(response)
+    inside = [range(t.start(), t.end()) for t in thoughts]
+    pairs = re.finditer(r"<action>(.*?)</action>", response, re.DOTALL | re.IGNORECASE)
+    actions = [m.span(1) for m in pairs if not any(m.start() in thought for thought in inside)]
+    blocks = list(re.finditer(r"<(search|answer|tool_call)>.*?</\1>", response, re.DOTALL))
+    parsed = parse_think(response)
+    assert parsed.thought == (thoughts[0].span(1) if thoughts else (0, 0))
+    tail = max(0, len(response) - TAIL_CHARS, thoughts[-1].end() if thoughts else 0)
+    assert parsed.action == (actions[-1] if actions else (tail, len(response)))
+    found = blocks and not any(b.start() in thought for b in blocks for thought in inside)
+    assert parse_search(response).action == ((blocks[0].start(), blocks[-1].end()) if found else (0, len(response)))
+
+
+@pytest.mark.parametrize("unit", ["<think>", "<action>", "<search>", "<think> <action>", "<search><answer>"])
+def test_a_response_of_open_tags_alone_is_read_at_once(unit: str) -> None:
+    """In the square of its length this would take an hour."""
+    response = unit * 200_000
+    for parse in (parse_think, parse_search):
+        assert not parse(response).valid
+    assert parse_compact(response).text == response
+    assert hide_thought(response) == response
+    assert unfinished_thought(response) == response.startswith("<think>")

@@ -29,6 +29,7 @@ from rlsd.algorithms import (
     resolve,
 )
 from rlsd.algorithms.testing import toy_batch
+from tests.support.recipes import with_facts
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -78,7 +79,8 @@ def test_every_preset_survives_a_round_trip_and_gives_credit(name: str) -> None:
     config = resolve(name)
     assert resolve(config) is config
     assert resolve(config.model_dump(mode="json")) == config
-    batch = replace(toy_batch([[[0.1, 0.2], [0.0]], [[-0.1]]], returns=[1, 0]), values=torch.zeros(3))
+    batch = with_facts(toy_batch([[[0.1, 0.2], [0.0]], [[-0.1]]], returns=[1, 0]))
+    batch = replace(batch, values=torch.zeros(3))
     got = assign(batch, config, step=0)
     assert got.advantage.shape == (4,)
     assert got.turn_credit.shape == (3,)
@@ -97,7 +99,7 @@ def test_overrides_are_merged_at_any_depth() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("rlds", r"unknown algorithm 'rlds'\. Did you mean 'rlsd'\? Known: .*grpo"),
+        ("rlds", r"unknown algorithm 'rlds'\. Did you mean 'rlsd'\? Known: agent_opsd, .*\(\d+ in all\)"),
         ({"name": "grop"}, r"unknown algorithm 'grop'\. Did you mean 'grpo'\?"),
         ({"name": 3}, r"unknown algorithm 3\. Known:"),
         ({"credit": {}}, r"a mapping needs 'name', the preset to override, given credit\. Known: "),

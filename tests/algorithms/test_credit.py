@@ -18,6 +18,7 @@ from rlsd.algorithms import (
     turns_that_matter,
 )
 from rlsd.algorithms.testing import toy_batch
+from tests.support.recipes import with_facts
 
 FULL = constant(1.0)
 LEVELS = ("token", "span", "turn", "turn_token", "trajectory")
@@ -142,7 +143,7 @@ def test_means_over_nothing_are_left_out() -> None:
 
 
 def test_an_iteration_without_tokens() -> None:
-    batch = toy_batch([[[]]])
+    batch = with_facts(toy_batch([[[]]]))
     for settings in (*(p.credit for p in PRESETS.values()), CreditConfig.model_validate({"rule": "none", "lam": 1.0})):
         got = credit(batch, torch.ones(1, dtype=torch.float64), settings, step=0)
         assert got.advantage.shape == (0,)

@@ -3,27 +3,14 @@ so."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from rlsd.algorithms import METHODS, AlgorithmConfig, Schedule, constant, linear
-
-VERL = "verl, verl-agent and EasyR1: clip_ratio_c / clip_ratio_dual 3"
-
-
-@dataclass(frozen=True)
-class Pin:
-    """A chosen setting."""
-
-    value: Any
-    source: str
-    """Where the value comes from; `ours` if from nowhere."""
-    differs: str = ""
-    """Words of `differs` that say so, if the method's source has another value or leaves it open."""
-
+from tests.algorithms.pins_credit import PINS as CREDIT_PINS
+from tests.algorithms.pins_credit import VERL, Pin
 
 OUTCOME_ONLY = {"credit.rule": Pin("none", "the method has no hindsight")}
 TRAJECTORY = "trajectory mean"
@@ -269,6 +256,7 @@ PINS: dict[str, dict[str, Pin]] = {
         "loss.dual_clip": Pin(None, "not known", "no dual clip"),
     },
 }
+PINS |= CREDIT_PINS
 ROWS = [(name, setting) for name, pins in PINS.items() for setting in pins]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,59 @@ def test_import_is_light() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+DATACLASS_ENV = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlsd.envs.key_door import KeysEnv
+
+OPENED = []
+
+
+@dataclass
+class State:
+    n: int = 0
+    known: State | None = None
+
+
+class Mine(KeysEnv):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        OPENED.append(State(len(OPENED)))
+"""
+
+
+def test_a_file_with_dataclasses_and_late_annotations_is_opened(tmp_path: Path) -> None:
+    import pickle
+    from typing import get_type_hints
+
+    path = tmp_path / "mine.py"
+    path.write_text(DATACLASS_ENV)
+    module = sys.modules[type(make(f"{path}:Mine")).__module__]
+    assert get_type_hints(module.State)["known"] == module.State | None
+    assert pickle.loads(pickle.dumps(module.State(3))) == module.State(3)
+
+
+def test_a_file_runs_once_until_it_changes_and_namesakes_are_apart(tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "mine.py", tmp_path / "b" / "mine.py"
+    for path in (first, second):
+        path.parent.mkdir()
+        path.write_text(DATACLASS_ENV)
+    classes = [type(make(f"{path}:Mine")) for path in (first, first, second)]
+    assert classes[0] is classes[1]
+    assert classes[0].__module__ != classes[2].__module__
+    assert [s.n for s in sys.modules[classes[0].__module__].OPENED] == [0, 1]
+    first.write_text(DATACLASS_ENV + "class Other(Mine): ...\n")
+    os.utime(first, ns=(1, 1))
+    assert make(f"{first}:Other") is not None
+
+
+def test_a_file_that_fails_leaves_no_module_behind(tmp_path: Path) -> None:
+    path = tmp_path / "broken_here.py"
+    path.write_text("1 / 0\n")
+    with pytest.raises(EnvError, match="ZeroDivisionError"):
+        make(f"{path}:Mine")
+    assert not any("broken_here" in name for name in sys.modules)

@@ -16,10 +16,10 @@ import pytest
 
 from rlsd.agents.scripted import ExpertAgent
 from rlsd.envs import DataError, make
+from rlsd.envs.remote.loop import REQUESTS
 from rlsd.envs.searchqa.questions.library import generated_corpus
 from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.base import (
-    _LOOPS,
     RetrievalError,
     RetrieverDown,
     RetrieverFault,
@@ -84,7 +84,7 @@ def sick(*replies: Reply, **arguments: Any) -> Iterator[tuple[Sick, HttpRetrieve
 
 
 def closed(retriever: HttpRetriever) -> None:
-    _LOOPS.run(retriever.close())
+    REQUESTS.run(retriever.close())
 
 
 FAULTS: list[tuple[str, Reply, type[RetrievalError], dict[str, Any]]] = [
@@ -148,7 +148,7 @@ def test_connections_close_with_the_loop_and_open_anew() -> None:
     with sick((200, GOOD, 0)) as (server, retriever, _), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ResourceWarning)
         ask(retriever, ["q"], 3)
-        _LOOPS.end()  # as at the end of the process
+        REQUESTS.end()  # as at the end of the process
         gc.collect()
         assert len(ask(retriever, ["q"], 3)[0]) == 1
         found = asyncio.run(retriever.search(["q"], 3))  # another loop, which closes what it opened

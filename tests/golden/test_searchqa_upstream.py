@@ -11,7 +11,15 @@ import pytest
 
 from rlsd.envs import make
 from rlsd.envs.searchqa.parsing import parse
-from rlsd.envs.searchqa.scoring import exact_match, f1, hotpot_f1, normalize, search_r1_answer, upstream_text
+from rlsd.envs.searchqa.scoring import (
+    contains_answer,
+    exact_match,
+    f1,
+    hotpot_f1,
+    normalize,
+    search_r1_answer,
+    upstream_text,
+)
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "searchqa_upstream.json").read_text(encoding="utf-8"))
 ROUNDING = 1e-12
@@ -34,7 +42,20 @@ def test_scores(case: dict[str, Any]) -> None:
     )
     assert f1(answer, golds) == pytest.approx(case["squad_f1"], abs=ROUNDING)
     assert hotpot_f1(answer, golds) == pytest.approx(case["hotpot_f1"], abs=ROUNDING)
-    assert exact_match(answer, golds) == (case["squad_em"] and bool(case["normalized"]))
+    same = answer.strip() != "" and answer.strip() in map(str.strip, golds)
+    assert exact_match(answer, golds) == (case["squad_em"] and (bool(case["normalized"]) or same))
+
+
+@pytest.mark.parametrize("gold", ["The", "a", "!!!", "The A.", " ? "])
+def test_a_gold_of_which_normalisation_leaves_nothing_is_compared_as_it_is(gold: str) -> None:
+    assert normalize(gold) == ""
+    assert exact_match(f"  {gold}\n", ["Paris", gold])
+    for other in ("", "an", "the", "..", "Paris"):
+        assert not exact_match(other, [gold])
+    assert contains_answer(f"it is {gold} they said", [gold])
+    assert not contains_answer("it is them, they said", [gold])
+    assert not contains_answer("", ["", " "])
+    assert not exact_match("", ["", " "])
 
 
 @pytest.mark.parametrize("case", RECORDED["extracted"], ids=lambda c: c["text"][-30:])

@@ -12,11 +12,12 @@ import yaml
 
 from rlsd.agents.hf.models import load_policy, save_policy, tiny_policy
 from rlsd.agents.memory import Message
+from rlsd.harness.cli.export import export_run
 from rlsd.harness.config import ConfigError, load_config, parse_config
 from rlsd.harness.evals.agents import EvalRequest, run_eval
 from rlsd.harness.iteration.parts import chat_format, settled
 from rlsd.harness.runs.progress import Progress
-from rlsd.harness.runs.weights import NOTE, export_run, noted_agent
+from rlsd.harness.runs.weights import NOTE, noted_agent
 from rlsd.harness.train import train
 from tests.support.chat_families import FAMILIES
 from tests.support.chat_tokenizers import tokenizer

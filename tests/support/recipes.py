@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -44,12 +45,26 @@ class Recipe:
         )
         unmet = [[float("nan") if n < 0 else float(n) for n in self.unmet[i]] for i in order]
         return replace(
-            batch,
+            with_facts(batch),
             unmet_before=torch.tensor([n for counts in unmet for n in counts[:-1]]),
             unmet_after=torch.tensor([n for counts in unmet for n in counts[1:]]),
             values=torch.tensor([value for i in order for value in self.values[i]]),
             features=torch.tensor([vector for i in order for vector in self.features[i]]),
         )
+
+
+def with_facts(batch: TokenBatch) -> TokenBatch:
+    """The batch with what only some methods read: distances (out of reach, unknown too), entropies, a wrong view. Each
+    number follows from its own row, so it moves with it."""
+    at = batch.anchor.double()
+    return replace(
+        batch,
+        distance_before=torch.where(at == 2, math.inf, at),
+        distance_after=torch.where(batch.position % 3 == 2, math.nan, (at + batch.position) % 3),
+        entropy=batch.gap.abs() / 30,
+        teacher_entropy=batch.gap.abs() / 40,
+        against=(torch.where(batch.gap > 20, math.nan, batch.student_logp - 0.5 * batch.gap),),
+    )
 
 
 @st.composite

@@ -13,9 +13,7 @@ import torch
 from rlsd.agents.hf.models import Policy, tiny_policy
 from rlsd.agents.types import EpisodeKey, SampleRequest, SampleResult
 from rlsd.agents.vllm.broadcast import Groups
-from rlsd.agents.vllm.client import (
-    VLLMServer,
-)
+from rlsd.agents.vllm.client import VLLMServer
 from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.agents.vllm.files import Adapters, Carrier, Folders
 from rlsd.agents.vllm.sampler import VLLMSampler

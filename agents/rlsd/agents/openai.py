@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
-
+from rlsd.agents.chat_answers import asks_for_other_limit, asks_to_wait, context_is_full, read_choice
 from rlsd.agents.memory import Memory
 from rlsd.agents.seeding import derive
-from rlsd.agents.types import Action, EpisodeKey, FinishReason, History
-from rlsd.agents.vllm.client import CONNECTIONS, ServerReply, ServerUnreachable
-from rlsd.envs.answers import well_formed
+from rlsd.agents.types import Action, ContextFull, EpisodeKey, History
+from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable
+from rlsd.envs.redact import remember
+from rlsd.envs.remote.http_client import Answer, HttpClient, HttpFailure
+from rlsd.envs.remote.network import is_local
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 BACK_OFF_S = 0.5
@@ -23,15 +27,24 @@ AGAIN = (408, 409, 429, 500, 502, 503, 504)
 class ChatAgent:
     """Acts through `POST {url}/chat/completions`.
 
+    Proxies and trusted certificates are those of the environment variables (HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE …);
+    this machine is never asked through a proxy.
+
     Args:
         url: with or without "/v1/chat/completions"; "http://host:port" is enough.
         model: the endpoint's name of the model.
         memory: turns the history into messages; its `format` parses the responses.
-        max_new_tokens: longest response in tokens.
+        max_new_tokens: longest response in tokens, sent as `max_tokens`, or as `max_completion_tokens` to an endpoint
+            that asks for it.
         temperature: sampling temperature; 0: greedy.
         system: a system message before the others.
         api_key: default: the variable OPENAI_API_KEY.
+        timeout_s: of one attempt; also the longest pause that an endpoint may ask for with Retry-After.
         retries: how often a failed request is sent again.
+        pause: sleeps the given seconds between attempts; for tests.
+
+    Raises:
+        ServerMismatch: `url` is not an address.
     """
 
     def __init__(
@@ -47,6 +60,7 @@ class ChatAgent:
         api_key: str | None = None,
         timeout_s: float = 300.0,
         retries: int = 5,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         url = url.rstrip("/").removesuffix("/chat/completions")
         self.url = f"{url if url.endswith('/v1') else url + '/v1'}/chat/completions"
@@ -58,8 +72,14 @@ class ChatAgent:
         self.system = system
         self.retries = retries
         self._timeout_s = timeout_s
-        key = api_key or os.environ.get(KEY_VARIABLE)
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._pause = pause
+        self._limit = "max_tokens"
+        headers = {"Content-Type": "application/json"}
+        if key := (api_key or os.environ.get(KEY_VARIABLE) or "").strip():
+            remember(key)
+            headers["Authorization"] = f"Bearer {key}"
+        compressed = not is_local(_host(self.url))
+        self._client = HttpClient(headers=headers, proxies=True, compressed=compressed)
 
     def begin(self, key: EpisodeKey) -> None:
         pass
@@ -70,6 +90,7 @@ class ChatAgent:
     async def act(self, history: History, key: EpisodeKey) -> Action:
         """
         Raises:
+            ContextFull: the endpoint refuses the messages as too long for the model.
             ServerUnreachable: no answer after all tries.
             ServerReply: an answer that is not a chat completion, or a refusal (status 400 to 499).
         """
@@ -79,40 +100,68 @@ class ChatAgent:
         body = {
             "model": self.model,
             "messages": messages,
-            "max_tokens": self.max_new_tokens,
             "temperature": self.temperature,
             "seed": derive(self.seed, *key, "turn", history.turn),
         }
         reply = await self._ask(body)
         try:
-            choice = reply["choices"][0]
-            response = well_formed(str(choice["message"]["content"] or ""))  # the next request has to hold it
-            reason = choice.get("finish_reason")
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            response, finish = read_choice(reply)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
             raise ServerReply(f"{self.url} gave no chat completion: {str(reply)[:200]}") from error
         parsed = self.memory.format.parse(response)
-        finish = FinishReason.LENGTH if reason == "length" else FinishReason.EOS
         return Action(text=parsed.text, valid=parsed.valid, response=response, finish=finish)
 
     async def _ask(self, body: dict[str, Any]) -> Any:
-        last_error = ""
-        async with httpx.AsyncClient(headers=self._headers, timeout=self._timeout_s, **CONNECTIONS) as client:
-            for attempt in range(self.retries + 1):
-                if attempt:
-                    await asyncio.sleep(BACK_OFF_S * 2 ** (attempt - 1))
-                try:
-                    answer = await client.post(self.url, json=body)
-                except httpx.HTTPError as error:
-                    last_error = f"{type(error).__name__}: {error}"
-                    continue
-                if answer.status_code in AGAIN:
-                    last_error = f"status {answer.status_code}"
-                    continue
-                if answer.status_code >= 400:
-                    reason = " ".join(answer.text.split())[:300]
-                    raise ServerReply(f"{self.url} answered {answer.status_code}: {reason}")
-                try:
-                    return answer.json()
-                except ValueError as error:
-                    raise ServerReply(f"{self.url} gave no JSON: {answer.text[:200]!r}") from error
-        raise ServerUnreachable(f"{self.url} gave no answer ({last_error}, tried {self.retries + 1} times)")
+        """The decoded JSON of the first usable answer."""
+        last_error, wait_s, attempt = "", 0.0, 0
+        while attempt <= self.retries:
+            if attempt:
+                await self._pause(max(wait_s, BACK_OFF_S * 2 ** (attempt - 1)))
+            wait_s = 0.0
+            limit = self._limit
+            try:
+                content = json.dumps({**body, limit: self.max_new_tokens})
+                answer = await self._client.post(self.url, content, timeout_s=self._timeout_s)
+            except HttpFailure as failure:
+                if failure.kind in ("too_large", "encoding"):
+                    raise ServerReply(f"{self.url} gave no usable answer: {failure}") from failure
+                last_error, attempt = str(failure), attempt + 1
+                continue
+            if answer.status in AGAIN:
+                last_error, attempt = f"status {answer.status}", attempt + 1
+                wait_s = asks_to_wait(answer.headers) or 0.0
+                if wait_s > self._timeout_s:
+                    last_error += f", which asks to wait {wait_s:.0f} s"
+                    break
+                continue
+            if limit == "max_tokens" and asks_for_other_limit(answer):
+                self._limit = "max_completion_tokens"
+                continue  # not a failed try
+            return self._read(answer)
+        raise ServerUnreachable(f"{self.url} gave no answer ({last_error}, tried {attempt} times)")
+
+    def _read(self, answer: Answer) -> Any:
+        if answer.status != 200:
+            raise self._refusal(answer)
+        try:
+            return json.loads(answer.body)
+        except (ValueError, RecursionError) as error:
+            raise ServerReply(f"{self.url} gave no JSON: {answer.text[:200]!r}") from error
+
+    def _refusal(self, answer: Answer) -> SamplerError | ContextFull:
+        reason = " ".join(answer.text.split())[:300]
+        if context_is_full(answer):
+            return ContextFull(f"{self.url} answered {answer.status}: {reason}")
+        if 300 <= answer.status < 400:
+            reason = f"redirects to {answer.headers.get('Location', 'nowhere')!r}: give that address"
+        return ServerReply(f"{self.url} answered {answer.status}: {reason}", status=answer.status)
+
+
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0:
+            return parts.hostname
+    except ValueError:
+        pass  # no number as port, half an IPv6 address
+    raise ServerMismatch(f"{url!r} is not the address of an endpoint; expected http://host:port or https://host/v1")

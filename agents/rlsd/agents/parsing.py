@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
-_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
-_UNOPENED = re.compile(r"\A((?:(?!<think>).)*?)</think>", re.DOTALL | re.IGNORECASE)
+_ACTION = (re.compile(r"<(action)>", re.IGNORECASE), {"action": re.compile(r"</action>", re.IGNORECASE)})
+_THINK = (re.compile(r"<(think)>", re.IGNORECASE), {"think": re.compile(r"</think>", re.IGNORECASE)})
 _UNCLOSED = re.compile(r"\A\s*<think>(?!.*</think>)", re.DOTALL | re.IGNORECASE)
-_BLOCK = re.compile(r"<(search|answer|tool_call)>.*?</\1>", re.DOTALL)
+_BLOCK = (
+    re.compile(r"<(search|answer|tool_call)>"),
+    {name: re.compile(f"</{name}>") for name in ("search", "answer", "tool_call")},
+)
 TAIL_CHARS = 30
 """Without action tags the environment receives these last characters, as is standard; the turn counts as invalid."""
 
@@ -32,20 +36,16 @@ def parse_think(response: str) -> Parsed:
     it at the end of the prompt.
     """
     thoughts = _thoughts(response)
-    actions = [m for m in _ACTION.finditer(response) if not any(t.start() <= m.start() < t.end() for t in thoughts)]
-    span = thoughts[0].span(1) if thoughts else (0, 0)
+    pairs = list(_pairs(response, *_ACTION))
+    actions = [pair for pair, hidden in zip(pairs, _inside(thoughts, pairs)) if not hidden]
+    span = thoughts[0].inner if thoughts else (0, 0)
     if not actions:
-        start = max(0, len(response) - TAIL_CHARS, *(t.end() for t in thoughts))
+        start = max(0, len(response) - TAIL_CHARS, *(t.end for t in thoughts))
         return Parsed(text=response[start:].strip(), valid=False, action=(start, len(response)), thought=span)
     last = actions[-1]
-    valid = len(actions) == 1 and bool(thoughts) and thoughts[0].end() <= last.start() and bool(last[1].strip())
-    return Parsed(text=last[1].strip(), valid=valid, action=last.span(1), thought=span)
-
-
-def _thoughts(response: str) -> list[re.Match[str]]:
-    """The closed thoughts of a response; group 1 is a thought's text. The first may lack its opening tag."""
-    first = _UNOPENED.match(response)
-    return [*([first] if first else []), *_THINK.finditer(response, first.end() if first else 0)]
+    text = response[slice(*last.inner)].strip()
+    valid = len(actions) == 1 and bool(thoughts) and thoughts[0].end <= last.start and bool(text)
+    return Parsed(text=text, valid=valid, action=last.inner, thought=span)
 
 
 def unfinished_thought(response: str) -> bool:
@@ -59,7 +59,7 @@ def hide_thought(response: str) -> str:
     thoughts = _thoughts(response)
     if not thoughts:
         return response
-    start, end = thoughts[0].span(1)
+    start, end = thoughts[0].inner
     return response[:start] + response[start:end].replace("<", "‹") + response[end:]
 
 
@@ -71,22 +71,63 @@ def parse_search(response: str) -> Parsed:
     whole response is the action too: the environment has its own rules for it.
     """
     thoughts = _thoughts(response)
-    blocks = list(_BLOCK.finditer(response))
-    hidden = [m for m in blocks if any(t.start() <= m.start() < t.end() for t in thoughts)]
-    thought = thoughts[0].span(1) if thoughts else (0, 0)
+    blocks = list(_pairs(response, *_BLOCK))
+    hidden = any(_inside(thoughts, blocks))
+    thought = thoughts[0].inner if thoughts else (0, 0)
     if not blocks or hidden:
         return Parsed(text=response.strip(), valid=False, action=(0, len(response)), thought=thought)
-    start, end = blocks[0].start(), blocks[-1].end()
+    start, end = blocks[0].start, blocks[-1].end
     return Parsed(text=response[start:end], valid=True, action=(start, end), thought=thought)
 
 
 def parse_compact(response: str) -> Parsed:
     """The whole response behind a thought, if there is one, is the action: valid when it is one non-empty line."""
     thoughts = _thoughts(response)
-    begin, span = (thoughts[0].end(), thoughts[0].span(1)) if thoughts else (0, (0, 0))
+    begin, span = (thoughts[0].end, thoughts[0].inner) if thoughts else (0, (0, 0))
     text = response[begin:].strip()
     start = response.find(text, begin) if text else begin
     return Parsed(text=text, valid=bool(text) and "\n" not in text, action=(start, start + len(text)), thought=span)
+
+
+class _Pair(NamedTuple):
+    """An opening tag and the next closing tag of its name: half-open character ranges."""
+
+    start: int
+    end: int
+    inner: tuple[int, int]
+
+
+def _pairs(text: str, opening: re.Pattern[str], closing: Mapping[str, re.Pattern[str]], at: int = 0) -> Iterator[_Pair]:
+    """What `<(name)>(.*?)</\\1>` finds from `at` on, one after the other, in linear time: the expression reads the text
+    to its end again from every tag that nothing closes."""
+    left = dict(closing)  # names of which a closing tag may follow
+    while left and (tag := opening.search(text, at)) is not None:
+        name = tag[1] if len(closing) > 1 else next(iter(closing))
+        close = left[name].search(text, tag.end()) if name in left else None
+        if close is None:
+            left.pop(name, None)
+            at = tag.end()
+        else:
+            yield _Pair(tag.start(), close.end(), (tag.end(), close.start()))
+            at = close.end()
+
+
+def _thoughts(response: str) -> list[_Pair]:
+    """The closed thoughts of a response. The first may lack its opening tag."""
+    opening, closing = _THINK[0], _THINK[1]["think"]
+    end = closing.search(response)
+    if end is None:
+        return []
+    if opening.search(response, 0, end.start()) is not None:
+        return list(_pairs(response, *_THINK))
+    return [_Pair(0, end.end(), (0, end.start())), *_pairs(response, *_THINK, at=end.end())]
+
+
+def _inside(thoughts: Sequence[_Pair], pairs: Sequence[_Pair]) -> list[bool]:
+    """Whether each pair begins inside a thought."""
+    starts = [thought.start for thought in thoughts]
+    before = [bisect_right(starts, pair.start) for pair in pairs]
+    return [n > 0 and pair.start < thoughts[n - 1].end for n, pair in zip(before, pairs)]
 
 
 def token_span(ids: Sequence[int], chars: tuple[int, int], decode: Callable[[Sequence[int]], str]) -> tuple[int, int]:

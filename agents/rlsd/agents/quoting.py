@@ -6,13 +6,13 @@ import re
 from functools import lru_cache
 
 TITLES = (
-    "attempt",
-    "outcome",
     "answer",
+    "attempt",
     "changed",
     "demonstration",
     "feedback",
     "missing",
+    "outcome",
     "plan",
     "steps to the goal",
     "successful attempt",

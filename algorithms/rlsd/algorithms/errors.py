@@ -19,7 +19,7 @@ class AlgorithmError(ValueError):
 class Settings(BaseModel):
     """Base of every config here: frozen; unknown keys are errors; the docstring under a field is its description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
     mixed_group   1 in groups with a success and a failure, else 0               GRSD, arXiv 2607.28076
     agree         1 where the evidence has the sign of A: sign(A) Δ > 0          CrEST, arXiv 2608.13179
     evidence      1 where Δ > 0                                                  EDGE-OPD, arXiv 2605.23493
-    surprisal     1 + .5 (2 σ(z(−log π_S)) − 1), z over the batch                CrEST
+    surprisal     min(1, 1 + .5 (2 σ(z(−log π_S)) − 1)), z over the batch        CrEST
     calm_teacher  max(.2, 1 − H_T / H_max): small where the teacher is unsure    EGRSD, arXiv 2605.13255
     entropy_side  tanh((τ − H_S) / d) σ(|δ| − 1), τ the .2-quantile of the       DASD, arXiv 2605.22263
                   trajectory's entropies, d their mean absolute deviation,
@@ -62,8 +62,10 @@ def _evidence(batch: TokenBatch, advantage: Tensor) -> Tensor:
 
 def _surprisal(batch: TokenBatch, advantage: Tensor) -> Tensor:
     x = -batch.student_logp.double()
+    if not x.numel():
+        return torch.ones_like(advantage)
     z = (x - x.mean()) / (x.std(correction=0) + 1e-6)
-    return (1.0 + 0.5 * (2.0 * torch.sigmoid(z) - 1.0)).to(advantage.dtype)
+    return (1.0 + 0.5 * (2.0 * torch.sigmoid(z) - 1.0)).clamp_max(1.0).to(advantage.dtype)
 
 
 def _calm_teacher(batch: TokenBatch, advantage: Tensor) -> Tensor:

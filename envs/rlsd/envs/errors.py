@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 LISTED = 20
 """Names that an error lists at most."""
 
 
 class RlsdError(Exception):
-    """Base of every error a user can fix; the command line prints its one line and exits with 2."""
+    """Base of every error a user can fix; the command line prints its one line, without secrets, and exits with 2."""
+
+    def __str__(self) -> str:
+        from rlsd.envs.redact import hidden  # which raises errors of this module
+
+        return hidden(super().__str__())
 
 
 class TaskError(RlsdError):
@@ -35,6 +41,19 @@ class AnswerError(EnvError):
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(message)
         self.rule = rule
+
+
+class EnvLost(EnvError):
+    """An environment whose process ended or hangs, perhaps because of another environment in it.
+
+    Args:
+        own: this environment is why.
+        reopen: opens the same again, in a process of its own.
+    """
+
+    def __init__(self, message: str, *, own: bool = False, reopen: Callable[[], Any] | None = None) -> None:
+        super().__init__(message)
+        self.own, self.reopen = own, reopen
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -6,16 +6,20 @@ as in `"acme/Maze-v0" = "acme.maze:MazeEnv"`. An entry is loaded when its id is 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
+import sys
+import threading
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import load_env_creator, registry
 from gymnasium.envs.registration import register as _gym_register
-from gymnasium.envs.registration import registry
 
 from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import EnvError, RlsdError, closest
@@ -23,6 +27,9 @@ from rlsd.envs.errors import EnvError, RlsdError, closest
 GROUP = "rlsd.envs"
 HTTP_ARGUMENTS = {"split", "token", "timeout_s"}
 """Arguments that the client of a remote environment accepts."""
+_IMPORTING = threading.RLock()
+_imported: dict[Path, tuple[int, Any]] = {}
+"""Modules of environment files, with the modification time they were read at."""
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
     "rlsd/Keys-v0": "rlsd.envs.key_door:KeysEnv",
@@ -75,7 +82,7 @@ def make(env_id: str, **kwargs: Any) -> TextEnv:
             )
         return _call(env_id, lambda **arguments: HttpEnv(env_id, **arguments), kwargs)
     if env_id in registry:
-        return _bare(env_id, gymnasium.make(env_id, disable_env_checker=True, **kwargs))
+        return _bare(env_id, _call(env_id, lambda **given: _registered(env_id, given), kwargs))
     advertised = _advertised().get(env_id)
     if advertised is not None:
         try:
@@ -109,34 +116,89 @@ def _find_class(name: str) -> Any:
 
 
 def _import_file(path: Path) -> Any:
+    """The module of a file: run once, and again when the file has changed."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    spec = importlib.util.spec_from_file_location(f"_rlsd_env_{path.stem}", path)
+    path = path.resolve()
+    with _IMPORTING:
+        changed = path.stat().st_mtime_ns
+        if path not in _imported or _imported[path][0] != changed:
+            _imported[path] = changed, _run_file(path)
+        return _imported[path][1]
+
+
+def _run_file(path: Path) -> Any:
+    name = f"_rlsd_env_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # dataclasses, pickle and type hints look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+        raise
     return module
+
+
+def _registered(env_id: str, kwargs: dict[str, Any]) -> Any:
+    """An environment of gymnasium's registry; one that is no TextEnv is refused before it gets arguments that it does
+    not know."""
+    spec = registry[env_id]
+    factory = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    if isinstance(factory, type):
+        if not issubclass(factory, TextEnv):
+            raise _no_text_env(env_id, factory)
+        _check_names(env_id, factory, {**spec.kwargs, **kwargs})
+    return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
 
 
 def _call(name: str, factory: Any, kwargs: dict[str, Any]) -> Any:
     if not callable(factory):
         raise EnvError(f"{name!r} is a {type(factory).__name__}, expected a TextEnv class or a function that makes one")
+    if isinstance(factory, type):
+        _check_names(name, factory, kwargs)
     try:
         return factory(**kwargs)
     except RlsdError:
         raise
-    except TypeError as error:
-        raise EnvError(f"{name!r} cannot be opened with {sorted(kwargs)}: {error}") from error
+    except (TypeError, ValueError, ImportError, gymnasium.error.Error) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in sorted(kwargs.items()))
+        told = error if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {error}"
+        raise EnvError(f"{name!r} cannot be opened with {given or 'no arguments'}: {told}") from error
+
+
+def _check_names(name: str, factory: type, kwargs: dict[str, Any]) -> None:
+    """
+    Raises:
+        EnvError: an argument that the class does not have; names the closest.
+    """
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return  # it does not say
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if unknown := sorted(set(kwargs) - set(known)):
+        raise EnvError(f"{name!r} cannot be opened with {unknown[0]!r}: no such argument{closest(unknown[0], known)}")
+
+
+def _no_text_env(name: str, kind: type) -> EnvError:
+    return EnvError(
+        f"{name!r} made a {kind.__name__}, expected an rlsd.envs.TextEnv; derive your class from it (reset, step and "
+        "tasks are all it needs)"
+    )
 
 
 def _bare(name: str, env: Any) -> TextEnv:
     inner = getattr(env, "unwrapped", env)
     if not isinstance(inner, TextEnv):
-        raise EnvError(
-            f"{name!r} made a {type(inner).__name__}, expected an rlsd.envs.TextEnv; derive your class "
-            "from it (reset, step and tasks are all it needs)"
-        )
+        raise _no_text_env(name, type(inner))
     layer = env
     while layer is not inner:
         if isinstance(layer, gymnasium.wrappers.TimeLimit):

@@ -86,6 +86,10 @@ class Ranks:
             dist.all_reduce(moved)
         return moved.to(tensor.device)
 
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` holds on any process; every process must call."""
+        return flag if self.world == 1 else bool(self.sum(torch.tensor(float(flag))))
+
     def known(self, values: Tensor) -> Tensor:
         """Merge (M,) values, of which each process has its own and NaN elsewhere; every process gets the result."""
         if self.world == 1:

@@ -12,20 +12,22 @@ from typing import Any
 import torch
 
 from rlsd.agents.seeding import derive
-from rlsd.harness import fail_points
+from rlsd.harness import fail_points, manifest
 from rlsd.harness.config.load import import_function
 from rlsd.harness.config.run import RunConfig
 from rlsd.harness.distributed import Ranks, RanksError, open_ranks
 from rlsd.harness.evals.evaluate import evaluate_parts, panel_of
 from rlsd.harness.iteration.outcome import Outcome
 from rlsd.harness.iteration.parts import Parts, build
+from rlsd.harness.learner.finite import broken_weight
 from rlsd.harness.learner.optimizer_state import random_state, set_random_state
+from rlsd.harness.learner.step import WeightError
 from rlsd.harness.rollout.environments import env_maker
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.metrics import MetricsLog
 from rlsd.harness.runs.progress import Progress
-from rlsd.harness.runs.rundir import RunDir, replace_folder
+from rlsd.harness.runs.rundir import RunDir, RunError, replace_folder
 from rlsd.harness.runs.signals import on_stop
 from rlsd.harness.runs.weights import save_merged
 
@@ -52,6 +54,8 @@ def open_session(config: RunConfig, folder: Path, progress: Progress | None) -> 
         session = Session(config, run, ranks, progress if progress and ranks.main else Progress(quiet=True))
         try:
             yield session
+        except WeightError as error:
+            raise WeightError(f"{error}. Nothing of it was published or saved; {session.last_good()}") from error
         finally:
             session.close()
         ranks.wait()
@@ -86,11 +90,15 @@ class Session:
             self.parts: Parts = build(config, ranks=ranks)
             self.parts.sampler.connect()
             self.valid = self._panel() if config.eval.every or config.eval.at_start else None
+        for note in self.parts.notes if ranks.main else ():
+            progress.warning(note)
         self.best: dict[str, Any] = {}
         self.last_eval: dict[str, Any] = {}
         self.step = self._resume()
         kept = self.step - 1 if self.step else -2  # the evaluation before the first step is number -1
         self.metrics = MetricsLog(run.path if ranks.main else None, resume_step=kept, tensorboard=config.tensorboard)
+        if self.metrics.lost:
+            progress.warning(self.metrics.lost)
         if ranks.main:
             run.write_versions({} if self.valid is None else {"valid": self.valid[0].digest})
         self._started = time.perf_counter()
@@ -119,6 +127,11 @@ class Session:
         record = self.metrics.write(step=self.step, kind="train", timing=timing, **outcome.metrics)
         self.progress.iteration(record)
 
+    def last_good(self) -> str:
+        """Which checkpoint the same command goes on from."""
+        newest = checkpoint.latest(self.run_dir.checkpoints)
+        return "there is no checkpoint yet" if newest is None else f"the last good checkpoint is {newest}"
+
     def close(self) -> None:
         self.parts.sampler.close()
         self.metrics.close()
@@ -146,7 +159,8 @@ class Session:
     def _save_best(self) -> None:
         partial = self.run_dir.path / "best.partial"
         shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left one
-        save_merged(self.parts.policy, partial, self.config.agent)
+        save_merged(self.parts.policy, partial, self.config.agent, step=self.best["step"] + 1)
+        manifest.write(partial)
         replace_folder(partial, self.run_dir.best)
 
     def _checkpoint(self) -> None:
@@ -174,7 +188,12 @@ class Session:
         fail_points.point("after-checkpoint")
 
     def _resume(self) -> int:
-        """Load the newest checkpoint; returns the step to continue from."""
+        """Load the newest checkpoint; returns the step to continue from.
+
+        Raises:
+            CheckpointError: it is damaged, or does not fit the config.
+            RunError: the best weights are damaged.
+        """
         folder = checkpoint.latest(self.run_dir.checkpoints)
         if folder is None:
             return 0
@@ -187,8 +206,24 @@ class Session:
             set_random_state(tensors["random"], self.parts.learner.device)
         except (KeyError, RuntimeError) as error:
             raise checkpoint.CheckpointError(f"{folder} does not fit this config: {error}") from error
+        broken = broken_weight(self.parts.learner.model)
+        if self.ranks.any(broken is not None):
+            raise checkpoint.CheckpointError(
+                f"{folder} holds a weight that is infinite or NaN{'' if broken is None else f': {broken}'}; delete the "
+                "folder to resume from an older checkpoint"
+            )
         self.parts.learner.updates = state["updates"]
         if self.parts.sampler.live:
             self.parts.sampler.refresh(state["sampler_version"])
         self.best, self.last_eval = state["best"], state["last_eval"]
+        if self.ranks.main:
+            self._look_at_best()
         return int(state["step"])
+
+    def _look_at_best(self) -> None:
+        best = self.run_dir.best
+        if self.best and not best.is_dir():
+            self.progress.warning(f"{best} is gone; the next evaluation writes it again")
+            self.best = {}
+        elif self.best and (best / manifest.MANIFEST).exists() and (found := manifest.problem(best)):
+            raise RunError(f"{best} {found}; delete it to go on: the next evaluation writes it again")

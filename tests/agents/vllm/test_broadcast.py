@@ -11,10 +11,7 @@ import pytest
 import torch
 
 from rlsd.agents.vllm.broadcast import Groups, free_port
-from rlsd.agents.vllm.client import (
-    ServerMismatch,
-    ServerUnreachable,
-)
+from rlsd.agents.vllm.errors import ServerMismatch, ServerUnreachable
 from rlsd.agents.vllm.process_group import GlooGroup
 from tests.support.vllm_servers import Fake, Pair, logps, play, sampler_of, small, stir
 

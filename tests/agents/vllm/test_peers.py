@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from rlsd.agents.vllm.client import SamplerError, ServerUnreachable
+from rlsd.agents.vllm.errors import SamplerError, ServerUnreachable
 from rlsd.agents.vllm.sampler import VLLMSampler
 from tests.support.vllm_servers import Fake, Pair, sampler_of, small, with_lora
 

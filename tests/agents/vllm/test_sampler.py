@@ -11,14 +11,8 @@ from typing import Any
 import pytest
 
 from rlsd.agents.types import ContextFull, FinishReason, SampleRequest
-from rlsd.agents.vllm.client import (
-    SamplerError,
-    ServerReply,
-    ServerUnreachable,
-    StalePolicy,
-    read_response,
-    request_body,
-)
+from rlsd.agents.vllm.completions import read_response, request_body
+from rlsd.agents.vllm.errors import SamplerError, ServerReply, ServerUnreachable, StalePolicy
 from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.agents.vllm.source import PolicyWeights
 from tests.support.vllm_servers import PROMPT, Fake, key, logps, play, sampler_of, small, stir, with_lora

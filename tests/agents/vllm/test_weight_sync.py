@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from rlsd.agents.hf.models import save_policy
-from rlsd.agents.vllm.client import SamplerError, ServerMismatch, ServerReply, StalePolicy, VLLMServer
+from rlsd.agents.vllm.client import VLLMServer
+from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, StalePolicy
 from rlsd.agents.vllm.files import Folders, release, temporary
 from rlsd.agents.vllm.sampler import VLLMSampler
 from rlsd.agents.vllm.source import PolicyWeights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rlsd.envs.webshop.catalogue.catalogue import fixed_price
 from rlsd.envs.webshop.catalogue.goals import NO_LIMIT, Goal, goals_of
 from rlsd.envs.webshop.catalogue.products import NO_ATTRIBUTE, Product, products_of
 from rlsd.envs.webshop.catalogue.publishing import publish
-from rlsd.envs.webshop.catalogue.reading import read_array, read_entries
+from rlsd.envs.webshop.catalogue.reading import find_files, read_array, read_entries
 from rlsd.envs.webshop.catalogue.store import build_catalogue, load_catalogue
 from rlsd.envs.webshop.engine.legacy import draw_goals, index_split
 from rlsd.envs.webshop.env import WebShopEnv
@@ -59,8 +60,7 @@ def test_products_follow_the_published_rules() -> None:
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"name": None}, "name is NoneType"), ({"pricing": "free"}, "'free' is not a price"),
-        ({"pricing": "$1.2.3"}, "is not a price"), ({"pricing": 12}, "pricing is int"),
+        ({"name": None}, "name is NoneType"),
         ({"small_description": [1]}, "small_description"), ({"customization_options": {"a": [{}]}}, "option 'a'"),
         ({"customization_options": "x"}, "expected an object"), ({"images": "x"}, "images must be a list"),
         ({"asin": 7}, "asin is int"),
@@ -71,6 +71,30 @@ def test_a_damaged_product_is_named_with_its_field(change: dict[str, Any], messa
     with pytest.raises(DataError, match=message) as caught:
         list(products_of([shelf.RECORDS[0], broken], {}, None, source="items.json"))
     assert "items.json, product 1" in str(caught.value)
+
+
+@pytest.mark.parametrize("price", ["free", "12.99", "$1.2.3", "$", "$" + "9" * 400, 12, math.nan, ["$1"]])
+def test_a_product_whose_price_is_no_number_is_left_out_and_counted(
+    price: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shelf.write_files(tmp_path)
+    whole = list(read_products(path))
+    assert capsys.readouterr().err == ""
+    items = find_files(path)[0]
+    records = json.loads(items.read_text())
+    records[1]["pricing"] = price
+    items.write_text(json.dumps(records))
+    assert list(read_products(path)) == [whole[0], *whole[2:]]
+    told = capsys.readouterr().err
+    asin = records[1]["asin"]
+    assert told.startswith(f"{items}: 1 of {len(whole)} products have no number as their price and are left out, e.g. ")
+    assert f"product 1 ({asin})" in told
+    assert told.count("\n") == 1
+    for record in records:
+        record["pricing"] = price
+    items.write_text(json.dumps(records))
+    with pytest.raises(DataError, match=f"{len(whole)} of {len(whole)} products have no number as their price"):
+        list(read_products(path))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1, 2", '[{"asin": "x"', "[{]", '["\\ud8"]x', "null"])
@@ -249,6 +273,11 @@ def test_prices_can_be_given(tmp_path: Path) -> None:
         shop = open_shop(path, prices=prices)
         assert shop.price(shop.catalogue.product(0)) == 21.5
         assert shop.price(shop.catalogue.product(1)) == 12.5
+    for price in (math.nan, math.inf, "x", None):
+        (tmp_path / "prices.json").write_text(json.dumps({"B000000001": price}))
+        for prices in ({"B000000001": price}, tmp_path / "prices.json"):
+            with pytest.raises(DataError, match="B000000001 costs"):
+                open_shop(path, prices=prices)
     (tmp_path / "prices.json").write_text("[1]")
     with pytest.raises(DataError, match="product id → dollars"):
         open_shop(path, prices=tmp_path / "prices.json")

@@ -78,6 +78,7 @@ def test_damaged_model_folder(
     fails: Cli, trained: Path, tmp_path: Path, harm: Callable[[Path], None], expected: str
 ) -> None:
     folder = Path(shutil.copytree(trained / "best", tmp_path / "model"))
+    (folder / "MANIFEST.json").unlink()  # it would find all of these first
     load_policy(folder)
     harm(folder)
     error = fails("eval", "--env", "rlsd/Keys-v0", "--agent", f"hf:{folder}")
@@ -159,6 +160,22 @@ def test_looking_for_checkpoints_leaves_unfinished_ones_alone(run: Path) -> None
 def test_evaluating_a_run_that_has_no_best_weights(fails: Cli, run: Path) -> None:
     shutil.rmtree(run / "best")
     assert "no best/" in fails("eval", run)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("rlsd/Keys-v0", "--arg", "roms=3"), "no such argument. Did you mean 'rooms'?"),
+        (("rlsd/Keys-v0", "--arg", "rooms=many"), "'rlsd/Keys-v0' cannot be opened with rooms='many'"),
+        (("FrozenLake-v1",), "'FrozenLake-v1' made a FrozenLakeEnv, expected an rlsd.envs.TextEnv"),
+        (("FrozenLake-v1", "--arg", "is_slippery=false"), "expected an rlsd.envs.TextEnv"),
+        (("CartPole-v1",), "expected an rlsd.envs.TextEnv"),
+        (("FrozenLake8x8-v1",), "expected an rlsd.envs.TextEnv"),
+        (("tests.support.plain_worlds:Plain", "--arg", "task=3"), "Did you mean 'tasks'?"),
+    ],
+)
+def test_wrong_environments_and_arguments(fails: Cli, arguments: tuple[str, ...], words: str) -> None:
+    assert words in fails("eval", "--env", *arguments)
 
 
 def test_fetching_something_unknown(fails: Cli) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
-from rlsd.agents.hf.models import save_policy, sliding_window, split_head
+from rlsd.agents.hf.abilities import sliding_window
+from rlsd.agents.hf.models import save_policy, split_head
 from rlsd.agents.hf.out_of_memory import MemoryFull
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.harness.config import ConfigError, parse_config

@@ -194,12 +194,13 @@ def test_replacing_a_folder(tmp_path: Path) -> None:
 def test_best_weights_survive_a_kill_between_the_two_renames(tmp_path: Path) -> None:
     from rlsd.harness.config import parse_config
 
-    old = tmp_path / "best.old"
-    old.mkdir()
-    (old / "w").write_text("old")
-    run = RunDir(tmp_path)
-    run.open(parse_config({"model": {"path": "m"}}))
-    run.close()
+    run, old = RunDir(tmp_path), tmp_path / "best.old"
+    for _ in range(2):
+        run.open(parse_config({"model": {"path": "m"}}))
+        run.close()
+        if not run.best.exists():
+            old.mkdir()
+            (old / "w").write_text("old")
     assert (tmp_path / "best" / "w").read_text() == "old"
     assert not old.exists()
 
@@ -227,3 +228,28 @@ def test_rows_of_many_processes_are_one_tensor_again(tmp_path: Path) -> None:
     shards(tmp_path / "b", [(0, whole[:2]), (4, whole[4:])], 5)
     with pytest.raises(CheckpointError, match="only a part of w"):
         checkpoint.load(tmp_path / "b")[0]["model"]["w"]
+
+
+def test_links_among_checkpoints(tmp_path: Path) -> None:
+    """A link is a checkpoint like another; only the link is deleted, and one to nothing is not passed over."""
+    parent, elsewhere = tmp_path / "checkpoints", tmp_path / "elsewhere"
+    for step in (1, 2, 3):
+        checkpoint.save(parent / f"step-{step:06d}", TENSORS, STATE)
+    elsewhere.mkdir()
+    for step in (1, 3):
+        (parent / f"step-{step:06d}").rename(elsewhere / f"{step}")
+        (parent / f"step-{step:06d}").symlink_to(elsewhere / f"{step}")
+    newest = checkpoint.latest(parent)
+    assert newest == parent / "step-000003"
+    checkpoint.load(newest)
+    checkpoint.prune(parent, 2)
+    assert sorted(p.name for p in parent.iterdir()) == ["step-000002", "step-000003"]
+    checkpoint.load(elsewhere / "1")
+    (elsewhere / "3").rename(elsewhere / "moved")
+    with pytest.raises(CheckpointError, match="step-000003 is no folder, or a link to one that is gone"):
+        checkpoint.latest(parent)
+    (parent / "step-000003").unlink()
+    assert checkpoint.latest(parent) == parent / "step-000002"
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(CheckpointError, match=r"link .*nothing, which is gone"):
+        checkpoint.latest(tmp_path / "link")

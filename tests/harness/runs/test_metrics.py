@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlsd.harness.runs.metrics import MetricsLog, read_metrics
+from rlsd.harness.runs.metrics import MetricsLog, lost_records, read_metrics
 from rlsd.harness.runs.rundir import RunError
 
 
@@ -94,3 +94,40 @@ def test_tensorboard_gets_every_number(tmp_path: Path) -> None:
     events.Reload()
     values = {tag: events.Scalars(tag)[0].value for tag in events.Tags()["scalars"]}
     assert values == {"train/loss": 0.5, "train/credit/lam": 0.25, "train/timing/update_s": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"step": 0, "kind": "train"}', "step 0 after step 1"),
+        ('{"step": 1, "kind": "train"}', "a second record of step 1"),
+        ('{"step": 2, "kind": "trian"}', "its kind is 'trian'"),
+        ('{"step": 2.5, "kind": "train"}', "its step is 2.5"),
+        ('{"step": true, "kind": "train"}', "its step is True"),
+        ('{"step": 2, "kind": "train", "loss": NaN}', "NaN is no number of JSON"),
+        ('{"step": 2, "kind": "train", "loss": -Infinity}', "-Infinity is no number"),
+        ("[" * 100_000, "line 3"),
+    ],
+)
+def test_a_record_that_cannot_be_is_named_with_the_reason(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 0, "kind": "train"}\n{"step": 1, "kind": "train"}\n' + line + "\n")
+    with pytest.raises(RunError, match=r"line 3 of .* is damaged; fix or delete it") as told:
+        read_metrics(path)
+    assert reason in str(told.value)
+
+
+def test_lost_records_are_told_when_a_run_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write(tmp_path, [0, 1, 2, 3])
+    whole = path.read_text()
+    assert lost_records(path, read_metrics(path)) is None
+    kept = whole.splitlines(keepends=True)
+    path.write_text(kept[0] + kept[3])
+    assert lost_records(path, read_metrics(path)) == f"{path} has no record of 2 iterations, 2 to 3"
+    log = MetricsLog(tmp_path, resume_step=5)
+    log.close()
+    assert log.lost == f"{path} has no record of 4 iterations, 2 to 6"
+    path.write_text(whole + '{"step": 3, "kind": "eval", "succ')
+    for last, told in ((None, True), (3, True), (2, False)):
+        assert (lost_records(path, read_metrics(path), last) is not None) == told, "what is written again is not lost"

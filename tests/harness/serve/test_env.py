@@ -16,6 +16,7 @@ from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import EnvError, TaskError
 from rlsd.envs.key_door import KeysEnv
 from rlsd.envs.registry import make
+from rlsd.envs.remote.answers import AnswerTooLarge
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
 from rlsd.harness.serve.env import env_app, opener
 from rlsd.harness.serve.guard import Limits
@@ -127,6 +128,31 @@ def test_malformed_calls(body: bytes) -> None:
         name = client.post("/sessions", json={}).json()["ok"]["session"]
         assert client.post(f"/sessions/{name}", content=body).status_code == 400
         assert client.post("/sessions", json={"split": 3}).status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_bodies_of_forms_are_refused(kind: str) -> None:
+    with serving(Plain) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        for path in ("/sessions", "/sessions/x"):
+            reply = client.post(path, content=b"{}", headers={"content-type": kind})
+            assert reply.status_code == 403
+            assert reply.json() == {"error": f"Content-Type is {kind.partition(';')[0]}, expected application/json"}
+        assert client.get("/health").json() == {"ok": {"sessions": 0}}
+        assert client.post("/sessions", content=b"{}").status_code == 200
+
+
+def test_an_answer_too_large_is_an_error_of_that_call() -> None:
+    class Long(Plain):
+        def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+            return "a page", 0.0, False, False, {"page": "x" * (65 << 20)}
+
+    with serving(Long) as url:
+        env = make(url)
+        env.reset()
+        with pytest.raises(AnswerTooLarge, match="at most 67108864"):
+            env.step("walk")
+        assert "stand in a room" in env.reset()[0]
+        env.close()
 
 
 def test_sessions_are_limited() -> None:

@@ -66,6 +66,38 @@ def test_tokens() -> None:
         assert client.get("/health").status_code == 200
 
 
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_pages_of_other_sites_change_nothing(token: str | None) -> None:
+    """A browser says where a request comes from; programs do not."""
+    with serving(token=token) as client:
+        if token:
+            client.headers["authorization"] = f"Bearer {token}"
+        own = str(client.base_url).rstrip("/")
+        for allowed in (
+            {},
+            {"origin": own},
+            {"sec-fetch-site": "same-origin", "origin": own},
+            {"sec-fetch-site": "none"},
+        ):
+            for method in ("POST", "DELETE", "PUT"):
+                assert client.request(method, "/", headers=allowed).status_code == 200, allowed
+        for foreign in (
+            {"origin": "http://evil.example"},
+            {"origin": "null"},
+            {"origin": "http://127.0.0.1:1"},
+            {"origin": "http://127.0.0.1"},
+            {"origin": ""},
+            {"sec-fetch-site": "cross-site"},
+            {"sec-fetch-site": "same-site", "origin": own},
+            {"sec-fetch-site": "cross-site", "origin": own},
+        ):
+            for method in ("POST", "DELETE", "PUT", "PATCH"):
+                reply = client.request(method, "/", headers=foreign)
+                assert reply.status_code == 403, foreign
+                assert "another site's page" in reply.json()["error"]
+            assert client.get("/", headers=foreign).status_code == 200, "reading is the browser's to refuse"
+
+
 def test_bodies_are_limited_announced_or_not() -> None:
     with serving(limits=Limits(max_body_bytes=1000)) as client:
         assert client.post("/", content=b"x" * 1000).content == b"x" * 1000

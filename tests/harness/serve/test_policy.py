@@ -24,8 +24,16 @@ def test_the_command_brings_every_route_that_training_needs() -> None:
     command = policy_command(MODEL, host="127.0.0.1", port=8001, lora=True, python="py", more=("--dtype", "float32"))
     shown = command.shown()
     assert shown.startswith("VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 py -m vllm.")
-    for piece in ("--port 8001", "--enable-lora", "processed_logprobs", "--generation-config vllm", "--dtype float32"):
+    pieces = (
+        "--port 8001",
+        "--enable-lora",
+        "processed_logprobs",
+        "--generation-config vllm",
+        "--no-trust-remote-code",
+    )
+    for piece in pieces:
         assert piece in shown
+    assert shown.endswith("--dtype float32")
     plain = policy_command(MODEL, host="127.0.0.1", port=1).shown()
     assert "LORA" not in plain
     assert "weight-transfer" not in plain
@@ -37,6 +45,9 @@ def test_the_command_brings_every_route_that_training_needs() -> None:
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match=r"no config\.json"):
         policy_command(tmp_path, host="127.0.0.1", port=1)
+    for flag in ("--trust-remote-code", "--trust_remote_code=true"):
+        with pytest.raises(ServeError, match="runs code of the model folder"):
+            policy_command(MODEL, host="127.0.0.1", port=1, more=("--dtype", "float32", flag))
     with pytest.raises(ServeError, match=r"set VLLM_API_KEY to a secret here, .*sampler\.api_key_env"):
         policy_command(MODEL, host="0.0.0.0", port=1)
     assert policy_command(MODEL, host="0.0.0.0", port=1, more=("--api-key", "x")).words[-1] == "x"

@@ -72,6 +72,14 @@ def test_refusals(client: httpx.Client, body: bytes, words: str) -> None:
         read_request(body, SearchLimits())
 
 
+def test_bodies_of_forms_are_refused(client: httpx.Client) -> None:
+    reply = client.post("/retrieve", content=b'{"queries": ["a"]}', headers={"content-type": "text/plain"})
+    assert (reply.status_code, reply.json()) == (
+        403,
+        {"error": "Content-Type is text/plain, expected application/json"},
+    )
+
+
 def test_health_and_metrics(client: httpx.Client) -> None:
     assert client.get("/health").json() == {"status": "ok", "documents": len(PASSAGES)}
     client.post("/retrieve", json={"queries": ["a", "b"]})

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from rlsd.agents.hf.models import load_policy
-from rlsd.agents.vllm.client import ServerUnreachable, StalePolicy
+from rlsd.agents.vllm.errors import ServerUnreachable, StalePolicy
 from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.harness.cli.app import main
 from rlsd.harness.config import ConfigError, parse_config

@@ -68,8 +68,8 @@ class TextEncoder:
             settings, pooling=settings.pooling or _pooling(folder), max_tokens=settings.max_tokens or _longest(folder)
         )
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
-            model: Any = AutoModel.from_pretrained(str(folder), dtype=torch.float32)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+            model: Any = AutoModel.from_pretrained(str(folder), dtype=torch.float32, trust_remote_code=False)
         except Exception as error:  # a damaged folder can raise anything
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise ModelError(f"cannot load an encoder from {settings.folder!r}: {reason}") from error

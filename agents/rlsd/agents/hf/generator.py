@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rlsd.agents.hf.kv_cache import SlotCache
-from rlsd.agents.hf.models import cache_argument, split_head
+from rlsd.agents.hf.models import run_backbone, split_head
 from rlsd.agents.seeding import generator
 from rlsd.agents.types import FinishReason, SampleRequest, SampleResult
 
@@ -146,30 +146,31 @@ class Generator:
         device: torch.device,
     ) -> Tensor:
         ids = torch.zeros(len(news), longest, dtype=torch.long)
-        positions = torch.zeros(len(news), longest, dtype=torch.long)
+        columns = torch.zeros(len(news), longest, dtype=torch.long)
         for b, (start, new) in enumerate(news):
             ids[b, : len(new)] = torch.tensor(new)
-            positions[b] = torch.arange(start, start + longest)
+            columns[b] = torch.arange(start, start + longest)
+        ends = torch.tensor([start + len(new) - 1 for start, new in news])
         last = torch.tensor([len(new) - 1 for _, new in news], device=device)
         rows = [episode.slot for _, episode in jobs]
         self.prefilled_tokens += sum(len(new) for _, new in news)
-        columns = max(start for start, _ in news) + longest
-        hidden = self._forward(ids.to(device), rows, positions.to(device), columns)
+        width = max(start for start, _ in news) + longest
+        hidden = self._forward(ids.to(device), rows, columns.to(device), width, ends.to(device))
         return hidden[torch.arange(len(news), device=device), last]
 
-    def _forward(self, ids: Tensor, rows: Sequence[int], positions: Tensor, columns: int) -> Tensor:
-        """(B, Q, D) hidden states of `ids` in slots `rows`, written at `positions`, all below `columns`."""
+    def _forward(
+        self, ids: Tensor, rows: Sequence[int], columns: Tensor, width: int, ends: Tensor | None = None
+    ) -> Tensor:
+        """(B, Q, D) hidden states of `ids` in slots `rows`, written at `columns`, all below `width`. `ends` are
+        the (B,) last positions of rows with padding, which repeats them: there may be none beyond."""
         self.passes += 1
-        width = -(-columns // READ_STEP) * READ_STEP
-        mask = self._cache.aim(rows, positions, width, next(self.model.parameters()).dtype)
+        width = -(-width // READ_STEP) * READ_STEP
+        mask = self._cache.aim(rows, columns, width, next(self.model.parameters()).dtype)
         backbone, _ = split_head(self.model)
-        return backbone(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=True,
-            **{cache_argument(backbone): self._cache},
-        ).last_hidden_state
+        positions = columns if ends is None else columns.minimum(ends[:, None])
+        return run_backbone(
+            backbone, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, cache=self._cache
+        )
 
     def _decode(
         self, jobs: list[Job], hidden: Tensor, uniforms: Tensor, device: torch.device

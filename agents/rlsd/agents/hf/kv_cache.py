@@ -8,16 +8,33 @@ contain stale values that no query can see: query position `q` attends to column
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from rlsd.agents.hf.models import ModelError
+
 GROW = 128
 """Columns are allocated in multiples of this."""
 
 
-class SlotCache(Cache):
+class KeysAndValues(Cache):
+    """A cache that holds keys and values and nothing else: layers with a state of their own are told so."""
+
+    def _no_state(self, *args: object, **kwargs: object) -> Any:
+        """
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError("it has layers with a recurrent state, and the cache holds keys and values alone")
+
+    get_conv_state = update_conv_state = get_recurrent_state = update_recurrent_state = _no_state
+    has_previous_state = update_indexer = _no_state
+
+
+class SlotCache(KeysAndValues):
     """Keys and values of `slots` episodes in every layer, grown on demand.
 
     Before a forward pass call `aim(rows, positions)`; the model then writes at those positions and reads all columns
@@ -63,9 +80,8 @@ class SlotCache(Cache):
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object):
         """Write (B, H, Q, D) keys and values of one layer; return (B, H, width, D) of the aimed rows."""
         if layer_idx == len(self._keys):
-            shape = (self.slots, key_states.shape[1], 0, key_states.shape[3])
-            self._keys.append(key_states.new_empty(shape))
-            self._values.append(value_states.new_empty(shape))
+            for store, new in ((self._keys, key_states), (self._values, value_states)):  # values may be narrower
+                store.append(new.new_empty(self.slots, new.shape[1], 0, new.shape[3]))
         out = []
         for store, new in ((self._keys, key_states), (self._values, value_states)):
             table = store[layer_idx]

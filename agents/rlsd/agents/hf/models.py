@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rlsd.agents.hf.abilities import context_length, text_config
+from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.agents.template import end_ids
 from rlsd.envs.errors import RlsdError
 
@@ -49,14 +52,20 @@ class Policy:
 def load_policy(
     path: str | Path, *, dtype: str = "float32", device: str | torch.device = "cpu", attention: str = "sdpa"
 ) -> Policy:
-    """Load a folder (or a hub name, where the network allows) as `AutoModelForCausalLM` does.
+    """Load a folder (or a hub name, where the network allows) as `AutoModelForCausalLM` does; a folder with a PEFT
+    adapter alone is its base model with the adapter merged.
 
     Raises:
         ModelError: an unreadable folder; a model without chat template; weights that do not match the config.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from rlsd.agents.hf import adapters
+
     folder = Path(path).expanduser()
+    if adapters.is_adapter(folder):
+        base = load_policy(adapters.base_of(folder), dtype=dtype, device=device, attention=attention)
+        return adapters.merged(base, folder)
     absent_folder = "" if folder.exists() else " (there is no such folder, so it was taken for a hub name)"
     if folder.exists() and not (folder / "config.json").is_file():
         raise ModelError(f"{path} holds no config.json: give a transformers model folder (or `rlsd export` one)")
@@ -64,13 +73,19 @@ def load_policy(
         raise ModelError(f"there is no folder {str(path)!r}; give a transformers model folder or a hub name")
     place = str(folder if folder.exists() else path)
     try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(place)
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                place, dtype=DTYPES[dtype], attn_implementation=attention, output_loading_info=True
+                place,
+                dtype=DTYPES[dtype],
+                attn_implementation=attention,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if "does not support an attention implementation" in reason:
+            reason = f"{str(error).split()[0]} does not run with {attention} attention; set model.attention=eager"
         raise ModelError(f"cannot load a model from {str(path)!r}{absent_folder}: {reason}") from error
     model, report = loaded
     tied = getattr(model, "all_tied_weights_keys", None) or {}
@@ -87,10 +102,9 @@ def load_tokenizer(path: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        with _quiet():
-            return AutoTokenizer.from_pretrained(
-                str(Path(path).expanduser() if Path(path).expanduser().exists() else path)
-            )
+        with quiet():
+            place = Path(path).expanduser()
+            return AutoTokenizer.from_pretrained(str(place if place.exists() else path), trust_remote_code=False)
     except Exception:  # a damaged folder can raise anything
         return None
 
@@ -103,30 +117,44 @@ def _policy(model: Any, tokenizer: Any, *, source: str) -> Policy:
     if not ids:
         raise ModelError(f"{source} names no end token (eos_token_id)")
     check_head(model)
-    context = int(getattr(model.config, "max_position_embeddings", 0) or 2048)
+    check_vocabulary(model, tokenizer, source=source)
+    context = context_length(text_config(model))
     return Policy(model=model, tokenizer=tokenizer, eos_ids=frozenset(ids), context=context)
-
-
-def sliding_window(model: Any) -> int | None:
-    """Size of the smallest attention window in tokens; None if all layers use full attention."""
-    config = (model.get_base_model() if hasattr(model, "get_base_model") else model).config
-    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
-    if kinds is not None and "sliding_attention" not in kinds:
-        return None
-    return window
 
 
 def split_head(model: Any) -> tuple[Any, Callable[[Tensor], Tensor]]:
     """(backbone, head): `head(backbone(ids).last_hidden_state)` are the model's logits; PEFT adapters stay active."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return getattr(inner, inner.base_model_prefix), inner.get_output_embeddings()
+    backbone = getattr(inner, inner.base_model_prefix, None)
+    return inner.model if backbone is None else backbone, inner.get_output_embeddings()
 
 
 def cache_argument(model: Any) -> str:
     """Name under which a model or backbone takes its key-value cache: `cache` from transformers 5.24 on,
     `past_key_values` before."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
+    return "cache" if "cache" in _arguments(inner.forward) else "past_key_values"
+
+
+def _arguments(forward: Any) -> frozenset[str]:
+    """Names of a forward pass's arguments; "**" if it takes others too."""
+    return _arguments_of(getattr(forward, "__func__", forward))
+
+
+@lru_cache(maxsize=64)
+def _arguments_of(function: Any) -> frozenset[str]:
+    takes = inspect.signature(function).parameters.values()
+    return frozenset("**" if p.kind is p.VAR_KEYWORD else p.name for p in takes)
+
+
+def run_backbone(backbone: Any, *, cache: Any = None, **kwargs: Any) -> Tensor:
+    """(B, T, D) last hidden states. The cache goes in under the name that the model has for it, and position ids only
+    if it takes any (ALiBi models and recurrent ones do not)."""
+    if cache is not None:
+        kwargs[cache_argument(backbone)] = cache
+    if not _arguments(backbone.forward) & {"position_ids", "**"}:
+        kwargs.pop("position_ids", None)
+    return backbone(**kwargs).last_hidden_state
 
 
 @torch.no_grad()
@@ -134,16 +162,41 @@ def check_head(model: Any) -> None:
     """Check that the logits are exactly the output embedding of the last hidden state.
 
     Raises:
-        ModelError: an architecture that scales or caps its logits; log-probs would be wrong.
+        ModelError: an architecture that scales or caps its logits, so that log-probs would be wrong; or one that is no
+            backbone with an output embedding on top. Logits that are infinite or NaN.
     """
-    vocab = model.get_input_embeddings().num_embeddings
-    ids = (torch.arange(7) * 13 % vocab)[None].to(next(model.parameters()).device)
+    name = type(model).__name__
     model.eval()
-    backbone, head = split_head(model)
-    ours, theirs = head(backbone(input_ids=ids).last_hidden_state), model(input_ids=ids).logits
-    if not torch.allclose(ours.float(), theirs.float(), atol=1e-2, rtol=1e-2):
-        name = type(model).__name__
+    try:
+        vocab = model.get_input_embeddings().num_embeddings
+        ids = (torch.arange(7) * 13 % vocab)[None].to(next(model.parameters()).device)
+        backbone, head = split_head(model)
+        ours, theirs = head(backbone(input_ids=ids).last_hidden_state), model(input_ids=ids).logits
+        finite = bool(theirs.isfinite().all())
+        same = torch.allclose(ours.float(), theirs.float(), atol=1e-2, rtol=1e-2)
+    except Exception as error:  # an architecture of any kind can raise anything
+        if out_of_memory(error):
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ModelError(f"{name} does not run as a causal language model here: {reason}") from error
+    if not finite:
+        raise ModelError("the model's logits are infinite or NaN: a weight of it is, or its dtype is too narrow")
+    if not same:
         raise ModelError(f"{name} changes its logits after the output embedding; rlsd does not support that yet")
+
+
+def check_vocabulary(model: Any, tokenizer: Any, *, source: str) -> None:
+    """Check that the model has an embedding for every id of its tokenizer.
+
+    Raises:
+        ModelError: it has fewer rows.
+    """
+    rows, largest = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise ModelError(
+            f"{source}: its tokenizer has ids up to {largest}, but the model's embedding has {rows} rows; take the "
+            f"weights' own tokenizer, or save the model anew after model.resize_token_embeddings({largest + 1})"
+        )
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Any:
@@ -200,7 +253,7 @@ def tiny_policy(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     return _policy(model.to(device), tokenizer, source="the tiny model")
 
 
@@ -216,7 +269,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
         OSError: writing failed; names the folder.
     """
     try:
-        with _quiet():
+        with quiet():
             policy.model.save_pretrained(folder)
             policy.tokenizer.save_pretrained(folder)
     except SafetensorError as error:
@@ -224,7 +277,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence progress bars and reports of transformers; our own errors report what matters."""
     from transformers.utils import logging
 

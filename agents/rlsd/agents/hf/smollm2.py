@@ -50,8 +50,10 @@ def convert_gguf(gguf: Path, folder: Path) -> Path:
     except ImportError as error:
         raise ModelError("converting GGUF weights needs the package gguf: pip install 'rlsd[smollm2]'") from error
     source = str(gguf.parent)
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name)
-    model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf.name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name, trust_remote_code=False)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
+    )
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from rlsd.agents.daemon import daemon_future
-from rlsd.agents.vllm.client import ServerMismatch, ServerReply, ServerUnreachable, VLLMServer
+from rlsd.agents.vllm.client import VLLMServer
+from rlsd.agents.vllm.errors import ServerMismatch, ServerReply, ServerUnreachable
 from rlsd.agents.vllm.files import empty_cache
 from rlsd.agents.vllm.plugin import BACKENDS
 from rlsd.agents.vllm.process_group import LINKS, Link, Meeting, own_address

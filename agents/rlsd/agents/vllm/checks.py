@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rlsd.agents.vllm.client import SamplerError, ServerMismatch, StalePolicy, VLLMServer
+from rlsd.agents.vllm.client import VLLMServer
+from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, StalePolicy
 from rlsd.agents.vllm.source import Alone, Peers
 
 PROBE = (

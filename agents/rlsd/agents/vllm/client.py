@@ -6,35 +6,23 @@ enables it. Control calls block; `complete` is awaited.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
-import httpx
-
-from rlsd.agents.types import FinishReason, SampleResult
-from rlsd.envs.errors import RlsdError
-
-
-class SamplerError(RlsdError):
-    """A sampling server that cannot be used; says which one, what it did and how to fix it."""
-
-
-class ServerUnreachable(SamplerError):
-    """No reply at the address, or only server errors."""
-
-
-class ServerMismatch(SamplerError):
-    """The server has another model or tokenizer, or lacks a required route."""
-
-
-class ServerReply(SamplerError):
-    """The server's reply is not what was requested."""
-
-
-class StalePolicy(SamplerError):
-    """The server uses other weights than it was sent."""
-
+from rlsd.agents.types import SampleResult
+from rlsd.agents.vllm.completions import (
+    decode,
+    decode_response,
+    encode,
+    read_response,
+    read_scores,
+    reason,
+    scoring_body,
+)
+from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable
+from rlsd.envs.remote.http_client import HttpClient, HttpFailure
+from rlsd.envs.remote.loop import REQUESTS
 
 COMPLETIONS = "/v1/completions"
 NEEDS = {
@@ -46,14 +34,6 @@ NEEDS = {
     "/v1/load_lora_adapter": "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1",
 }
 """Route → how to enable it."""
-
-
-CONNECTIONS: dict[str, Any] = {
-    "limits": httpx.Limits(max_connections=None, max_keepalive_connections=0),
-    "trust_env": False,
-}
-"""A new connection per request: none stays open, so none can lead to a dead server. Proxies from environment variables
-are ignored."""
 
 
 class VLLMServer:
@@ -70,17 +50,15 @@ class VLLMServer:
         self, url: str, *, api_key: str | None = None, timeout_s: float = 600.0, quick_s: float = 120.0
     ) -> None:
         self.url = url.rstrip("/")
-        self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = {"Content-Type": "application/json"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key.strip()}"
         self.timeout_s = timeout_s
         self._quick_s = quick_s
-        self._client = httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout_s, **CONNECTIONS)
         self._routes: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return self.url
-
-    def close(self) -> None:
-        self._client.close()
 
     def forget(self) -> None:
         """Forget the server's routes; they are read again on demand."""
@@ -93,30 +71,33 @@ class VLLMServer:
 
         Raises:
             ServerUnreachable: no answer, or status 500 and above.
-            ServerReply: status 400 to 499; quotes the server's message.
+            ServerReply: status 400 to 499, which quotes the server's message; an answer too large.
         """
+        target = f"{path}?{urlencode(params)}" if params else path
+        content, limit_s = None if body is None else encode(body), timeout_s or self.timeout_s
         try:
-            answer = self._client.request(
-                method, path, json=body, params=params or None, timeout=timeout_s or self.timeout_s
+            answer = REQUESTS.run(
+                _CONTROL.request(method, f"{self.url}{target}", content, timeout_s=limit_s, **self._headers)
             )
-        except httpx.HTTPError as error:
-            raise ServerUnreachable(f"{self.url}{path}: {_reason(error)}") from error
-        return self.decode(answer, path)
+        except HttpFailure as error:
+            raise self._no_answer(path, error) from error
+        return self._read(answer.status, answer.body, path)
 
-    def decode(self, answer: httpx.Response, path: str) -> Any:
+    def _no_answer(self, path: str, failure: HttpFailure) -> SamplerError:
+        kind = ServerReply if failure.kind in ("too_large", "encoding") else ServerUnreachable
+        return kind(f"{self.url}{path}: {failure}")
+
+    def _read(self, status: int, body: bytes, path: str, read: Callable[[bytes], Any] = decode) -> Any:
         """The body of a successful reply.
 
         Raises:
             ServerUnreachable, ServerReply: as in `call`.
         """
-        if answer.status_code >= 400:
-            message = " ".join(answer.text.split())[:300]
-            kind = ServerUnreachable if answer.status_code >= 500 else ServerReply
-            raise kind(f"{self.url}{path} answered {answer.status_code}: {message}")
-        try:
-            return answer.json()
-        except ValueError:
-            return answer.text
+        if status >= 400:
+            message = " ".join(body.decode("utf-8", "replace").split())[:300]
+            told = f"{self.url}{path} answered {status}: {message}"
+            raise ServerUnreachable(told) if status >= 500 else ServerReply(told, status=status)
+        return read(body)
 
     def healthy(self) -> bool:
         """Whether the server responds."""
@@ -183,113 +164,36 @@ class VLLMServer:
             return read_scores(reply, ids, model=model)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ServerReply(
-                f"{self.url}{COMPLETIONS} gave no prompt log-probs for {len(ids)} ids ({_reason(error)})"
+                f"{self.url}{COMPLETIONS} gave no prompt log-probs for {len(ids)} ids ({reason(error)})"
             ) from error
 
     # ------------------------------------------------------------------ sampling
 
-    async def complete(self, client: httpx.AsyncClient, body: dict[str, Any], *, version: int) -> SampleResult:
-        """One response. `client` belongs to the running event loop; cancelling the call closes its connection, and
-        the server stops decoding.
+    async def complete(self, client: HttpClient, body: dict[str, Any], *, version: int) -> SampleResult:
+        """One response. Cancelling the call closes its connection, and the server stops decoding.
 
         Raises:
             ServerUnreachable: no answer, or status 500 and above.
             ServerReply: a reply that is not one response to `body`.
         """
-        reply = await self._post(client, body)
+        reply = await self._post(client, body, decode_response)
         try:
             return read_response(reply, body, version=version)
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ServerReply(f"{self.url}{COMPLETIONS}: unusable reply: {_reason(error)}") from error
+            raise ServerReply(f"{self.url}{COMPLETIONS}: unusable reply: {reason(error)}") from error
 
-    async def score(self, client: httpx.AsyncClient, model: str, ids: Sequence[int]) -> list[float]:
+    async def score(self, client: HttpClient, model: str, ids: Sequence[int]) -> list[float]:
         """As `prompt_logps`, awaited."""
         return self._read_scores(await self._post(client, scoring_body(ids, model=model)), model, ids)
 
-    async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> Any:
+    async def _post(self, client: HttpClient, body: dict[str, Any], read: Callable[[bytes], Any] = decode) -> Any:
         try:
             answer = await client.post(
-                f"{self.url}{COMPLETIONS}", json=body, headers=self.headers, timeout=self.timeout_s
+                f"{self.url}{COMPLETIONS}", encode(body), timeout_s=self.timeout_s, **self._headers
             )
-        except httpx.HTTPError as error:
-            raise ServerUnreachable(f"{self.url}{COMPLETIONS}: {_reason(error)}") from error
-        return self.decode(answer, COMPLETIONS)
-
-
-def request_body(
-    prompt_ids: Sequence[int], *, model: str, max_new_tokens: int, temperature: float, seed: int, eos_ids: Sequence[int]
-) -> dict[str, Any]:
-    """A request for one response from the untruncated distribution: it sets every parameter that a model's generation
-    config could change silently."""
-    return {
-        "model": model,
-        "prompt": list(prompt_ids),
-        "max_tokens": max_new_tokens,
-        "temperature": temperature,
-        "top_p": 1.0,
-        "top_k": -1,
-        "min_p": 0.0,
-        "repetition_penalty": 1.0,
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
-        "seed": seed,
-        "logprobs": 1,
-        "return_token_ids": True,
-        "stop_token_ids": list(eos_ids),
-        "skip_special_tokens": False,
-    }
-
-
-def read_response(reply: Any, body: dict[str, Any], *, version: int) -> SampleResult:
-    """Validate a reply to `request_body` and extract the response.
-
-    Raises:
-        KeyError, IndexError, TypeError, ValueError: an invalid reply.
-    """
-    if reply["model"] != body["model"]:
-        raise ValueError(f"it is from model {reply['model']!r}, {body['model']!r} was requested")
-    choice = reply["choices"][0]
-    ids, logps, reason = choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["finish_reason"]
-    if not ids or not all(type(i) is int and i >= 0 for i in ids):
-        raise ValueError(f"token_ids is {str(ids)[:80]}, expected a list of ids")
-    if len(logps) != len(ids):
-        raise ValueError(f"{len(ids)} token ids with {len(logps)} log-probs")
-    if len(ids) > body["max_tokens"]:
-        raise ValueError(f"{len(ids)} tokens, at most {body['max_tokens']} were requested")
-    if not all(isinstance(x, int | float) and math.isfinite(x) and x <= 1e-3 for x in logps):
-        raise ValueError(f"log-probs are {str(logps)[:80]}, expected finite numbers up to 0")
-    if reason not in ("stop", "length"):
-        raise ValueError(f"finish_reason is {reason!r}, expected 'stop' or 'length'")
-    ended = ids[-1] in body["stop_token_ids"]
-    if reason == "stop" and not ended:
-        raise ValueError(f"it stopped after id {ids[-1]}, which is not one of the end ids {body['stop_token_ids']}")
-    return SampleResult(
-        token_ids=tuple(ids),
-        logps=tuple(min(0.0, float(x)) for x in logps),
-        finish=FinishReason.EOS if ended else FinishReason.LENGTH,
-        policy_version=version,
-    )
-
-
-def scoring_body(ids: Sequence[int], *, model: str) -> dict[str, Any]:
-    """A request for the log-probs of `ids` themselves. vLLM also samples one token, which is ignored."""
-    return {"model": model, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-
-
-def read_scores(reply: Any, ids: Sequence[int], *, model: str) -> list[float]:
-    """Log-probs in nats of ids[1:] from a reply to `scoring_body`.
-
-    Raises:
-        KeyError, IndexError, TypeError, ValueError: an invalid reply.
-    """
-    if reply["model"] != model:
-        raise ValueError(f"it is from model {reply['model']!r}, {model!r} was requested")
-    places = reply["choices"][0]["prompt_logprobs"][1:]
-    return [float(place[str(i)]["logprob"]) for i, place in zip(ids[1:], places, strict=True)]
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        except HttpFailure as error:
+            raise self._no_answer(COMPLETIONS, error) from error
+        return self._read(answer.status, answer.body, COMPLETIONS, read)
 
 
 def _schema_text(document: dict[str, Any], path: str) -> str:
@@ -301,3 +205,7 @@ def _schema_text(document: dict[str, Any], path: str) -> str:
         if f'"#/components/schemas/{name}"' in text:
             text += json.dumps(schema)
     return text
+
+
+_CONTROL = HttpClient(kept=False)
+"""For control calls: a new connection each, so that none is sent twice and none stays open to a dead server."""

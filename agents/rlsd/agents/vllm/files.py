@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from safetensors import SafetensorError
 
-from rlsd.agents.vllm.client import SamplerError, ServerReply, VLLMServer
+from rlsd.agents.vllm.client import VLLMServer
+from rlsd.agents.vllm.errors import SamplerError, ServerReply
 from rlsd.agents.vllm.source import WeightSource
 
 ADAPTER = "rlsd-policy-v"

@@ -12,18 +12,10 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import httpx
-
 from rlsd.agents.vllm.checks import Weights
-from rlsd.agents.vllm.client import (
-    SamplerError,
-    ServerMismatch,
-    ServerReply,
-    ServerUnreachable,
-    StalePolicy,
-    VLLMServer,
-)
-from rlsd.envs.remote.http_pool import Lanes
+from rlsd.agents.vllm.client import VLLMServer
+from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable, StalePolicy
+from rlsd.envs.remote.http_client import HttpClient
 
 T = TypeVar("T")
 BACK_OFF_S = 0.1
@@ -36,11 +28,8 @@ class _Session:
     """State of one event loop."""
 
     loop: asyncio.AbstractEventLoop
-    client: httpx.AsyncClient
     ready: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     """By server URL: finishes when the server is ready, fails when it cannot be used."""
-    closing: asyncio.Task[None] | None = None
-    """Closes the client when the loop ends."""
     away: set[str] = field(default_factory=set)
     """URLs of servers that failed and have not recovered."""
 
@@ -66,6 +55,7 @@ class ServerPool:
         self._since = 0.0
         self._home: dict[Hashable, VLLMServer] = {}
         self._session: _Session | None = None
+        self._client = HttpClient()
 
     def join(self, key: Hashable) -> None:
         """Assign the requests of `key` to one server, which caches their common prefixes."""
@@ -76,7 +66,7 @@ class ServerPool:
     def leave(self, key: Hashable) -> None:
         self._home.pop(key, None)
 
-    async def ask(self, key: Hashable, call: Callable[[VLLMServer, httpx.AsyncClient, int], Awaitable[T]]) -> T:
+    async def ask(self, key: Hashable, call: Callable[[VLLMServer, HttpClient, int], Awaitable[T]]) -> T:
         """The result of `call(server, client, policy version)`, with retries.
 
         Raises:
@@ -90,7 +80,7 @@ class ServerPool:
             assert version is not None, f"{server} was asked before it had weights"
             self._count(1)
             try:
-                return await call(server, session.client, version)
+                return await call(server, self._client, version)
             except (ServerUnreachable, ServerReply) as error:
                 failures += 1
                 self._suspect(session, server)
@@ -113,8 +103,7 @@ class ServerPool:
         """This event loop's session; a new one checks that every server still has its weights."""
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.loop is not loop:
-            client = httpx.AsyncClient(transport=Lanes(keep=False), trust_env=False)
-            self._session = _Session(loop=loop, client=client, closing=loop.create_task(_close_at_end(client)))
+            self._session = _Session(loop=loop)
             for server in self.weights.servers:
                 self._session.ready[server.url] = loop.create_task(self._make_ready(self._session, server))
         return self._session
@@ -181,10 +170,3 @@ class ServerPool:
 
 def _is_up(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
-
-
-async def _close_at_end(client: httpx.AsyncClient) -> None:
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await client.aclose()

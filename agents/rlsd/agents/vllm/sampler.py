@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-import httpx
-
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import EpisodeKey, SampleRequest, SampleResult, check_room
 from rlsd.agents.vllm.checks import Weights
-from rlsd.agents.vllm.client import SamplerError, ServerUnreachable, StalePolicy, VLLMServer, request_body
+from rlsd.agents.vllm.client import VLLMServer
+from rlsd.agents.vllm.completions import request_body
+from rlsd.agents.vllm.errors import SamplerError, ServerUnreachable, StalePolicy
 from rlsd.agents.vllm.pool import BACK_OFF_S, LONGEST_PAUSE_S, ServerPool
+from rlsd.envs.remote.http_client import HttpClient
 
 SCORED_AT_ONCE = 64
 """Concurrent scoring requests per server; one if it serves adapters."""
@@ -113,8 +114,6 @@ class VLLMSampler:
 
     def close(self) -> None:
         self.weights.close()
-        for server in self.weights.servers:
-            server.close()
 
     # ------------------------------------------------------------------ sampling
 
@@ -133,7 +132,7 @@ class VLLMSampler:
         check_room(request, self.context)
         seed = derive(self.seed, *request.key, "turn", request.turn)
 
-        async def call(server: VLLMServer, client: httpx.AsyncClient, version: int) -> SampleResult:
+        async def call(server: VLLMServer, client: HttpClient, version: int) -> SampleResult:
             body = request_body(
                 request.prompt_ids,
                 model=self.weights.model(server),
@@ -174,7 +173,7 @@ class VLLMSampler:
         gates: dict[str, asyncio.Semaphore] = {}
 
         async def one(number: int, ids: Sequence[int]) -> list[float]:
-            async def call(server: VLLMServer, client: httpx.AsyncClient, _: int) -> list[float]:
+            async def call(server: VLLMServer, client: HttpClient, _: int) -> list[float]:
                 # vLLM 0.32's CPU build with --enable-lora crashes on scoring two prompts in one batch
                 alone = server.offers("/v1/load_lora_adapter")
                 async with gates.setdefault(server.url, asyncio.Semaphore(1 if alone else SCORED_AT_ONCE)):

@@ -13,15 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rlsd.agents.vllm.checks import NOISE, PROBE, PROBE_TOKENS, ServerState, check_base, check_weights, largest
-from rlsd.agents.vllm.client import (
-    COMPLETIONS,
-    SamplerError,
-    ServerMismatch,
-    ServerReply,
-    ServerUnreachable,
-    StalePolicy,
-    VLLMServer,
-)
+from rlsd.agents.vllm.client import COMPLETIONS, VLLMServer
+from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable, StalePolicy
 from rlsd.agents.vllm.files import Carrier
 from rlsd.agents.vllm.source import Alone, Peers, WeightSource
 

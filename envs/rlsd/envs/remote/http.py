@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import threading
 import time
 from typing import Any
 
-from rlsd.envs.errors import EnvError
+from rlsd.envs.errors import EnvError, EnvLost
+from rlsd.envs.remote.answers import AnswerTooLarge
+from rlsd.envs.remote.http_client import Answer, HttpClient, HttpFailure
+from rlsd.envs.remote.loop import REQUESTS
 from rlsd.envs.remote.wire import RemoteEnv, dumps, value
 
 TOKEN_VARIABLE = "RLSD_TOKEN"
@@ -34,7 +38,7 @@ class HttpEnv(RemoteEnv):
         timeout_s: time limit of one reply, in seconds.
 
     Raises:
-        EnvError: no reply, a wrong token, or a server at its session limit.
+        EnvError: no reply, a wrong token, or a server at its session limit; AnswerTooLarge.
     """
 
     def __init__(
@@ -45,67 +49,64 @@ class HttpEnv(RemoteEnv):
 
 class _HttpTransport:
     def __init__(self, url: str, split: str | None, token: str | None, timeout_s: float) -> None:
-        import httpx  # not needed to import rlsd.envs
-
-        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
         self.url = url
-        self._client = httpx.Client(
-            headers=headers,
-            timeout=timeout_s,
-            trust_env=False,
-            verify=url.startswith("https:"),  # reading all certificates for each environment is slow
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
+        self._headers = {"Content-Type": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token.strip()}"
+        self._timeout_s = timeout_s
         self._numbers = itertools.count()
-        try:
-            opened = self._post("/sessions", {} if split is None else {"split": split})
-            self._session = str(value(opened, url)["session"])
-        except BaseException:
-            self._client.close()
-            raise
+        opened = value(self._post("/sessions", {} if split is None else {"split": split}), url)
+        if not isinstance(opened, dict) or not isinstance(opened.get("session"), str):
+            raise EnvError(f"{url} opened no session ({str(opened)[:200]!r}); is `rlsd serve env` running there?")
+        self._session = opened["session"]
 
     def ask(self, op: str, arguments: dict[str, Any]) -> Any:
         call = {"number": next(self._numbers), "op": op, "given": arguments}
         return value(self._post(f"/sessions/{self._session}", call), self.url)
 
     def close(self) -> None:
-        import httpx
+        path = f"{self.url}/sessions/{self._session}"
+        with contextlib.suppress(HttpFailure):  # the server ends idle sessions by itself
+            REQUESTS.run(_CLIENT.request("DELETE", path, timeout_s=5.0, **self._headers))
 
-        with contextlib.suppress(httpx.HTTPError):  # the server ends idle sessions by itself
-            self._client.delete(f"{self.url}/sessions/{self._session}", timeout=5.0)
-        self._client.close()
-
-    def abandon(self) -> None:
+    def abandon(self) -> EnvLost | None:
         threading.Thread(target=self.close, daemon=True).start()
 
     def _post(self, path: str, body: Any) -> Any:
-        import httpx
-
-        failure = ""
+        failure, attempt = "", 0
+        content = dumps(body)
         for attempt in range(TRIES):
             if attempt:
                 time.sleep(BACK_OFF_S * 2 ** (attempt - 1))
             try:
-                reply = self._client.post(self.url + path, content=dumps(body))
-            except httpx.HTTPError as error:
-                failure = f"{type(error).__name__}: {error}"
+                reply = REQUESTS.run(_CLIENT.post(self.url + path, content, timeout_s=self._timeout_s, **self._headers))
+            except HttpFailure as error:
+                if error.kind == "too_large":
+                    raise AnswerTooLarge(f"{self.url}{path}: {error}") from error
+                failure = str(error)
+                if error.kind == "encoding":
+                    break  # as it would be again
                 continue
-            if reply.status_code in BUSY:
-                failure = f"status {reply.status_code}"
+            if reply.status in BUSY:
+                failure = f"status {reply.status}"
                 continue
             return self._read(reply)
         raise EnvError(
-            f"{self.url}{path} gave no answer ({failure}, tried {TRIES} times); is `rlsd serve env` running?"
+            f"{self.url}{path} gave no answer ({failure}, tried {attempt + 1} times); is `rlsd serve env` running?"
         )
 
-    def _read(self, reply: Any) -> Any:
+    def _read(self, reply: Answer) -> Any:
         try:
-            data = reply.json()
-        except ValueError:
+            data = json.loads(reply.body)
+        except (ValueError, RecursionError):
             data = None
-        if reply.status_code == 200:
+        if reply.status == 200:
             return data
         message = data.get("error") if isinstance(data, dict) else None
         if isinstance(message, dict):
             return data
-        raise EnvError(f"{self.url} answered {reply.status_code}: {message or reply.text[:200]}")
+        raise EnvError(f"{self.url} answered {reply.status}: {message or reply.text[:200]}")
+
+
+_CLIENT = HttpClient()
+"""Its connections are shared by all remote environments of this process."""

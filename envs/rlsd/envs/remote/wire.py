@@ -15,9 +15,12 @@ from typing import Any, Protocol
 
 from rlsd.envs.answers import hindsight_answer, reset_answer, step_answer, told
 from rlsd.envs.core import Hindsight, Task, TextEnv
-from rlsd.envs.errors import AnswerError, DataError, EnvError, RlsdError, TaskError
+from rlsd.envs.errors import AnswerError, DataError, EnvError, EnvLost, RlsdError, TaskError
+from rlsd.envs.remote.answers import MAX_BYTES, AnswerTooLarge
 
-ERRORS: dict[str, type[RlsdError]] = {e.__name__: e for e in (RlsdError, TaskError, DataError, EnvError)}
+ERRORS: dict[str, type[RlsdError]] = {
+    e.__name__: e for e in (RlsdError, TaskError, DataError, EnvError, AnswerTooLarge)
+}
 """Errors that keep their type; any other becomes an `EnvError` that names it."""
 
 
@@ -32,8 +35,12 @@ class Transport(Protocol):
         """Close the environment."""
         ...
 
-    def abandon(self) -> None:
-        """Drop a hung environment without waiting."""
+    def abandon(self) -> EnvLost | None:
+        """Drop a hung environment without waiting.
+
+        Returns:
+            The error if its process is lost.
+        """
         ...
 
 
@@ -71,6 +78,14 @@ def value(reply: Any, source: str) -> Any:
     raise EnvError(f"{source} gave no usable reply: {str(reply)[:200]!r}")
 
 
+def too_large(size: int) -> AnswerTooLarge:
+    return AnswerTooLarge(f"the answer has {size} bytes, at most {MAX_BYTES} are taken")
+
+
+def _malformed(op: str, reply: Any, expected: str) -> EnvError:
+    return EnvError(f"{op!r} gave {str(reply)[:200]!r}, expected {expected}")
+
+
 def dumps(data: Any) -> str:
     """JSON on one line; NumPy scalars become plain numbers."""
     return json.dumps(data, default=_plain)
@@ -106,16 +121,25 @@ class RemoteEnv(TextEnv):
 
     def __init__(self, transport: Transport) -> None:
         self._transport: Transport | None = transport
+        self.lost: EnvLost | None = None
+        """Set by `abandon` if the process of the environment is lost."""
         about = self._ask("about")
-        super().__init__(max_chars=int(about["max_chars"]))
-        accepted = about.get("accepts_formats")  # an older server does not say: anything goes
-        self.response_format = about.get("response_format")
-        self.accepts_formats = None if accepted is None else tuple(accepted)
+        try:
+            super().__init__(max_chars=int(about["max_chars"]))
+            accepted = about.get("accepts_formats")  # an older server does not say: anything goes
+            self.response_format = about.get("response_format")
+            self.accepts_formats = None if accepted is None else tuple(accepted)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _malformed("about", about, 'an object with "max_chars"') from error
         self._tasks: tuple[Task, ...] | None = None
 
     def tasks(self) -> tuple[Task, ...]:
         if self._tasks is None:
-            self._tasks = tuple(Task.from_json(task) for task in self._ask("tasks"))
+            listed = self._ask("tasks")
+            try:
+                self._tasks = tuple(Task.from_json(task) for task in listed)
+            except TypeError as error:
+                raise _malformed("tasks", listed, "a list of tasks") from error
         return self._tasks
 
     def content(self, task_id: str) -> str:
@@ -137,7 +161,10 @@ class RemoteEnv(TextEnv):
         return hindsight_answer(known)
 
     def expert(self, kind: str) -> str | None:
-        return self._ask("expert", kind=kind)
+        reply = self._ask("expert", kind=kind)
+        if reply is None or isinstance(reply, str):
+            return reply
+        raise _malformed("expert", reply, "an action or null")
 
     def close(self) -> None:
         transport, self._transport = self._transport, None
@@ -147,7 +174,7 @@ class RemoteEnv(TextEnv):
     def abandon(self) -> None:
         transport, self._transport = self._transport, None
         if transport is not None:
-            transport.abandon()
+            self.lost = transport.abandon()
 
     def _ask(self, op: str, **arguments: Any) -> Any:
         if self._transport is None:

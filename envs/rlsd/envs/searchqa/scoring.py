@@ -39,14 +39,18 @@ _short = lru_cache(maxsize=8192)(_normalize)
 
 
 def exact_match(answer: str, golds: Sequence[str], *, silence_counts: bool = False) -> bool:
-    """The normalised answer equals one of the normalised golds.
+    """The normalised answer equals one of the normalised golds; a gold such as "The" or "!!!", of which normalisation
+    leaves nothing, is compared as it is.
 
     Args:
-        silence_counts: an answer that normalises to "" matches a gold that does, as in the official scripts. If False,
-            it matches nothing: otherwise a gold such as "The" would reward an empty answer.
+        silence_counts: any answer that normalises to "" matches a gold that does, as in the official scripts; an empty
+            answer is then right where the gold is "The".
     """
     normalized = normalize(answer)
-    return bool(normalized or silence_counts) and any(normalized == normalize(gold) for gold in golds)
+    if normalized or silence_counts:
+        return any(normalized == normalize(gold) for gold in golds)
+    said = _squeezed(answer)
+    return bool(said) and any(said == _squeezed(gold) for gold in golds)
 
 
 def f1(answer: str, golds: Sequence[str]) -> float:
@@ -74,9 +78,18 @@ def _f1(answer: str, gold: str) -> float:
 
 
 def contains_answer(text: str, golds: Sequence[str]) -> bool:
-    """The text contains a gold as whole normalised words ("answer recall", without named paragraphs)."""
-    padded = f" {normalize(text)} "
-    return any(gold and f" {gold} " in padded for gold in map(normalize, golds))
+    """The text contains a gold as whole normalised words ("answer recall", without named paragraphs); a gold of which
+    normalisation leaves nothing as whole words of its own."""
+    padded, raw = f" {normalize(text)} ", f" {_squeezed(text)} "
+    for gold in golds:
+        words = normalize(gold)
+        if f" {words} " in padded if words else gold.strip() and f" {_squeezed(gold)} " in raw:
+            return True
+    return False
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
 
 
 def search_r1_answer(whole: str) -> str | None:

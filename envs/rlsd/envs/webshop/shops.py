@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from rlsd.envs.core import Task
 from rlsd.envs.errors import DataError, EnvError, TaskError, closest
@@ -164,7 +167,7 @@ def open_shop(
         if value not in known:
             raise EnvError(f"unknown {label} {value!r}{closest(str(value), known)}")
     if isinstance(prices, Mapping):
-        fixed = tuple(sorted((str(asin), float(price)) for asin, price in prices.items()))
+        fixed = _prices(prices)
     else:
         fixed = () if prices is None else _price_file(str(prices))
     name = str(catalogue or "gen-default")
@@ -229,7 +232,8 @@ def _published(path: Path, goals: str, products: int | None, changed: int) -> Me
 
 
 def read_products(path: Path, goals: str = "auto", limit: int | None = None) -> Iterator[Product]:
-    """Products of the published files ("real", a folder, or the products' file), one at a time.
+    """Products of the published files ("real", a folder, or the products' file), one at a time; those whose price is no
+    number are left out and counted on stderr.
 
     Raises:
         DataError: files that are missing or damaged, or goals="human" without their file.
@@ -241,15 +245,52 @@ def read_products(path: Path, goals: str = "auto", limit: int | None = None) -> 
         )
     entries = read_entries(attributes) if attributes is not None else {}
     asked = read_entries(human) if human is not None and goals != "synthetic" else None
-    return products_of(read_array(items), entries, asked, source=str(items), limit=limit)
+    return _priced(items, entries, asked, limit)
+
+
+def _priced(
+    items: Path, entries: Mapping[str, Any], asked: Mapping[str, Any] | None, limit: int | None
+) -> Iterator[Product]:
+    """The products with a price; at the end a line on stderr counts the others.
+
+    Raises:
+        DataError: there is no other.
+    """
+    refused: list[str] = []
+    count = 0
+    for product in products_of(read_array(items), entries, asked, source=str(items), limit=limit, refused=refused):
+        count += 1
+        yield product
+    if not refused:
+        return
+    told = f"{items}: {len(refused)} of {count + len(refused)} products have no number as their price"
+    example = f"{refused[0]}; expected '$12.99' or '$12.99 - $15.99'"
+    if not count:
+        raise DataError(f"{told}, e.g. {example}")
+    print(f"{told} and are left out, e.g. {example}", file=sys.stderr)
 
 
 def _price_file(path: str) -> tuple[tuple[str, float], ...]:
     try:
-        data = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-        return tuple(sorted((str(asin), float(price)) for asin, price in data.items()))
+        return _prices(json.loads(Path(path).expanduser().read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"prices={path!r}: expected a JSON object, product id → dollars ({error})") from error
+
+
+def _prices(data: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """
+    Raises:
+        DataError: a price that is no finite number; names its product.
+    """
+    prices: dict[str, float] = {}
+    for asin, price in data.items():
+        try:
+            prices[str(asin)] = float(price)
+        except (TypeError, ValueError):
+            prices[str(asin)] = math.nan
+        if not math.isfinite(prices[str(asin)]):
+            raise DataError(f"prices: {asin} costs {price!r}, expected dollars such as 12.99")
+    return tuple(sorted(prices.items()))
 
 
 def find_goal(shop: Shop, wanted: object) -> Goal:

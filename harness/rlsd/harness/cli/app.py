@@ -6,6 +6,7 @@ import atexit
 import errno
 import os
 import sys
+import traceback
 from typing import Annotated, NoReturn
 
 import typer
@@ -60,6 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from rlsd.algorithms import AlgorithmError
     from rlsd.envs.errors import RlsdError
+    from rlsd.envs.redact import hidden
 
     try:
         app(arguments)
@@ -69,8 +71,14 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, SafetensorError) as error:
         if getattr(error, "errno", None) not in DISK and "os error" not in str(error):
             raise
-        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
+        sys.stderr.write(hidden(f"{type(error).__name__}: {' '.join(str(error).split())}\n"))
         leave(2)
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))
+        if hidden(text) == text:
+            raise
+        sys.stderr.write(hidden(text))
+        leave(1)
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             leave(end.code or 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,11 +28,20 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="cpu or cuda, for hf:FOLDER; default: a GPU if there.")] = None,
     arg: ArgOption = None,
     set_: SetOption = None,
-    save: Annotated[Path | None, typer.Option(help="Write the summary and every task's outcome to a file.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the summary and every task's outcome to a file; the same command goes on where it stopped."
+        ),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Play a whole panel; success by task type with 95 % Wilson intervals."""
+    from rlsd.envs.redact import hidden
     from rlsd.harness.evals.agents import EvalRequest, run_eval
+    from rlsd.harness.evals.keeping import interrupted, summary_of
+    from rlsd.harness.evals.played import told
+    from rlsd.harness.runs.signals import on_stop
 
     request = EvalRequest(
         config=config,
@@ -43,12 +54,18 @@ def evaluate(
         device=device,
         env_kwargs=env_arguments(arg),
         overrides=tuple(set_ or ()),
+        save=save,
     )
-    result, name = run_eval(request, quiet=json_)
-    summary = {"agent": name, **result.summary()}
-    if save is not None:
-        save.parent.mkdir(parents=True, exist_ok=True)
-        save.write_text(json.dumps({**summary, "wins": result.wins(), "scores": result.scores()}, indent=1) + "\n")
+    received: list[int] = []
+    before = on_stop(received)
+    try:
+        result, name = run_eval(request, quiet=json_)
+    except KeyboardInterrupt:
+        sys.stderr.write(interrupted(save))
+        raise SystemExit(128 + (received or [signal.SIGINT])[0]) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    summary = summary_of(name, result)
     if json_:
         print(json.dumps(summary))
         return
@@ -56,13 +73,15 @@ def evaluate(
     from rlsd.harness.runs.progress import counted
 
     panel = result.panel
+    if "weights" in summary:
+        out.print(told(summary["weights"]))
     print_table(f"{panel.env_id} {panel.split}, panel {panel.digest}", table({name: result}))
     out.print(
         f"turns {summary['turns']:.1f}, invalid actions {100 * summary['invalid_rate']:.1f} %, "
         f"tokens a turn {summary['tokens_per_turn']:.1f}, errors {counted(summary['errors'], summary['failures'])}"
     )
     for failure in result.first_failures().values():
-        print_text(f"failed: {failure}")
+        print_text(hidden(f"failed: {failure}"))
 
 
 def compare(

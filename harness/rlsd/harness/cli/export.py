@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +16,7 @@ from rlsd.harness.cli.tables import out
 
 if TYPE_CHECKING:
     from rlsd.harness.config import RunConfig
+    from rlsd.harness.iteration.parts import Parts
 
 
 def export(
@@ -30,49 +35,96 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
 
     Raises:
         RunError: `folder` exists, or the run does not have these weights.
+        ModelError: the best weights are damaged.
     """
-    from rlsd.harness.iteration.parts import build
-    from rlsd.harness.runs import checkpoint
-    from rlsd.harness.runs.rundir import RunDir, RunError, load_run_config
-    from rlsd.harness.runs.weights import NOTE, save_merged, write_note
+    from safetensors import SafetensorError
+
+    from rlsd.harness.runs.rundir import RunError, load_run_config
 
     config = load_run_config(run)
     if folder.exists():
         raise RunError(f"{folder} exists already; give a new folder")
     if adapter and config.model.lora is None:
         raise RunError(f"{run} was not trained with LoRA; leave --adapter out")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    if last or adapter:
-        newest = checkpoint.latest(RunDir(run).checkpoints)
-        if newest is None:
-            raise RunError(f"{run} has no checkpoint yet")
-        tensors, _ = checkpoint.load(newest)
-        parts = build(_on_cpu(config))
-        parts.learner.load(tensors["model"], {}, {})
-        if adapter:
-            parts.policy.model.save_pretrained(partial)
-            parts.policy.tokenizer.save_pretrained(partial)
-            write_note(parts.config.agent, partial)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        if last or adapter:
+            _newest(run, config, partial, adapter=adapter)
         else:
-            save_merged(parts.policy, partial, parts.config.agent)
+            _best(run, config, partial)
+        partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise RunError(f"{folder} cannot be written: {reason}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _newest(run: Path, config: RunConfig, folder: Path, *, adapter: bool) -> None:
+    """Write the newest checkpoint's weights."""
+    from rlsd.harness.iteration.parts import build
+    from rlsd.harness.runs import checkpoint
+    from rlsd.harness.runs.rundir import RunDir, RunError
+    from rlsd.harness.runs.weights import save_merged, write_note
+
+    newest = checkpoint.latest(RunDir(run).checkpoints)
+    if newest is None:
+        raise RunError(f"{run} has no checkpoint yet")
+    tensors, state = checkpoint.load(newest)
+    parts = build(_on_cpu(config))
+    parts.learner.load(tensors["model"], {}, {})
+    if adapter:
+        _save_adapter(parts, folder)
+        write_note(parts.config.agent, folder, step=int(state["step"]))
     else:
-        best = RunDir(run).best
-        if not best.is_dir():
-            raise RunError(f"{run} has no best weights (eval.every was 0); use --last")
-        shutil.copytree(best, partial)
-        if not (partial / NOTE).exists():  # a run of an older version
-            write_note(config.agent, partial)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial.rename(folder)
+        save_merged(parts.policy, folder, parts.config.agent, step=int(state["step"]))
+
+
+def _best(run: Path, config: RunConfig, folder: Path) -> None:
+    """Copy the best weights."""
+    from rlsd.harness.iteration.parts import check_weights
+    from rlsd.harness.manifest import MANIFEST
+    from rlsd.harness.runs.rundir import RunDir, RunError
+    from rlsd.harness.runs.weights import NOTE, write_note
+
+    best = RunDir(run).best
+    if not best.is_dir():
+        raise RunError(f"{run} has no best weights (eval.every was 0); use --last")
+    shutil.copytree(best, folder)
+    check_weights(folder, name=best)
+    (folder / MANIFEST).unlink(missing_ok=True)  # what is exported may be changed
+    if not (folder / NOTE).exists():  # a run of an older version
+        write_note(config.agent, folder)
+
+
+def _save_adapter(parts: Parts, folder: Path) -> None:
+    """The adapter, and where its base model is: the folder that the run started from by its whole path, or the folder
+    `base` beside the adapter for a model that the run made itself."""
+    from rlsd.agents.hf.adapters import ADAPTER
+    from rlsd.agents.hf.models import save_policy
+
+    parts.policy.model.save_pretrained(folder)
+    parts.policy.tokenizer.save_pretrained(folder)
+    source = parts.policy.model.get_base_model().name_or_path
+    if parts.config.model.path is None:
+        source = "base"
+        base = copy.deepcopy(parts.policy.model).unload()
+        save_policy(replace(parts.policy, model=base), folder / source)
+    elif Path(source).is_dir():
+        source = str(Path(source).resolve())
+    settings = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    (folder / ADAPTER).write_text(json.dumps({**settings, "base_model_name_or_path": source}, indent=2) + "\n")
 
 
 def _on_cpu(config: RunConfig) -> RunConfig:
     """The config without settings that need a GPU, so that weights trained on one can be written on a CPU."""
+    attention = config.model.attention
+    attention = "sdpa" if attention == "flash_attention_2" else attention
     return config.model_copy(
         update={
             "learner": config.learner.model_copy(update={"device": "cpu", "liger": False}),
-            "model": config.model.model_copy(update={"attention": "sdpa"}),
+            "model": config.model.model_copy(update={"attention": attention}),
         }
     )
 

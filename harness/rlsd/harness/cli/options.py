@@ -14,12 +14,16 @@ EnvArgument = Annotated[str, typer.Argument(help="An id, module:Class or path/to
 
 
 def env_arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """`name=value` pairs of `--arg` as keyword arguments of an environment; values are read as YAML.
+    """`name=value` pairs of `--arg` as keyword arguments of an environment; values are read as YAML, `${NAME}` in them
+    from the environment.
 
     Raises:
         ConfigError: a pair without "=", or a value that is not YAML.
+        EnvError: a variable that is not set.
     """
+    from rlsd.envs.redact import revealed, stored
     from rlsd.harness.config import ConfigError, read_value
+    from rlsd.harness.config.yaml_text import check_finite
 
     kwargs: dict[str, Any] = {}
     for pair in pairs or ():
@@ -27,4 +31,6 @@ def env_arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"--arg {pair!r}: expected name=value, e.g. --arg games=gen-tiny")
         kwargs[name] = read_value(text, f"--arg {pair!r}")
-    return kwargs
+        check_finite(kwargs[name], f"--arg {name}")
+    stored(kwargs, "arg")
+    return revealed(kwargs, "--arg")

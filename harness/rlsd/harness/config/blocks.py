@@ -18,14 +18,15 @@ class ConfigError(RlsdError):
 
 
 class Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class EnvConfig(Block):
     id: str = "rlsd/ALFWorld-v0"
     """A registered id, or `module:Class`."""
     kwargs: dict[str, Any] = {}
-    """Keyword arguments of the environment, except the split."""
+    """Keyword arguments of the environment, except the split; `${NAME}` in a text is the environment variable NAME,
+    which keeps a secret out of files."""
     train_split: str = "train"
     """Split whose tasks are trained on."""
     valid_split: str = "valid"
@@ -61,7 +62,7 @@ class LoraConfig(Block):
     alpha: int = Field(default=32, ge=1)
     """Scale: the update is multiplied by alpha / rank."""
     targets: list[str] | Literal["all-linear"] = "all-linear"
-    """Names of the layers that get an adapter."""
+    """Names of the layers that get an adapter. An embedding that is tied to the other one is refused."""
 
 
 class ModelConfig(Block):
@@ -167,7 +168,7 @@ class SamplerConfig(Block):
     weights_address: str | None = None
     """`nccl`, `gloo`: this machine's address as the servers see it; default: the one it reaches them from."""
     api_key_env: str | None = None
-    """Environment variable that holds the servers' API key."""
+    """Name of the environment variable that holds the servers' API key."""
     timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for one answer of a server."""
     retries: int = Field(default=4, ge=0)
@@ -190,6 +191,8 @@ class SamplerConfig(Block):
 
     @model_validator(mode="after")
     def _addresses(self) -> SamplerConfig:
+        if self.api_key_env is not None and not self.api_key_env.isidentifier():
+            raise ValueError("sampler.api_key_env is no variable's name; put the key into a variable and name it here")
         for url in self.urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"sampler.urls: {url!r} is no address, expected one as in http://127.0.0.1:8000")
@@ -307,7 +310,7 @@ class LearnerConfig(Block):
     """One row for turns whose prompts extend each other; off: one row per turn (same loss, slower)."""
     prefix_sharing: bool = True
     """Score siblings' common beginnings once, and hindsight on the keys and values of the student view; off: every
-    view is a row of its own (same log-probs, slower)."""
+    view is a row of its own (same log-probs, slower), as it is where a model cannot share (docs/learner.md)."""
     packing: bool = False
     """Pack rows end to end instead of padding. Faster with `flash_attention_2`; elsewhere a mask separates them."""
     processes: int | None = Field(default=None, ge=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import sys
@@ -10,13 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from rlsd.envs.errors import closest
 from rlsd.harness.config.blocks import ConfigError
+from rlsd.harness.config.masked import masked
 from rlsd.harness.config.renames import place, renamed, renamed_settings
 from rlsd.harness.config.run import RunConfig
+from rlsd.harness.config.yaml_text import check_finite, read_yaml
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Sequence[str | Path] = ()) -> RunConfig:
@@ -26,7 +26,8 @@ def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Se
         blocks: config overlays, files with some blocks only (`configs/launch/`), e.g. for another machine.
 
     Raises:
-        ConfigError: an unreadable file, an unknown key (with the closest name), a value that does not fit.
+        ConfigError: an unreadable file, a key that stands twice, an unknown one (with the closest name), a value that
+            does not fit.
     """
     data = renamed(_read(path))
     for block in blocks:
@@ -38,12 +39,11 @@ def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Se
 
 def _read(path: str | Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(Path(path).read_text())
+        text = Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text file"
         raise ConfigError(f"cannot read config {str(path)!r}: {reason}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    data = read_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no settings (expected a mapping, got {type(data).__name__})")
     return data
@@ -65,6 +65,9 @@ def parse_config(data: dict[str, Any]) -> RunConfig:
         ConfigError: the data is not a valid config; one line.
     """
     try:
+        if isinstance(data, dict):
+            masked(data)  # before any error can show a secret
+        check_finite(data, "")
         return RunConfig.model_validate(renamed(data) if isinstance(data, dict) else data)
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
@@ -77,11 +80,7 @@ def _setting(override: str) -> tuple[str, Any]:
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise ConfigError(f"--set {override!r}: expected name=value, e.g. --set learner.lr=1e-5")
-    value = read_value(text, f"--set {override!r}")
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-5 as text
-            value = float(value)
-    return name, value
+    return name, read_value(text, f"--set {override!r}")
 
 
 def read_value(text: str, what: str) -> Any:
@@ -90,10 +89,7 @@ def read_value(text: str, what: str) -> Any:
     Raises:
         ConfigError: not YAML; `what` names its origin.
     """
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{what}: the value is not YAML: {' '.join(str(error).split())}") from error
+    return read_yaml(text, f"{what}: the value")
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ from rlsd.agents.seeding import derive
 from rlsd.agents.types import Agent
 from rlsd.envs.core import Panel, TextEnv
 from rlsd.envs.errors import closest
+from rlsd.envs.redact import bare, remember, revealed, stored
 from rlsd.envs.registry import make
 from rlsd.harness.config import AgentConfig, ConfigError, RunConfig, explain, load_config, read_value
+from rlsd.harness.config.masked import comparable
 from rlsd.harness.config.renames import renamed, renamed_settings
 from rlsd.harness.evals.evaluate import EvalResult, evaluate, evaluate_parts, panel_of
-from rlsd.harness.iteration.parts import Parts, build, chat_format, make_agent, memory_of
+from rlsd.harness.evals.keeping import journals
+from rlsd.harness.evals.played import weights_of
+from rlsd.harness.iteration.parts import Parts, build, chat_format, check_weights, make_agent, memory_of
 from rlsd.harness.iteration.samplers import make_sampler
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.rollout.rollout import RolloutSettings
@@ -52,6 +56,13 @@ class EvalRequest:
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the environment `env`."""
     overrides: tuple[str, ...] = ()
+    save: Path | None = None
+    """File of the result. Episodes are kept beside it as they are played, so that the same request goes on after an
+    interruption."""
+
+
+AGENT_FAILURES = 16
+"""Attempts in a row that may fail because the agent's server does; then the evaluation stops, to go on later."""
 
 
 def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, str]:
@@ -78,33 +89,78 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
         if request.temperature is not None:
             overrides = (*overrides, f"eval.temperature={request.temperature}")
         parts = parts_of(request.config, overrides)
+        weights = _weights_of_config(request.config, parts)
+        identity = {"config": str(request.config), "split": request.split, "weights": weights}
         parts.sampler.connect()  # a missing server is an error at once
-        result = evaluate_parts(parts, request.split, episodes=request.episodes, progress=progress)
+        with journals(request, {**identity, "settings": comparable(parts.config.model_dump(mode="json"))}) as keep:
+            result = evaluate_parts(
+                parts,
+                request.split,
+                episodes=request.episodes,
+                progress=progress,
+                journal=keep.open,
+                agent_failures=AGENT_FAILURES,
+            )
+            result = replace(result, weights=weights)
+            keep.finish(request.config.stem, result)
         return result, request.config.stem
-    assert request.env is not None
-    spec, name = request.env, request.agent or "random"
+    return _run_agent(request, request.env or "", request.agent or "random", progress)
+
+
+def _run_agent(request: EvalRequest, world: str, name: str, progress: Progress) -> tuple[EvalResult, str]:
+    """`--env` with `--agent`."""
+    stored([world, name], "env")  # a login in an address is known from here on
+    spec = revealed(world, "--env")
 
     def open_env() -> TextEnv:
         return make(spec, split=request.split, **request.env_kwargs)
 
     env = open_env()
+    identity = {"env": bare(world), "agent": bare(name), "split": request.split}
+    identity["arguments"] = bare(dict(request.env_kwargs))
+    identity.update(seed=request.seed, temperature=request.temperature, settings=list(request.overrides))
     if name.startswith("recorded:"):
         result = recorded(name.removeprefix("recorded:"), env, request)
         env.close()
+        with journals(request, identity) as keep:
+            keep.open(result.panel)
+            keep.finish(name, result)
         return result, name
     panel = panel_of(env, request.episodes)
     env.close()
     agent = _agent(name, request, env)
-    with progress.bar(f"{name} on {request.split}", len(panel[1])) as advance:
+    weights = _weights_of_agent(name)
+    with (
+        journals(request, {**identity, "weights": bare(weights)}) as keep,
+        progress.bar(f"{name} on {request.split}", len(panel[1])) as advance,
+    ):
         result = evaluate(
             open_env,
             agent,
             stream=request.split,
-            settings=RolloutSettings(slots=64, hindsight=False, seed=request.seed),
+            settings=RolloutSettings(slots=64, hindsight=False, seed=request.seed, agent_failures=AGENT_FAILURES),
             panel=panel,
             on_episode=lambda _: advance(),
+            journal=keep.open(panel[0]),
         )
+        result = replace(result, weights=weights)
+        keep.finish(name, result)
     return result, name
+
+
+def _weights_of_config(path: Path, parts: Parts) -> dict[str, Any]:
+    """The weights that `rlsd eval CONFIG` plays."""
+    if path.is_dir():
+        return weights_of(path / "best")
+    model = parts.config.model.path
+    return {"name": f"as {path} makes them"} if model is None else weights_of(model)
+
+
+def _weights_of_agent(name: str) -> dict[str, Any] | None:
+    kind, _, place = name.partition(":")
+    if kind == "hf" and place:
+        return weights_of(place)
+    return {"server": place} if kind in ("vllm", "openai") else None
 
 
 def recorded(path: str, env: TextEnv, request: EvalRequest) -> EvalResult:
@@ -174,6 +230,7 @@ def _agent(name: str, request: EvalRequest, env: TextEnv) -> Agent:
     kind, _, place = name.partition(":")
     if kind == "hf" and place:
         settings = _agent_settings(request, env, place)
+        check_weights(place)
         policy = load_policy(place, device=_device(request))
         sampler = make_sampler(policy, settings, temperature=request.temperature or 0.0, seed=request.seed)
         return make_agent(settings, chat_format(policy, settings), sampler)
@@ -206,15 +263,14 @@ def _served(place: str, request: EvalRequest, env: TextEnv) -> Agent:
     from rlsd.agents.vllm.sampler import VLLMSampler
 
     url, _, folder = place.partition("#")
-    server = VLLMServer(url, api_key=os.environ.get("VLLM_API_KEY"))
-    try:
-        base = server.models()[0]
-        folder = folder or str(base.get("root") or base["id"])
-        settings = _agent_settings(request, env, folder)
-        policy = load_policy(folder)
-    except Exception:
-        server.close()
-        raise
+    key = os.environ.get("VLLM_API_KEY", "")
+    remember(key)
+    server = VLLMServer(url, api_key=key)
+    base = server.models()[0]
+    folder = folder or str(base.get("root") or base["id"])
+    settings = _agent_settings(request, env, folder)
+    check_weights(folder)
+    policy = load_policy(folder)
     context = min(settings.context or policy.context, policy.context, int(base.get("max_model_len") or policy.context))
     sampler = VLLMSampler(
         AsItIs(server, policy.tokenizer, context=context),

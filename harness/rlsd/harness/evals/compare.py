@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,13 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text())
-        wins = {str(k): bool(v) for k, v in data["wins"].items()}
+        wins = {str(k): v for k, v in data["wins"].items()}
+        if not all(isinstance(won, bool) for won in wins.values()):
+            raise ValueError("a win that is neither true nor false")
         scores = data.get("scores", wins)  # older files have none
-        return {
-            "panel": {"digest": str(data["panel"]["digest"])},
-            "wins": wins,
-            "scores": {task: float(scores[task]) for task in wins},
-        }
+        numbers = {task: float(scores[task]) for task in wins}
+        if not all(map(math.isfinite, numbers.values())):
+            raise ValueError("a score that is no finite number")
+        return {"panel": {"digest": str(data["panel"]["digest"])}, "wins": wins, "scores": numbers}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CompareError(f"{path} was not written by `rlsd eval --save` ({type(error).__name__})") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlsd.agents.seeding import derive
@@ -14,6 +14,7 @@ from rlsd.envs.core import Panel, Task, TextEnv
 from rlsd.harness import fail_points
 from rlsd.harness.config.blocks import ConfigError
 from rlsd.harness.distributed import Ranks
+from rlsd.harness.evals.journal import Journal
 from rlsd.harness.evals.stats import wilson
 from rlsd.harness.iteration.parts import Parts, make_agent
 from rlsd.harness.iteration.samplers import make_sampler
@@ -30,6 +31,8 @@ class EvalResult:
 
     panel: Panel
     trajectories: tuple[Trajectory, ...]
+    weights: dict[str, Any] | None = None
+    """What was played: a folder with its step and digest, a server, or an endpoint; None for agents without weights."""
 
     @property
     def success(self) -> float:
@@ -46,6 +49,11 @@ class EvalResult:
     def scores(self) -> dict[str, float]:
         """Task id → score in [0, 1]: partial credit, as WebShop's reward or word F1."""
         return {t.task.task_id: t.score for t in self.trajectories}
+
+    def lost(self) -> dict[str, str]:
+        """Task id → why its episode failed."""
+        failed = ((t.task.task_id, t.error) for t in self.trajectories)
+        return {task: str(error) for task, error in failed if error is not None}
 
     def summary(self) -> dict[str, Any]:
         """What `--json` prints and `metrics.jsonl` keeps."""
@@ -98,6 +106,7 @@ def evaluate(
     panel: tuple[Panel, list[Task]] | None = None,
     on_episode: Callable[[Trajectory], None] | None = None,
     ranks: Ranks | None = None,
+    journal: Journal | None = None,
 ) -> EvalResult:
     """Play every task of the panel once.
 
@@ -106,6 +115,11 @@ def evaluate(
         episodes: the first tasks only; default: the whole panel.
         panel: a panel made earlier (hashing thousands of tasks is slow).
         ranks: processes that share the tasks; each gets the whole result.
+        journal: keeps the episodes as they are played, and knows those of an earlier attempt, which are not played
+            again; for one process.
+
+    Raises:
+        RolloutError: every episode failed, those of an earlier attempt included.
     """
     ranks = ranks or Ranks()
     if panel is None:
@@ -113,20 +127,29 @@ def evaluate(
         panel = panel_of(env, episodes)
         env.close()
 
+    known = {} if journal is None else dict(journal.played)
+    numbers = [i for i in ranks.share(len(panel[1])) if i not in known]
+
     def watch(trajectory: Trajectory) -> None:
         fail_points.point("mid-evaluation")
+        if journal is not None:
+            journal.add(trajectory)
         if on_episode is not None:
             on_episode(trajectory)
 
     rollout = Rollout(make_env, agent, settings, on_episode=watch)
     try:
-        numbers = ranks.share(len(panel[1]))
         mine = [panel[1][i] for i in numbers]
         groups = ranks.interleaved(rollout.groups(mine, 1, stream=stream, iteration=0, numbers=numbers))
-        check_some_played(groups)
+        if not known:
+            check_some_played(groups)
     finally:
         rollout.close()
-    return EvalResult(panel=panel[0], trajectories=tuple(t for g in groups for t in (*g.trajectories, *g.failed)))
+    played = [t for g in groups for t in (*g.trajectories, *g.failed)]
+    if known:
+        known.update({t.key.group: t for t in played})
+        played = [known[i] for i in range(len(panel[1]))]
+    return EvalResult(panel=panel[0], trajectories=tuple(played))
 
 
 def table(results: dict[str, EvalResult]) -> list[list[str]]:
@@ -165,23 +188,37 @@ def evaluate_parts(
     panel: tuple[Panel, list[Task]] | None = None,
     episodes: int | None = None,
     progress: Progress | None = None,
+    journal: Callable[[Panel], Journal | None] | None = None,
+    agent_failures: int = 0,
 ) -> EvalResult:
-    """Evaluate a run's present policy with the config's evaluation settings."""
+    """Evaluate a run's present policy with the config's evaluation settings.
+
+    Args:
+        journal: opens the journal of a panel, see `evaluate`.
+        agent_failures: see `RolloutSettings`.
+    """
     config = parts.config
     if split not in ("train", "valid", "test"):
         raise ConfigError(f"unknown split {split!r}; expected train, valid or test")
     agent = make_agent(config.agent, parts.agent.chat, _sampler(parts))
+    maker = env_maker(config.env, split)
+    if panel is None and journal is not None:
+        env = maker()
+        panel = panel_of(env, episodes)
+        env.close()
+    settings = rollout_settings(config.rollout, hindsight=False, seed=config.seed)
     count = len(panel[1]) if panel else episodes
     with (progress or Progress(quiet=True)).bar(f"evaluate {split}", count) as advance:
         return evaluate(
-            env_maker(config.env, split),
+            maker,
             agent,
             stream=split,
-            settings=rollout_settings(config.rollout, hindsight=False, seed=config.seed),
+            settings=replace(settings, agent_failures=agent_failures),
             episodes=episodes,
             panel=panel,
             on_episode=lambda _: advance(),
             ranks=parts.learner.ranks,
+            journal=journal(panel[0]) if journal is not None and panel is not None else None,
         )
 
 

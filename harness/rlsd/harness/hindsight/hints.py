@@ -12,11 +12,9 @@ from rlsd.agents.quoting import TITLES, quoted
 from rlsd.agents.types import Action, EpisodeKey
 from rlsd.envs.core import Hindsight, Task
 from rlsd.harness.hindsight.contexts import Context, ContextError, Glimpse, Section, find_context
+from rlsd.harness.hindsight.shortening import CUT, shortened
 from rlsd.harness.rollout.trajectory import Group, StopReason, Trajectory, Turn
 from rlsd.harness.scoring.sequences import Insertion
-
-CUT = "…"
-"""Replaces items that were left out for length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,19 +176,12 @@ class Hinter:
         self, sections: list[tuple[Context, Section]], budget: int, counts: Counter[str]
     ) -> list[tuple[Context, Section]] | None:
         """Drop whole items from the end of the longest section until all fit the budget; None if they never do."""
-        shortened = False
-        while True:
-            if sum(self._tokens(s) for _, s in sections) <= budget:
-                counts["shortened"] += shortened
-                return sections
-            longest = max(range(len(sections)), key=lambda i: len(_whole_items(sections[i][1])))
-            context, section = sections[longest]
-            items = _whole_items(section)
-            if len(items) <= 1:
-                return None
-            sections = list(sections)
-            sections[longest] = (context, Section(title=section.title, items=(*items[:-1], CUT)))
-            shortened = True
+        whole = [section for _, section in sections]
+        fitted = shortened(whole, budget, self._tokens)
+        if fitted is None:
+            return None
+        counts["shortened"] += fitted != whole
+        return [(context, section) for (context, _), section in zip(sections, fitted)]
 
     def _tokens(self, section: Section) -> int:
         """Number of tokens of a single section."""
@@ -206,11 +197,6 @@ class Hinter:
             return "\n".join(quoted(item.strip(), preface=preface, titles=titles) for item in section.items)
 
         return preface + "".join(f"\n{s.title}:\n{shown(s)}" for s in sections)
-
-
-def _whole_items(section: Section) -> tuple[str, ...]:
-    """The items without the mark for omitted ones."""
-    return section.items[:-1] if section.items[-1] == CUT else section.items
 
 
 def echo_share(trajectories: Sequence[Trajectory], texts: dict[tuple[int, int], str]) -> float:

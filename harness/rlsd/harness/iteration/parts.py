@@ -14,7 +14,7 @@ import torch
 
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.formats import AUTO, find_format, format_for
-from rlsd.agents.hf.models import Policy, load_policy, load_tokenizer, split_head
+from rlsd.agents.hf.models import ModelError, Policy, load_policy, load_tokenizer, split_head
 from rlsd.agents.memory import FullHistory, LastTurns, Memory
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.prompt_file import PromptFile
@@ -23,6 +23,8 @@ from rlsd.agents.template import NOW, reads_date
 from rlsd.agents.types import Sampler, TrainingSampler
 from rlsd.algorithms import load_rule, needs_reference
 from rlsd.envs.core import Task, TextEnv
+from rlsd.envs.errors import closest
+from rlsd.harness import manifest
 from rlsd.harness.config import AgentConfig, ConfigError, LoraConfig, RunConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.contexts import find_context
@@ -34,6 +36,7 @@ from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
 from rlsd.harness.rollout.environments import env_maker
 from rlsd.harness.runs.rundir import RunError, load_run_config
+from rlsd.harness.scoring.fit import fit_learner
 from rlsd.harness.scoring.scorer import Scorer
 from rlsd.harness.scoring.tables import epochs
 from rlsd.harness.tiny_model import tiny_model
@@ -58,6 +61,8 @@ class Parts:
     against: tuple[Hinter, ...]
     """Writers of the views with wrong hindsight."""
     tasks: list[Task]
+    notes: tuple[str, ...] = ()
+    """What the model made the learner do another way than its settings say, a line each."""
 
     def forwarded(self) -> Counter[str]:
         """Tokens of this process fed to a model so far by kind, without padding."""
@@ -101,7 +106,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     aside = settings.parallel == "fsdp2" and config.sampler.backend == "vllm"
     on_cpu = aside and config.model.attention != "flash_attention_2"  # loading a model runs a test pass
     policy = load_or_make(config, model_path, device="cpu" if on_cpu else settings.device)
-    policy = _with_lora(policy, config.model.lora, seed=config.seed)
+    policy = with_lora(policy, config.model.lora, seed=config.seed)
     if aside:
         policy.model.to("cpu")
     format = chat_format(policy, config.agent)
@@ -111,7 +116,9 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     room = context - config.sampler.score_teacher
     hinter = make_hinter(config, format, context=room)
     against = tuple(make_hinter(config, format, context=room, names=(name,)) for name in config.algorithm.against)
-    learner = Learner(policy, settings, temperature=config.sampler.temperature, ranks=ranks)
+    fit = fit_learner(policy.model, settings, context=context)
+    settings = fit.settings
+    learner = Learner(policy, settings, temperature=config.sampler.temperature, ranks=ranks, masks=fit.masks)
     scorer = Scorer(learner.tokens, settings, learner.ranks)
     sampler = make_training_sampler(
         config.sampler,
@@ -137,6 +144,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         hinter=hinter,
         against=against,
         tasks=tasks,
+        notes=fit.notes,
     )
     if aside and not learner.ranks.main:
         learner.release()
@@ -229,11 +237,17 @@ def _with_format(config: RunConfig, env: TextEnv) -> RunConfig:
 
 
 def load_or_make(config: RunConfig, model_path: str | None = None, *, device: str) -> Policy:
-    """The policy a config names."""
+    """The policy a config names.
+
+    Raises:
+        ModelError: it cannot be loaded; a run's best weights are not those that were written.
+    """
     path = model_path or config.model.path
     if path is not None:
+        place = _place(path)
+        check_weights(place)
         return load_policy(
-            _place(path),
+            place,
             dtype=config.model.dtype,
             device=device,
             attention=config.model.attention,
@@ -250,7 +264,29 @@ def _place(path: str) -> str | Path:
     return folder if folder.exists() else path
 
 
-def _with_lora(policy: Policy, lora: LoraConfig | None, *, seed: int) -> Policy:
+def check_weights(folder: str | Path, *, name: Path | None = None) -> None:
+    """Compare a folder with its manifest, if it has one, as a run's best/ does from 0.3 on.
+
+    Args:
+        name: what errors call the folder.
+
+    Raises:
+        ModelError: a file differs.
+    """
+    folder = Path(folder).expanduser()
+    if (folder / manifest.MANIFEST).exists() and (found := manifest.problem(folder)):
+        raise ModelError(
+            f"{name or folder} {found}; `rlsd export RUN FOLDER --last` writes the newest checkpoint's weights instead"
+        )
+
+
+def with_lora(policy: Policy, lora: LoraConfig | None, *, seed: int) -> Policy:
+    """The policy with a new adapter; as it is without `lora`.
+
+    Raises:
+        ConfigError: peft is missing; a target that the model does not have, or that shares its weights with another
+            layer, where an adapter cannot be merged.
+    """
     if lora is None:
         return policy
     try:
@@ -258,8 +294,26 @@ def _with_lora(policy: Policy, lora: LoraConfig | None, *, seed: int) -> Policy:
     except ImportError as error:
         raise ConfigError("model.lora needs the package peft: pip install 'rlsd[lora]'") from error
     torch.manual_seed(derive(seed, "lora"))
-    wrapped = peft.get_peft_model(
-        policy.model,
-        peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM"),
-    )
+    settings = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM")
+    _check_targets(policy.model, lora)
+    wrapped = peft.get_peft_model(policy.model, settings)
     return Policy(model=wrapped, tokenizer=policy.tokenizer, eos_ids=policy.eos_ids, context=policy.context)
+
+
+def _check_targets(model: Any, lora: LoraConfig) -> None:
+    """PEFT gives an adapter to every layer whose name is a target, or ends with a dot and one."""
+    if lora.targets == "all-linear":
+        return  # leaves the output embedding out
+    layers = {name: layer for name, layer in model.named_modules() if name}
+    embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
+    tied = embeddings[0].weight is embeddings[1].weight
+    for target in lora.targets:
+        chosen = [layer for name, layer in layers.items() if f".{name}".endswith(f".{target}")]
+        if not chosen:
+            known = {name.rpartition(".")[2] for name, layer in layers.items() if hasattr(layer, "weight")}
+            raise ConfigError(f"model.lora.targets: the model has no layer {target!r}{closest(target, known)}")
+        if tied and any(layer is embedding for layer in chosen for embedding in embeddings):
+            raise ConfigError(
+                f"model.lora.targets: {target!r} is an embedding that this model ties to the other one "
+                "(tie_word_embeddings), so that an adapter of one could not be merged: leave it out"
+            )

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
-from rlsd.agents.hf.models import DTYPES, Policy, sliding_window
+from rlsd.agents.hf.models import DTYPES, Policy
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import TrainingSampler
+from rlsd.envs.redact import remember, revealed
 from rlsd.harness.config import AgentConfig, ConfigError, SamplerConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.learner.learner import Learner
+from rlsd.harness.scoring.fit import check_sampler
 from rlsd.harness.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -42,14 +44,11 @@ def make_sampler(
     """An in-process sampler; with `source` the policy is a copy that takes its weights from there.
 
     Raises:
-        ConfigError: the model's attention window is shorter than the context; the sampler's cache cannot do that.
+        ConfigError: a model that the sampler's cache does not fit, such as one whose attention window is shorter than
+            the context.
     """
-    context, window = context_of(agent, policy), sliding_window(policy.model)
-    if window is not None and window < context:
-        raise ConfigError(
-            f"the model's attention slides over {window} tokens, which the sampler in this process cannot do for a "
-            f"context of {context}: set agent.context={window} or sampler.backend=vllm"
-        )
+    context = context_of(agent, policy)
+    check_sampler(policy.model, context=context)
     return HFSampler(
         policy.model,
         eos_ids=policy.eos_ids,
@@ -109,20 +108,19 @@ def make_training_sampler(
 def _vllm_sampler(
     c: SamplerConfig, agent: AgentConfig, learner: Learner, scorer: Scorer, *, seed: int, asynchronous: bool
 ) -> TrainingSampler:
-    try:
-        from rlsd.agents.vllm.client import VLLMServer
-        from rlsd.agents.vllm.sampler import VLLMSampler
-        from rlsd.agents.vllm.source import PolicyWeights
-        from rlsd.agents.vllm.weight_sync import WeightSync
-    except ImportError as error:
-        raise ConfigError("sampler.backend=vllm needs the package httpx: pip install 'rlsd[vllm]'") from error
+    from rlsd.agents.vllm.client import VLLMServer
+    from rlsd.agents.vllm.sampler import VLLMSampler
+    from rlsd.agents.vllm.source import PolicyWeights
+    from rlsd.agents.vllm.weight_sync import WeightSync
+
     policy, context = learner.policy, context_of(agent, learner.policy)
     key = None if c.api_key_env is None else os.environ.get(c.api_key_env)
     if c.api_key_env is not None and not key:
         raise ConfigError(f"sampler.api_key_env names {c.api_key_env!r}, which is not set")
+    remember(key or "")
     source = ShardedWeights(learner, scorer) if learner.parallel == "fsdp2" else PolicyWeights(policy)
     sync = WeightSync(
-        [VLLMServer(url, api_key=key, timeout_s=c.timeout_s) for url in c.urls],
+        [VLLMServer(revealed(url, "sampler.urls"), api_key=key, timeout_s=c.timeout_s) for url in c.urls],
         source,
         policy.tokenizer,
         carrier=_carrier(

@@ -22,7 +22,8 @@ from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.distributed import Ranks, lost_peer, open_ranks, whole
 from rlsd.harness.learner import optimizer_state, parallel
-from rlsd.harness.learner.step import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, halved
+from rlsd.harness.learner.finite import first_broken
+from rlsd.harness.learner.step import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, WeightError, halved
 from rlsd.harness.scoring.sequences import BLANK, Row
 from rlsd.harness.scoring.token_model import LOW, TokenModel, in_step, joined, micro_batches, packed, places, plain
 
@@ -36,6 +37,7 @@ class Learner:
         settings: optimizer, precision, micro-batch size, wrapper.
         temperature: the sampler's; log-probs are of logits / temperature.
         ranks: the run's processes; None: join them here.
+        masks: whether a mask may separate the views in one row (`scoring.fit`); None: what the config says.
 
     Raises:
         ConfigError: the wrapper or device is not available.
@@ -43,10 +45,17 @@ class Learner:
     """
 
     def __init__(
-        self, policy: Policy, settings: LearnerConfig, *, temperature: float, ranks: Ranks | None = None
+        self,
+        policy: Policy,
+        settings: LearnerConfig,
+        *,
+        temperature: float,
+        ranks: Ranks | None = None,
+        masks: bool | None = None,
     ) -> None:
         self.settings = settings
         self.temperature = temperature
+        self._masks = masks
         self.ranks = ranks or open_ranks(settings.device, processes=settings.processes, timeout_s=settings.timeout_s)
         if settings.device == "cuda" and self.ranks.device.type != "cuda":
             raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; set learner.device=cpu")
@@ -83,7 +92,7 @@ class Learner:
     def _token_model(self, model: Any) -> TokenModel:
         """The model as forward passes call it."""
         low = LOW if self.settings.precision == "bfloat16" and self.parallel != "fsdp2" else None
-        masks = parallel.takes_masks(model)
+        masks = parallel.takes_masks(model) if self._masks is None else self._masks
         return TokenModel(model, temperature=self.temperature, autocast=low, masks=masks)
 
     # ------------------------------------------------------------------ update
@@ -95,6 +104,7 @@ class Learner:
 
         Raises:
             LossError: a non-finite loss or gradient; the weights are unchanged.
+            WeightError: the step made a weight non-finite, on any process; every process raises it.
             MemoryFull: the halves do not fit either.
         """
         rows = rows if self.tokens.masks else plain(rows)
@@ -127,6 +137,7 @@ class Learner:
             group["lr"] = lr
         self.optimizer.step()
         self.updates += 1
+        self._check_weights()
         return UpdateStats(loss=loss, grad_norm=norm, lr=lr, tokens=tokens, padded_tokens=padded, splits=splits)
 
     def _gradient(self, batches: Sequence[list[Row]], loss_fn: LossFn) -> float:
@@ -170,6 +181,17 @@ class Learner:
                 )
             (loss * self.ranks.world).backward()  # DDP and FSDP2 average over processes
         return value
+
+    def _check_weights(self) -> None:
+        broken = first_broken(self.weights().items())
+        if not self.ranks.any(broken is not None):
+            return
+        found = [(rank, name) for rank, name in enumerate(self.ranks.gather(broken)) if name]
+        where = f" on process {found[0][0]}" if self.ranks.world > 1 else ""
+        raise WeightError(
+            f"update {self.updates} made a weight infinite or NaN{where}: {found[0][1]}. Lower learner.lr, or load the "
+            "model in a wider model.dtype"
+        )
 
     def _totals(self, loss: float, tokens: int, padded: int, splits: int) -> tuple[float, int, int, int]:
         """Sums over processes."""

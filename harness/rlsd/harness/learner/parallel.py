@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from rlsd.agents.hf.abilities import text_config
 from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.distributed import Ranks, RanksError
 from rlsd.harness.scoring.token_model import LOW, TokenModel
@@ -83,7 +84,7 @@ def recompute(model: Any) -> list[nn.Module]:
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if not getattr(inner, "supports_gradient_checkpointing", False):
         raise ConfigError(f"{type(inner).__name__} has no gradient checkpointing; set it to false")
-    dropped = {k: v for k, v in inner.config.to_dict().items() if "drop" in k and isinstance(v, float) and v > 0}
+    dropped = {k: v for k, v in text_config(model).to_dict().items() if "drop" in k and isinstance(v, float) and v > 0}
     if dropped:
         raise ConfigError(f"gradient checkpointing would switch dropout on: {dropped}; set these to 0 in config.json")
     plain = {"use_reentrant": False}
@@ -113,8 +114,7 @@ def with_liger(model: Any) -> None:
 
 def takes_masks(model: Any) -> bool:
     """Whether every layer is full attention through a kernel that takes a mask."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    config = inner.config
+    config = text_config(model)
     if "flash" in str(getattr(config, "_attn_implementation", "")):
         return False
     kinds = getattr(config, "layer_types", None)

@@ -18,6 +18,10 @@ class LossError(RlsdError):
     """A non-finite loss or gradient; no step was taken."""
 
 
+class WeightError(RlsdError):
+    """A weight that is infinite or NaN; it was neither published nor saved."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSlice:
     """Inputs of a loss for one micro-batch: m of the batch's M tokens."""

@@ -5,17 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
+import sys
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader
 
+from rlsd.envs.redact import hidden
+from rlsd.harness.config.masked import masked
+from rlsd.harness.config.yaml_text import write_yaml
 from rlsd.harness.report.charts import TRAINING, draw, success
-from rlsd.harness.runs.metrics import read_metrics
+from rlsd.harness.runs.metrics import lost_records, read_metrics
 from rlsd.harness.runs.rundir import RunError, load_run_config, write_atomic
 
 HINTS = ("plan", "missing", "whereabouts", "demonstration", "answer", "feedback", "distance")
@@ -64,7 +69,7 @@ def write_report(run: Path, out: Path | None = None, *, step: int | None = None,
         groups: tasks whose episodes are shown, those with wins and losses first.
 
     Raises:
-        RunError: no run directory; nothing was recorded there yet, or not that iteration.
+        RunError: no run directory; nothing was recorded there yet, or not that iteration; a damaged record.
     """
     config = load_run_config(run)
     records = read_metrics(run / "metrics.jsonl")
@@ -72,6 +77,9 @@ def write_report(run: Path, out: Path | None = None, *, step: int | None = None,
         raise RunError(f"{run} has no metrics yet: train it first")
     train = [r for r in records if r["kind"] == "train"]
     evals = [r for r in records if r["kind"] == "eval"]
+    _check(records, run / "metrics.jsonl")
+    if lost := lost_records(run / "metrics.jsonl", records):
+        sys.stderr.write(f"{lost}\n")
     shown, number, kept = _episodes(run, step, groups)
     charts = [("Success, %", "", success(train, evals)), *((c.title, c.note, draw(c, train)) for c in TRAINING)]
     algorithm = config.algorithm if isinstance(config.algorithm, str) else config.algorithm.name
@@ -92,12 +100,12 @@ def write_report(run: Path, out: Path | None = None, *, step: int | None = None,
         groups=shown,
         step=number,
         kept=kept,
-        config=yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False),
+        config=write_yaml(masked(config.model_dump(mode="json", exclude_defaults=True))),
         versions=_versions(run),
     )
     place = out or run / "report.html"
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, page)
+    write_atomic(place, hidden(page))
     return place
 
 
@@ -107,6 +115,29 @@ def _failures(train: Sequence[Mapping[str, Any]]) -> str:
     for record in train:
         counts.update(record.get("failures") or {})
     return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+
+
+def _check(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Look at what charts and tables cannot do without.
+
+    Raises:
+        RunError: a record that lacks it, or has something else there; names the line.
+    """
+    for line, record in enumerate(records, start=1):
+        try:
+            rates = [record["success"], *(record["interval"] if record["kind"] == "eval" else ())]
+            sound = len(rates) in (1, 3) and all(_is_number(rate) and 0 <= rate <= 1 for rate in rates)
+            sound = sound and all(_is_number(seconds) for seconds in record["timing"].values() if seconds is not None)
+            if record["kind"] == "eval":
+                sound = sound and _is_number(record["episodes"]) and isinstance(record["panel"]["digest"], str)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"line {line} of {path} is damaged; fix or delete it (no {error})") from error
+        if not sound:
+            raise RunError(f"line {line} of {path} is damaged; fix or delete it (a value that cannot be)")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _template() -> Any:
@@ -131,7 +162,8 @@ def _versions(run: Path) -> Mapping[str, Any]:
 
 def _episodes(run: Path, step: int | None, groups: int) -> tuple[list[list[Episode]], int | None, list[int]]:
     """Groups of an iteration's episodes, its number from 1, and the numbers of those that were kept."""
-    files = {int(p.name[5:11]) + 1: p for p in sorted((run / "rollouts").glob("step-*.jsonl.gz"))}
+    names = {p: re.fullmatch(r"step-(\d+)\.jsonl\.gz", p.name) for p in sorted((run / "rollouts").glob("step-*"))}
+    files = {int(name[1]) + 1: p for p, name in names.items() if name}
     if step is not None and step not in files:
         available = ", ".join(map(str, files)) or "none (save_rollouts_every is 0)"
         raise RunError(f"no episodes of iteration {step} were kept in {run}; kept: {available}")
@@ -140,15 +172,21 @@ def _episodes(run: Path, step: int | None, groups: int) -> tuple[list[list[Episo
         return [], None, []
     by_group: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     try:
+        if not files[number].stat().st_size:
+            raise ValueError("the file is empty")
         with gzip.open(files[number], "rt") as file:
             for line in file:
                 record = json.loads(line)
+                credit = record["turn_credit"]
+                if len(credit) != len(record["turns"]) or not all(map(_is_number, credit)):
+                    raise ValueError("an episode without the credit of each turn")
                 by_group.setdefault(tuple(record["key"][:3]), []).append(record)
-    except (OSError, EOFError, ValueError, KeyError) as error:
-        raise RunError(f"{files[number]} cannot be read ({error}); delete it, or give another --step") from error
-    kept = sorted(by_group.values(), key=lambda g: len({bool(r["success"]) for r in g}) == 1)[:groups]
-    largest = max((abs(c) for g in kept for r in g for c in r["turn_credit"]), default=0.0)
-    return [[_episode(r, largest) for r in g] for g in kept], number, list(files)
+        kept = sorted(by_group.values(), key=lambda g: len({bool(r["success"]) for r in g}) == 1)[:groups]
+        largest = max((abs(c) for g in kept for r in g for c in r["turn_credit"]), default=0.0)
+        return [[_episode(r, largest) for r in g] for g in kept], number, list(files)
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RunError(f"{files[number]} cannot be read ({reason}); delete it, or give another --step") from error
 
 
 def _episode(record: Mapping[str, Any], largest: float) -> Episode:

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 
 from rlsd.envs.answers import RULES, told
 from rlsd.envs.core import TextEnv
-from rlsd.envs.errors import AnswerError
+from rlsd.envs.errors import AnswerError, EnvLost
+from rlsd.envs.remote.opening import Attempt
+from rlsd.envs.remote.wire import RemoteEnv
 
 T = TypeVar("T")
 
@@ -23,30 +25,36 @@ OPENED_AT_ONCE = 8
 """Largest number of environments of one rollout that open at the same time."""
 
 
-RAISED, TIMEOUT = "raised", "timeout"
-"""Reasons of a failed episode besides `rlsd.envs.answers.RULES`: a call raised, or gave no answer in time."""
+RAISED, TIMEOUT, AGENT = "raised", "timeout", "agent"
+"""Reasons of a failed episode besides `rlsd.envs.answers.RULES`: a call raised, or gave no answer in time; the agent's
+server refused or did not answer."""
 
 
 class EpisodeError(Exception):
-    """An environment failed; `boundary` names the call, as "env.step", `reason` the kind of failure."""
+    """An environment or the agent's server failed; `boundary` names the call, as "env.step", `reason` the kind of
+    failure. `lost`: another environment may be why."""
 
-    def __init__(self, boundary: str, message: str, *, reason: str = RAISED) -> None:
+    def __init__(self, boundary: str, message: str, *, reason: str = RAISED, lost: bool = False) -> None:
         super().__init__(f"{boundary}: {message}")
         self.boundary = boundary
         self.message = message
         self.reason = reason
+        self.lost = lost
 
     @classmethod
-    def of(cls, boundary: str, error: BaseException) -> EpisodeError:
+    def of(cls, boundary: str, error: BaseException, *, lost: bool = False) -> EpisodeError:
         """From what an environment raised, or what was found in its answer."""
         if isinstance(error, AnswerError):
             reason = error.rule if error.rule in RULES else "answer"  # a server may send any name
-            return cls(boundary, str(error), reason=reason)
-        return cls(boundary, told(error))
+            return cls(boundary, str(error), reason=reason, lost=lost)
+        return cls(boundary, told(error), lost=lost)
 
 
 class _NoAnswer(Exception):
     """The time limit passed; not `TimeoutError`, because environments may raise their own."""
+
+    lost: EnvLost | None = None
+    """The process of the environment that was opened is lost."""
 
 
 class _Raised(Exception):
@@ -74,7 +82,11 @@ class Opening:
         if self.cheap is None:
             async with self._first:
                 if self.cheap is None:
-                    env = await box.open_in_thread()
+                    try:
+                        env = await box.open_in_thread()
+                    except _NoAnswer:
+                        self.cheap = False  # the others need not wait for one another
+                        raise
                     self.cheap = not env.blocking
                     return env
         if self.cheap:
@@ -103,6 +115,8 @@ class BoxedEnv:
         self._timeout_s = timeout_s
         self._env: TextEnv | None = None
         self._calls: queue.SimpleQueue[Any] | None = None
+        self._reopen: Callable[[], TextEnv] | None = None
+        """Opens the next environment instead of `make`."""
 
     @property
     def opened(self) -> TextEnv | None:
@@ -124,13 +138,14 @@ class BoxedEnv:
             if not env.blocking:
                 return self.ask(lambda: function(env))
             return await self._timed(lambda: function(env))
-        except _NoAnswer:
-            self.abandon()
-            raise EpisodeError(boundary, f"no answer within {self._timeout_s:g} s", reason=TIMEOUT) from None
+        except _NoAnswer as late:
+            other = self._lost(self.abandon() or late.lost)
+            message = f"no answer within {self._timeout_s:g} s"
+            raise EpisodeError(boundary, message, reason=TIMEOUT, lost=other) from None
         except Exception as caught:
             error = caught.error if isinstance(caught, _Raised) else caught
             self._discard()
-            raise EpisodeError.of(boundary, error) from error
+            raise EpisodeError.of(boundary, error, lost=self._lost(error)) from error
 
     def ask(self, function: Callable[[], T]) -> T:
         """`function()` in this thread.
@@ -149,30 +164,44 @@ class BoxedEnv:
 
     async def open_in_thread(self) -> TextEnv:
         """A new environment; one that opens too late is closed by its own thread."""
-        late = threading.Event()
+        attempt = Attempt()
+        open_one, self._reopen = self._reopen or self.make, None
 
         def make() -> TextEnv:
-            env = self.make()
-            if late.is_set():
+            with attempt.running():
+                env = open_one()
+            if attempt.given_up:
                 env.close()
             return env
 
         try:
             env = await self._timed(make)
-        except _NoAnswer:
-            late.set()
+        except _NoAnswer as late:
+            late.lost = attempt.give_up()
             raise
         if not env.blocking:
             self._end_thread()
         return env
 
-    def abandon(self) -> None:
-        """Forget the environment without waiting for it; the next call opens a new one."""
+    def abandon(self) -> EnvLost | None:
+        """Forget the environment without waiting for it; the next call opens a new one.
+
+        Returns:
+            The error if the environment's process is lost.
+        """
         env, self._env = self._env, None
         self._end_thread()
-        if env is not None:
-            with contextlib.suppress(Exception):  # it has failed already, so a second error adds nothing
-                env.abandon()
+        if env is None:
+            return None
+        with contextlib.suppress(Exception):  # it has failed already, so a second error adds nothing
+            env.abandon()
+        return env.lost if isinstance(env, RemoteEnv) else None
+
+    def _lost(self, error: BaseException | None) -> bool:
+        """Whether another environment may be why this one failed; the next one then opens as `error` says."""
+        lost = error if isinstance(error, EnvLost) else None
+        self._reopen = None if lost is None else lost.reopen
+        return lost is not None and not lost.own
 
     def close(self) -> threading.Event:
         """Start to close the environment; returns an event that is set once it is closed or was abandoned before."""

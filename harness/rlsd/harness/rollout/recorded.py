@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def read_trajectories(path: str | Path, env_id: str, *, label: str = "sft.trajec
     for number, line in lines:
         try:
             episode = _episode(json.loads(line), number, env_id)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ConfigError(
                 f"{label}: line {number} of {path} is no episode ({type(error).__name__}: {error}); expected "
                 '{"goal": "…", "turns": [{"observation": "…", "action": "…"}, …]}'
@@ -49,6 +50,12 @@ def read_trajectories(path: str | Path, env_id: str, *, label: str = "sft.trajec
 
 
 def _episode(data: dict, number: int, env_id: str) -> Trajectory:  # type: ignore[type-arg]
+    numbers = [data.get(name, 0.0) for name in ("score", "episode_return", "returns")]
+    numbers += [turn.get("reward", 0.0) for turn in data["turns"]]
+    if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
+        raise ValueError("a score, a return or a reward is no finite number")
+    if not isinstance(data.get("success", True), bool):
+        raise ValueError(f"success is {data['success']!r}, expected true or false")
     if "key" in data and "task" in data:
         return Trajectory.from_json(data)
     kind = str(data.get("task_type", "user"))

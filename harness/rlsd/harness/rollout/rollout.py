@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from rlsd.agents.seeding import derive
-from rlsd.agents.types import Agent, ContextFull, EpisodeKey, History, Informed
-from rlsd.envs.answers import hindsight_answer, reset_answer, step_answer
+from rlsd.agents.types import Action, Agent, ContextFull, EpisodeKey, History, Informed
+from rlsd.agents.vllm.errors import ServerReply, ServerUnreachable
+from rlsd.envs.answers import hindsight_answer, reset_answer, step_answer, told
 from rlsd.envs.core import Hindsight, Task, TextEnv
 from rlsd.envs.errors import RlsdError
 from rlsd.envs.interrupts import interrupts
-from rlsd.harness.rollout.env_calls import BoxedEnv, EpisodeError, Opening, close_all
+from rlsd.harness.rollout.env_calls import AGENT, BoxedEnv, EpisodeError, Opening, close_all
+from rlsd.harness.rollout.settings import RolloutSettings, Usage
 from rlsd.harness.rollout.trajectory import Failure, Group, StopReason, Trajectory, Turn
 
 T = TypeVar("T")
@@ -29,41 +31,12 @@ _FLOAT32 = float(np.finfo(np.float32).max)
 RewardFn = Callable[[Trajectory], float]
 """A user's own reward: the episode's return from the finished trajectory."""
 
+LOSSES = 8
+"""How often an episode is played again, under the same key, after another environment took its process along."""
+
 
 class RolloutError(RlsdError):
     """All episodes failed, or the reward function did."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutSettings:
-    slots: int = 64
-    """Episodes in flight at once."""
-    max_turns: int | None = None
-    """Turn limit beside the environment's own."""
-    step_timeout_s: float = 60.0
-    retries: int = 1
-    """How often a failed episode is tried again."""
-    hindsight: bool = True
-    """Record `Hindsight` around every step."""
-    seed: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class Usage:
-    """Time use of one call of `Rollout.groups`. Seconds of the environments and of the agent are summed over the slots;
-    the rest is idle."""
-
-    wall_s: float = 0.0
-    env_s: float = 0.0
-    """In environments: opening, reset, step and hindsight, failed attempts included."""
-    agent_s: float = 0.0
-    """Between asking the agent and its answer."""
-    slots: int = 0
-
-    @property
-    def idle_share(self) -> float:
-        """Share of the slots' time in which neither the environment nor the agent was busy."""
-        return max(0.0, 1.0 - (self.env_s + self.agent_s) / max(1e-9, self.wall_s * self.slots))
 
 
 class Rollout:
@@ -94,6 +67,8 @@ class Rollout:
         self.usage = Usage()
         """Of the last call of `groups`."""
         self._boxes: list[BoxedEnv] = []
+        self._agent_failed = 0
+        """Failures of the agent since its last action."""
 
     def groups(
         self,
@@ -135,6 +110,7 @@ class Rollout:
     async def _play(self, plan: Sequence[tuple[EpisodeKey, Task]]) -> list[Trajectory]:
         waiting = deque(plan)
         done: dict[tuple[int, int], Trajectory] = {}
+        lost: Counter[EpisodeKey] = Counter()
         workers = min(self.settings.slots, len(plan))
         while len(self._boxes) < workers:
             self._boxes.append(BoxedEnv(self.make_env, self.settings.step_timeout_s))
@@ -146,6 +122,10 @@ class Rollout:
             while waiting:
                 key, task = waiting.popleft()
                 trajectory = await self._episode(box, key, task)
+                if trajectory.error and trajectory.error.lost and lost[key] < LOSSES:
+                    lost[key] += 1
+                    waiting.appendleft((key, task))
+                    continue
                 if trajectory.error and trajectory.error.may_pass and key.attempt < self.settings.retries:
                     waiting.appendleft((key._replace(attempt=key.attempt + 1), task))
                     continue
@@ -194,7 +174,7 @@ class Rollout:
             while True:
                 asked = time.perf_counter()
                 try:
-                    action = await self.agent.act(history, key)
+                    action = await self._act(history, key)
                 finally:
                     acted = time.perf_counter()
                     self.usage.agent_s += acted - asked
@@ -231,7 +211,9 @@ class Rollout:
         except ContextFull:
             stop = StopReason.CONTEXT_FULL
         except EpisodeError as failure:
-            error = Failure(boundary=failure.boundary, message=failure.message, reason=failure.reason)
+            error = Failure(
+                boundary=failure.boundary, message=failure.message, reason=failure.reason, lost=failure.lost
+            )
         return Trajectory(
             key=key,
             task=task,
@@ -243,6 +225,22 @@ class Rollout:
             episode_return=sum(t.reward for t in turns),
             error=error,
         )
+
+    async def _act(self, history: History, key: EpisodeKey) -> Action:
+        """The agent's action.
+
+        Raises:
+            EpisodeError: the agent's server refused or did not answer, and the settings allow that.
+        """
+        try:
+            action = await self.agent.act(history, key)
+        except (ServerReply, ServerUnreachable) as error:
+            self._agent_failed += 1
+            if self._agent_failed > self.settings.agent_failures or (isinstance(error, ServerReply) and error.for_all):
+                raise
+            raise EpisodeError("agent.act", told(error), reason=AGENT) from error
+        self._agent_failed = 0
+        return action
 
     def _stop(self, terminated: bool, truncated: bool, turns: int) -> StopReason | None:
         if terminated:
@@ -274,7 +272,9 @@ def check_some_played(groups: Sequence[Group]) -> None:
     """
     failed = [t for g in groups for t in g.failed]
     if failed and not any(g.trajectories for g in groups):
-        raise RolloutError(f"all {len(failed)} episodes failed in the environment, the first with {failed[0].error}")
+        first = failed[0].error
+        where = " in the environment" if first is not None and first.reason != AGENT else ""
+        raise RolloutError(f"all {len(failed)} episodes failed{where}, the first with {first}")
 
 
 def _judged(reward: RewardFn, trajectory: Trajectory) -> float:

@@ -25,22 +25,24 @@ class StopReason(StrEnum):
     CONTEXT_FULL = "context_full"
     """The next prompt would not fit into the model's context."""
     ERROR = "error"
-    """The environment failed; see `Trajectory.error`."""
+    """The environment or the agent's server failed; see `Trajectory.error`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an episode failed, and in which call of the environment."""
+    """Why an episode failed, and in which call of the environment or the agent."""
 
     boundary: str
-    """"env.reset", "env.step", "env.hindsight" …"""
+    """"env.reset", "env.step", "env.hindsight", "agent.act" …"""
     message: str
     reason: str = "raised"
-    """The rule of `rlsd.envs.answers.RULES` that an answer broke ("reward" …), or "raised", or "timeout"."""
+    """The rule of `rlsd.envs.answers.RULES` that an answer broke ("reward" …), or "raised", "timeout" or "agent"."""
+    lost: bool = False
+    """Its worker process was lost, perhaps because of another environment in it."""
 
     @property
     def may_pass(self) -> bool:
-        """Whether another attempt may go better: the environment raised or gave no answer in time."""
+        """Whether another attempt may go better: no rule was broken."""
         return self.reason not in RULES
 
     def __str__(self) -> str:

@@ -14,7 +14,6 @@ checkpoints/step-000040/
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -30,10 +29,10 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from rlsd.envs.errors import RlsdError
-from rlsd.harness import fail_points
+from rlsd.harness import fail_points, manifest
 from rlsd.harness.distributed import Ranks, rows_held
+from rlsd.harness.manifest import MANIFEST as MANIFEST
 
-MANIFEST = "MANIFEST.json"
 ALONE = Ranks()
 
 
@@ -108,17 +107,12 @@ def _save(
     if ranks.main:
         (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True))
         written.append(partial / "state.json")
-    mine = {p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in written}
-    for path in written:
-        _sync(path)
-    manifest = {name: entry for files in ranks.gather(mine) for name, entry in files.items()}
+    files = {name: entry for mine in ranks.gather(manifest.entries(written)) for name, entry in mine.items()}
     if ranks.main:
-        (partial / MANIFEST).write_text(json.dumps(dict(sorted(manifest.items())), indent=1))
-        _sync(partial / MANIFEST)
-        _sync(partial)
+        manifest.write(partial, files)
         fail_points.point("before-rename")
         os.rename(partial, folder)
-        _sync(folder.parent)
+        manifest.sync(folder.parent)
     ranks.wait()
 
 
@@ -146,42 +140,43 @@ def verify(folder: Path) -> None:
     Raises:
         CheckpointError: naming the file that differs.
     """
-    try:
-        manifest = {name: (entry["bytes"], entry["sha256"]) for name, entry in _json(folder / MANIFEST).items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"checkpoint {folder} has no readable {MANIFEST}; delete the folder to use an older one"
-        ) from error
-    unlisted = sorted({p.name for p in folder.iterdir()} - {MANIFEST, *manifest})
-    if unlisted:
-        raise CheckpointError(f"checkpoint {folder}: {unlisted[0]} is not in its {MANIFEST}; delete what is damaged")
-    for name, (size, digest) in manifest.items():
-        path = folder / name
-        if not path.is_file():
-            raise CheckpointError(f"checkpoint {folder} lacks {name}; delete the folder to use an older checkpoint")
-        if path.stat().st_size != size or _sha256(path) != digest:
-            raise CheckpointError(
-                f"checkpoint {folder}: {name} is corrupt (SHA-256 differs from {MANIFEST}); "
-                "delete the folder to resume from an older checkpoint"
-            )
+    if found := manifest.problem(folder):
+        raise CheckpointError(f"checkpoint {folder} {found}; delete the folder to resume from an older checkpoint")
 
 
 def latest(parent: Path) -> Path | None:
-    """The newest whole checkpoint folder below `parent`."""
-    folders = _whole(parent)
-    return folders[-1] if folders else None
+    """The newest whole checkpoint folder below `parent`.
+
+    Raises:
+        CheckpointError: the newest one, or the folder of all, is a link to nothing, or no folder: an older checkpoint
+            would be taken, or none.
+    """
+    if parent.is_symlink() and not parent.exists():
+        raise CheckpointError(
+            f"{parent} is a link to {os.readlink(parent)}, which is gone; put it back or delete the link"
+        )
+    found = _finished(parent)
+    if found and not found[-1].is_dir():
+        raise CheckpointError(
+            f"checkpoint {found[-1]} is no folder, or a link to one that is gone; put it back, or delete it to resume "
+            "from an older checkpoint"
+        )
+    return found[-1] if found else None
 
 
 def prune(parent: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints."""
-    folders = _whole(parent)
+    """Delete all but the newest `keep` checkpoints; of a link the link alone."""
+    folders = _finished(parent)
     for path in folders[:-keep] if keep else []:
-        shutil.rmtree(path)
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        else:
+            shutil.rmtree(path)
 
 
-def _whole(parent: Path) -> list[Path]:
+def _finished(parent: Path) -> list[Path]:
     """Finished checkpoints, oldest first."""
-    return sorted(p for p in parent.glob("step-*") if p.is_dir() and not p.name.endswith(".partial"))
+    return sorted(p for p in parent.glob("step-*") if re.fullmatch(r"step-\d+", p.name))
 
 
 def _write(stem: Path, named: dict[str, Tensor], ranks: Ranks) -> Path | None:
@@ -210,23 +205,3 @@ def _starts(pieces: list[Tensor]) -> list[int]:
         out.append(at)
         at += len(piece)
     return out
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def _sha256(path: Path) -> str:
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from rlsd.envs.redact import hidden
+
 MUCH_IDLE = 0.5
 """Report the share of a rollout in which the sampler was idle if it is larger: slow environments, or servers away."""
 
@@ -80,7 +82,7 @@ class Progress:
         self.console.print("  ".join(parts), highlight=False)
 
     def warning(self, message: str) -> None:
-        self.console.print(f"[yellow]warning[/yellow]: {escape(message)}", highlight=False)
+        self.console.print(f"[yellow]warning[/yellow]: {escape(hidden(message))}", highlight=False)
 
     def evaluation(self, step: int, summary: dict[str, Any]) -> None:
         low, high = summary["interval"]

@@ -7,6 +7,7 @@ checkpoints/       the newest few                best/             transformers 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gzip
 import importlib.metadata
@@ -18,10 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rlsd.envs.errors import RlsdError
+from rlsd.envs.redact import hidden_in
 from rlsd.harness.config import ConfigError, RunConfig, parse_config
+from rlsd.harness.config.masked import comparable, masked
+from rlsd.harness.config.yaml_text import read_yaml, write_yaml
 from rlsd.harness.rollout.trajectory import Trajectory
 
 MAY_CHANGE = (
@@ -38,6 +40,17 @@ MAY_CHANGE = (
     "learner.timeout_s",
 )
 """Settings that may change when a run is resumed, because they do not change what is learned at a given step."""
+LOCK = ".lock"
+MARK = "rlsd run directory\n"
+"""Text of a run's lock file, by which its folder is known."""
+PARTS = ("versions.json", "metrics.jsonl", "checkpoints", LOCK)
+"""What stands beside config.yaml in a run of an earlier version, whose lock file is empty."""
+PARTIAL = (
+    *(f"{name}.partial" for name in ("config.yaml", "versions.json", "metrics.jsonl", "report.html", "best")),
+    "checkpoints/step-*.partial",
+    "rollouts/step-*.partial",
+)
+"""What a killed process may leave behind."""
 PACKAGES = ("rlsd", "torch", "transformers", "tokenizers", "accelerate", "gymnasium", "numpy", "peft")
 
 
@@ -64,23 +77,31 @@ class RunDir:
         """Create the folder, or check that it holds the same run.
 
         Raises:
-            RunError: another process trains here, or the folder cannot be used.
+            RunError: another process trains here, the folder holds something else, or it cannot be used.
             ConfigError: the folder's config differs in a setting that matters; names it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
+            if other := _foreign(self.path):
+                raise RunError(
+                    f"{self.path} is not a run of rlsd (it holds {other!r}) and stays as it is; give a new or an empty "
+                    "folder with --run"
+                )
+            self._lock = (self.path / LOCK).open("a+")  # "w" would empty the lock of a process that trains here
         except OSError as error:
             raise RunError(f"cannot use {self.path} as a run directory: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunError(f"another process is training in {self.path}") from error
+        if not _marked(self.path):
+            self._lock.write(MARK)
+            self._lock.flush()
         self._sweep()
         config_file = self.path / "config.yaml"
         if config_file.is_file() and self._begun():
             _same(load_run_config(self.path), config, self.path)
-        write_atomic(config_file, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_atomic(config_file, write_yaml(masked(config.model_dump(mode="json"))))
 
     def _begun(self) -> bool:
         """Whether something was trained or evaluated here; a start that failed may be repeated with another config."""
@@ -89,15 +110,12 @@ class RunDir:
 
     def _sweep(self) -> None:
         """Clean up after a killed process; only while holding the lock."""
-        for partial in (*self.path.glob("*.partial"), *self.path.glob("*/*.partial")):
-            if partial.is_dir():
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                partial.unlink(missing_ok=True)
+        for partial in (path for pattern in PARTIAL for path in self.path.glob(pattern)):
+            remove(partial)
         old = self.best.with_name(self.best.name + ".old")
         if old.is_dir() and not self.best.exists():
             os.rename(old, self.best)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
 
     def close(self) -> None:
         if self._lock is not None:
@@ -108,14 +126,23 @@ class RunDir:
         write_atomic(self.path / "versions.json", json.dumps({**versions(), "panels": panels}, indent=1))
 
     def write_rollouts(self, step: int, trajectories: Sequence[Trajectory], credit: Sequence[Sequence[float]]) -> None:
-        """Save an iteration's trajectories with the credit of each turn."""
+        """Save an iteration's trajectories with the credit of each turn.
+
+        Raises:
+            RunError: there is no such folder, and none can be made.
+        """
         folder = self.path / "rollouts"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{folder} cannot be written: {error.strerror}; it is the folder of kept episodes"
+            ) from error
         partial = folder / f"step-{step:06d}.jsonl.gz.partial"
         with gzip.open(partial, "wt", compresslevel=5) as file:
             for trajectory, turns in zip(trajectories, credit):
                 record = {**trajectory.to_json(), "turn_credit": [round(x, 6) for x in turns]}
-                file.write(json.dumps(record) + "\n")
+                file.write(json.dumps(hidden_in(record)) + "\n")
         os.replace(partial, folder / f"step-{step:06d}.jsonl.gz")
 
 
@@ -126,10 +153,10 @@ def load_run_config(path: Path) -> RunConfig:
         RunError: there is no run, or its config cannot be used.
     """
     try:
-        return parse_config(yaml.safe_load((path / "config.yaml").read_text()))
+        return parse_config(read_yaml((path / "config.yaml").read_text(), "it"))
     except OSError as error:
         raise RunError(f"{path} is no run directory: it has no config.yaml") from error
-    except (yaml.YAMLError, ConfigError) as error:
+    except (UnicodeDecodeError, ConfigError) as error:
         raise RunError(f"{path}/config.yaml cannot be used: {' '.join(str(error).split())}") from error
 
 
@@ -154,15 +181,43 @@ def write_atomic(path: Path, text: str) -> None:
 def replace_folder(partial: Path, final: Path) -> None:
     """Replace an older folder by a finished one."""
     old = final.with_name(final.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
+    remove(old)
+    if final.exists() or final.is_symlink():
         os.rename(final, old)
     os.rename(partial, final)
-    shutil.rmtree(old, ignore_errors=True)
+    remove(old)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link (not what it points to) or a folder, if it is there; a folder as far as it can be."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _marked(path: Path) -> bool:
+    try:
+        return (path / LOCK).read_text(errors="replace") == MARK
+    except OSError:
+        return False
+
+
+def _foreign(path: Path) -> str | None:
+    """Something in the folder that shows that it holds no run; None if it is a run's or empty."""
+    names = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
+    if not names or _marked(path):
+        return None
+    if any((path / part).exists() for part in PARTS):
+        with contextlib.suppress(RunError):
+            load_run_config(path)
+            return None
+    return names[0]
 
 
 def _same(stored: RunConfig, requested: RunConfig, path: Path) -> None:
-    differing = [k for k in _differences(stored.model_dump(), requested.model_dump()) if k not in MAY_CHANGE]
+    found = _differences(comparable(stored.model_dump()), comparable(requested.model_dump()))
+    differing = [k for k in found if k not in MAY_CHANGE]
     if differing:
         raise ConfigError(
             f"{path} holds a run with another {differing[0]!r}; give another folder, or take the change back"

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import DynamicCache
 
+from rlsd.agents.hf.kv_cache import KeysAndValues
 from rlsd.harness.scoring.sequences import Branch, Row
-from rlsd.harness.scoring.token_model import ScoredTokens, TokenModel, additive
+from rlsd.harness.scoring.token_model import ScoredTokens, TokenModel, additive, padded_positions
 
 LEAST_BEGINNING = 32
 """Shorter common beginnings are not worth a pass of their own."""
@@ -40,7 +40,7 @@ class Beginnings:
     """Family → tokens."""
 
 
-class PrefixCache(Cache):
+class PrefixCache(KeysAndValues):
     """Keys and values of B row prefixes behind room for one chunk of their branches.
 
         columns    room | row's common beginning, rest of its prefix | at least `ALIGNED` zeros
@@ -210,13 +210,14 @@ def _chunk(members: Sequence[tuple[Row, Sequence[Branch]]]) -> Chunk:
     sizes = [[b.stop - b.start - 1 for b in mine] for _, mine in members]
     owner = [[i for i, n in enumerate(lengths, start=1) for _ in range(n)] for lengths in sizes]
     fork = [[b.fork for b, n in zip(mine, lengths) for _ in range(n)] for (_, mine), lengths in zip(members, sizes)]
-    positions = [chain.from_iterable(range(b.fork, b.fork + b.stop - b.start - 1) for b in mine) for _, mine in members]
+    positions = [[b.fork + i for b in mine for i in range(b.stop - b.start - 1)] for _, mine in members]
+    width = max(len(p) for p in positions)
     return Chunk(
         branches=[mine for _, mine in members],
         ids=_padded([[i for b in mine for i in r.ids[b.start : b.stop - 1]] for r, mine in members]),
         owner=_padded(owner),
         fork=_padded(fork),
-        positions=_padded([list(p) for p in positions]),
+        positions=torch.tensor([padded_positions(p, width) for p in positions]),
         deepest=[max(b.fork for b in mine) for _, mine in members],
     )
 
@@ -231,6 +232,8 @@ def _prefix_pass(
     if width:
         seen = torch.arange(width + len(columns)) <= positions[:, :, None]
         mask = additive(seen[:, None].to(device), model.mask_dtype)
+        ends = before + torch.tensor([len(piece) for piece in pieces]) - 1
+        positions = positions.minimum(ends[:, None])  # padding repeats the last one
     return model.backbone(
         input_ids=ids.to(device),
         position_ids=positions.to(device),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from transformers.cache_utils import Cache
 
-from rlsd.agents.hf.models import cache_argument, split_head
+from rlsd.agents.hf.models import run_backbone, split_head
 from rlsd.algorithms.logprobs import chunked_logprobs
 from rlsd.harness.config.blocks import LearnerConfig
 from rlsd.harness.distributed import Ranks
@@ -85,10 +85,9 @@ class TokenModel(nn.Module):
 
     def backbone(self, *, cache: Cache | None = None, **kwargs: Any) -> Tensor:
         """(B, T, D) hidden states; with `cache` the pass reads and writes its keys and values."""
-        backbone = split_head(self.model)[0]
         if cache is not None:
-            kwargs |= {cache_argument(backbone): cache, "use_cache": True}
-        return backbone(**kwargs).last_hidden_state
+            kwargs["use_cache"] = True
+        return run_backbone(split_head(self.model)[0], cache=cache, **kwargs)
 
     def head(self, hidden: Tensor) -> Tensor:
         """(m, D) → (m, V)."""
@@ -204,10 +203,10 @@ def collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor | None]:
     positions = torch.arange(width).repeat(len(rows), 1)
     for b, row in enumerate(rows):
         ids[b, : len(row.ids)] = torch.tensor(row.ids)
-        if row.branches:
-            positions[b, : len(row.ids)] = torch.tensor(row.positions())
     if not any(r.branches for r in rows):
         return ids, positions, None
+    for b, row in enumerate(rows):  # padding repeats the last position: a model has none beyond its context
+        positions[b] = torch.tensor(padded_positions(row.positions(), width))
     owner = torch.zeros(len(rows), width, dtype=torch.long)
     fork = torch.zeros(len(rows), width, dtype=torch.long)
     for b, row in enumerate(rows):
@@ -218,6 +217,11 @@ def collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor | None]:
     same = (owner[:, :, None] == owner[:, None, :]) & (columns[None, :, None] >= columns[None, None, :])
     prefix = (owner[:, None, :] == 0) & (columns[None, None, :] < fork[:, :, None])
     return ids, positions, (same | prefix)[:, None]
+
+
+def padded_positions(positions: list[int], width: int) -> list[int]:
+    """Positions of a row of `width` columns; padding gets the row's last one."""
+    return [*positions, *(positions[-1:] or [0]) * (width - len(positions))]
 
 
 def places(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:

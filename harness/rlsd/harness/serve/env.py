@@ -22,8 +22,9 @@ from typing import Any
 
 from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import RlsdError
-from rlsd.envs.remote.wire import answer, dumps, failure
-from rlsd.harness.serve.guard import App, Limits, ServeError
+from rlsd.envs.remote.answers import MAX_BYTES
+from rlsd.envs.remote.wire import answer, dumps, failure, too_large
+from rlsd.harness.serve.guard import App, Limits, ServeError, no_json
 from rlsd.harness.serve.sessions import SessionError, Sessions
 
 OpenEnv = Callable[..., TextEnv]
@@ -60,13 +61,19 @@ def env_app(open_env: OpenEnv, limits: Limits, *, threads: int = 64) -> App:
             text = dumps(reply)
         except Exception as error:  # whatever an object in `info` does when it is written
             text = dumps(failure(error))
+        if len(text) > MAX_BYTES:
+            text = dumps(failure(too_large(len(text))))
         return Response(text, status_code=status, media_type="application/json")
 
+    def _refused(request: Request) -> Response | None:
+        why = no_json(request.headers.get("content-type"))
+        return None if why is None else send({"error": why}, 403)
+
     async def opened(request: Request) -> Response:
-        return send(*await service.open(await _body(request)))
+        return _refused(request) or send(*await service.open(await _body(request)))
 
     async def called(request: Request) -> Response:
-        return send(*await service.call(request.path_params["name"], await _body(request)))
+        return _refused(request) or send(*await service.call(request.path_params["name"], await _body(request)))
 
     async def ended(request: Request) -> Response:
         service.sessions.end(request.path_params["name"])

@@ -3,7 +3,9 @@
 * With a token, only requests that send it are answered, open paths such as /health apart.
 * Without a token, only requests that name this machine in their `Host` header are answered, so that a web page opened
   in a browser here cannot reach the server through a name of its own.
-* A request's body, its time, and the number of requests at work are limited; so are sessions (`Sessions`).
+* A request that changes something is answered only if no page of another site sent it.
+* A request's body, its time, and the number of requests at work are limited; so are sessions (`Sessions`), and
+  connections that send nothing (`Idle`).
 
 `Guard` is plain ASGI and wraps any application; `listener` binds it to an address.
 """
@@ -28,6 +30,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 LOOPBACK = "127.0.0.1"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_OF_FORMS = ("text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
+"""Types of a body that a page may send to any other site, unasked."""
 _NAMES = {"localhost", "127.0.0.1", "[::1]", "::1"}
 
 
@@ -45,6 +50,10 @@ class Limits:
     max_requests: int = 512
     """Requests at work at once; one more is answered 503 at once."""
     max_connections: int = 2048
+    max_idle_connections: int = 1024
+    """Connections without a request at work; of more, the longest idle is dropped."""
+    head_s: float = 10.0
+    """From connecting, or from the first byte of a later request, to the end of its headers."""
     max_sessions: int = 1024
     session_idle_s: float = 900.0
 
@@ -67,10 +76,10 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """An ASGI application that lets through what it may.
 
-    Answers of its own are JSON, `{"error": "…"}`: 401 no or wrong token, 403 a foreign `Host`, 413 a body too large,
-    503 too many requests at work, 504 out of time. The token comes as `Authorization: Bearer TOKEN`, or as the password
-    of basic authentication (browsers ask for it). The body is read before the application starts, so a slow sender
-    costs a place, never a worker.
+    Answers of its own are JSON, `{"error": "…"}`: 401 no or wrong token, 403 a foreign `Host` or page, 413 a body too
+    large, 503 too many requests at work, 504 out of time. The token comes as `Authorization: Bearer TOKEN`, or as the
+    password of basic authentication (browsers ask for it). The body is read before the application starts, so a slow
+    sender costs a place, never a worker.
 
     Args:
         app: what to protect.
@@ -95,7 +104,7 @@ class Guard:
         if scope["type"] != "http":  # no websockets
             return
         headers = {name.lower(): value for name, value in scope["headers"]}
-        refusal = self._refusal(scope["path"], headers)
+        refusal = self._refusal(scope["method"], scope["path"], headers)
         if refusal is not None:
             await _answer(send, *refusal)
             return
@@ -125,7 +134,7 @@ class Guard:
         finally:
             self._at_work -= 1
 
-    def _refusal(self, path: str, headers: dict[bytes, bytes]) -> tuple[Any, ...] | None:
+    def _refusal(self, method: str, path: str, headers: dict[bytes, bytes]) -> tuple[Any, ...] | None:
         if self._token is None:
             host = headers.get(b"host", b"").decode("latin-1").lower()
             name = host if host.endswith("]") else host.rsplit(":", 1)[0]
@@ -133,6 +142,8 @@ class Guard:
                 return 403, f"this server answers to localhost alone, not to {host[:80]!r}"
         elif path not in self._open and not self._authorised(headers.get(b"authorization", b"")):
             return 401, "a token is needed: Authorization: Bearer …", (b"www-authenticate", b'Basic realm="rlsd"')
+        if method not in _SAFE and _from_elsewhere(headers):
+            return 403, "another site's page sent this request; send it from a program or a page of this server"
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             return 400, "Content-Length is not a number"
@@ -151,6 +162,23 @@ class Guard:
         elif scheme.lower() != b"bearer":
             return False
         return hmac.compare_digest(value.strip(), self._token)
+
+
+def _from_elsewhere(headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser says that a page of another site sent the request. Programs send neither header."""
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site.strip().lower() not in (b"same-origin", b"none")
+    origin = headers.get(b"origin")
+    return origin is not None and origin.lower().partition(b"://")[2] != headers.get(b"host", b"").lower()
+
+
+def no_json(content_type: str | None) -> str | None:
+    """Why a body of this type is refused where JSON is expected; forms of other sites' pages cannot send that."""
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    if kind in _OF_FORMS:
+        return f"Content-Type is {kind}, expected application/json"
+    return None
 
 
 class _Gone(Exception):

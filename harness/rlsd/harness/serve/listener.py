@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import socket
 import threading
+from importlib.util import find_spec
 from types import TracebackType
 
 from rlsd.harness.serve.guard import LOOPBACK, App, Guard, Limits, ServeError, is_loopback
+from rlsd.harness.serve.idle import watched
 
 _SHORTEST_TOKEN = 16
 _DRAIN_S = 3
@@ -89,7 +91,10 @@ class Listener:
             timeout_keep_alive=30,
             timeout_graceful_shutdown=_DRAIN_S,
             ws="none",
+            http="httptools" if find_spec("httptools") else "h11",
         )
+        config.load()
+        config.http_protocol_class = watched(config.http_protocol_class, limits)
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:

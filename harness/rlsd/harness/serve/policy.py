@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsd.agents.vllm.plugin import BACKENDS
+from rlsd.harness.manifest import MANIFEST, problem
 from rlsd.harness.serve.guard import LOOPBACK, ServeError, is_loopback
 from rlsd.harness.serve.listener import bind
 
@@ -66,10 +67,13 @@ def policy_command(
     may stand; new weights come over routes that vLLM offers in its development mode alone.
 
     Raises:
-        ServeError: no model folder, an unknown transfer, or an address beyond this machine without an API key.
+        ServeError: no model folder, a damaged one, an unknown transfer, code of the model's own, or an address beyond
+            this machine without an API key.
     """
     if not (folder / "config.json").is_file():
         raise ServeError(f"{folder} holds no config.json: give a transformers model folder (`rlsd export` writes one)")
+    if (folder / MANIFEST).exists() and (found := problem(folder)):
+        raise ServeError(f"{folder} {found}; `rlsd export RUN FOLDER --last` writes the newest checkpoint's weights")
     if transfer is not None and transfer not in BACKENDS:
         raise ServeError(f"--transfer is {transfer!r}, expected one of {', '.join(BACKENDS)}")
     if not is_loopback(host) and not os.environ.get(KEY) and not any(word.startswith("--api-key") for word in more):
@@ -77,8 +81,10 @@ def policy_command(
             f"{host!r} can be reached from other machines, so a key is needed: set {KEY} to a secret here, and name "
             f"the learner's variable with the same secret in sampler.api_key_env; or keep --host {LOOPBACK}"
         )
+    if any(word.replace("_", "-").startswith("--trust-remote-code") for word in more):
+        raise ServeError("--trust-remote-code runs code of the model folder, which rlsd never does: leave it out")
     words = [python or sys.executable, "-m", MODULE, "--model", str(folder), "--host", host, "--port", str(port)]
-    words += ["--logprobs-mode", "processed_logprobs", "--generation-config", "vllm"]
+    words += ["--logprobs-mode", "processed_logprobs", "--generation-config", "vllm", "--no-trust-remote-code"]
     variables = {"VLLM_SERVER_DEV_MODE": "1"}
     if lora:
         words += ["--enable-lora", "--max-lora-rank", "64"]

@@ -24,7 +24,7 @@ from rlsd.envs.errors import RlsdError
 from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.local import LocalRetriever
 from rlsd.harness.serve.batching import Batcher, Overloaded
-from rlsd.harness.serve.guard import ServeError
+from rlsd.harness.serve.guard import ServeError, no_json
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -82,7 +82,10 @@ def search_app(retriever: LocalRetriever, limits: SearchLimits | None = None) ->
 
     async def retrieve(request: Request) -> Response:
         began = perf_counter()
-        status, body = await _answered(await request.body(), batcher, limits, metrics)
+        if (why := no_json(request.headers.get("content-type"))) is not None:
+            status, body = 403, _error(why)
+        else:
+            status, body = await _answered(await request.body(), batcher, limits, metrics)
         metrics.requests.labels(str(status)).inc()
         metrics.seconds.observe(perf_counter() - began)
         return PlainTextResponse(body, status, media_type="application/json")

@@ -37,11 +37,12 @@ class FakeVLLM(FakeState):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop like a killed server: the port is closed. A second call does nothing."""
+        """Stop like a killed server: port and connections are closed. A second call does nothing."""
         if not self._thread.is_alive():
             return
         self._server.shutdown()
         self._server.server_close()
+        self._server.hang_up()
         self._thread.join()
         self.receiver.close()
 

@@ -94,7 +94,9 @@ class FakeState:
             if self.wrong.keep_weights and self._adapter is not None:
                 self.adapters[name] = self._adapter
                 return
-            self.adapters[name] = PeftModel.from_pretrained(load_policy(self.folder).model, folder).eval()
+            self.adapters[name] = PeftModel.from_pretrained(
+                load_policy(self.folder).model, folder, trust_remote_code=False
+            ).eval()
             self._adapter = self.adapters[name]
 
     @torch.inference_mode()

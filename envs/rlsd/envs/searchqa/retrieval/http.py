@@ -13,12 +13,14 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from rlsd.envs.errors import EnvError
+from rlsd.envs.remote.http_client import HttpClient, HttpFailure
 from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.base import (
+    RetrievalError,
     RetrieverDown,
     RetrieverFault,
     RetrieverGarbled,
@@ -27,19 +29,9 @@ from rlsd.envs.searchqa.retrieval.base import (
     RetrieverTooLarge,
 )
 
-if TYPE_CHECKING:
-    import httpx
-
 _AGAIN = (RetrieverDown, RetrieverSlow, RetrieverFault, RetrieverGarbled)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _CONNECTIONS = 256
-
-
-class _Connections(NamedTuple):
-    """The client of one event loop."""
-
-    client: httpx.AsyncClient
-    closing: asyncio.Task[None]
 
 
 class HttpRetriever:
@@ -77,10 +69,11 @@ class HttpRetriever:
         if timeout_s <= 0 or retries < 0 or max_bytes < 1:
             raise EnvError(f"timeout_s={timeout_s}, retries={retries}, max_bytes={max_bytes}: out of range")
         self.url = url if parts.path.rstrip("/") else url.rstrip("/") + "/retrieve"
-        self._token, self._timeout_s, self._retries, self._max_bytes = token, timeout_s, retries, max_bytes
-        self._pause = pause
-        self._proxies = parts.hostname not in ("127.0.0.1", "localhost", "::1")
-        self._open: dict[asyncio.AbstractEventLoop, _Connections] = {}
+        self._timeout_s, self._retries, self._pause = timeout_s, retries, pause
+        headers = {"Content-Type": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token.strip()}"
+        self._client = HttpClient(headers=headers, most=_CONNECTIONS, proxies=True, max_bytes=max_bytes)
         self._jitter = random.Random()  # not the global state: episodes must be reproducible
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
@@ -100,10 +93,7 @@ class HttpRetriever:
 
     async def close(self) -> None:
         """Close this loop's connections; a later search opens new ones. The loop's end closes them too."""
-        mine = self._open.get(asyncio.get_running_loop())
-        if mine is not None:
-            mine.closing.cancel()
-            await asyncio.wait({mine.closing})
+        await self._client.close()
 
     def _wait(self, state: Any) -> float:
         """Seconds to wait: doubling, with jitter so that clients do not retry at the same time."""
@@ -111,62 +101,24 @@ class HttpRetriever:
         return longest * (0.5 + 0.5 * self._jitter.random())
 
     async def _once(self, queries: list[str], k: int) -> list[list[Passage]]:
-        import httpx
-
-        payload = {"queries": queries, "topk": k, "return_scores": True}
+        payload = json.dumps({"queries": queries, "topk": k, "return_scores": True})
         try:
-            async with asyncio.timeout(self._timeout_s):
-                body = await self._post(payload)
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise RetrieverSlow(f"{self.url}: no complete answer within {self._timeout_s:g} s") from error
-        except httpx.HTTPError as error:
-            raise RetrieverDown(f"{self.url}: {type(error).__name__}: {error}") from error
-        return read_answer(body, queries=len(queries), k=k, source=self.url)
+            reply = await self._client.post(self.url, payload, timeout_s=self._timeout_s)
+        except HttpFailure as error:
+            raise self._error(error) from error
+        if reply.status >= 500 or reply.status in (408, 429):
+            raise RetrieverFault(f"{self.url}: status {reply.status}: {_glimpse(reply.body)}")
+        if reply.status != 200:
+            raise RetrieverRefused(f"{self.url}: status {reply.status}: {_glimpse(reply.body)}")
+        if "content-encoding" in reply.headers:
+            raise RetrieverGarbled(f"{self.url}: a compressed answer, which was not requested")
+        return read_answer(reply.body, queries=len(queries), k=k, source=self.url)
 
-    async def _post(self, payload: dict[str, Any]) -> bytes:
-        client = self._opened()
-        async with client.stream("POST", self.url, json=payload) as reply:
-            if "content-encoding" in reply.headers:
-                raise RetrieverGarbled(f"{self.url}: a compressed answer, which was not requested")
-            parts, size = [], 0
-            async for part in reply.aiter_raw():
-                size += len(part)
-                if size > self._max_bytes:
-                    raise RetrieverTooLarge(f"{self.url}: the answer exceeds {self._max_bytes} bytes")
-                parts.append(part)
-        body = b"".join(parts)
-        if reply.status_code >= 500 or reply.status_code in (408, 429):
-            raise RetrieverFault(f"{self.url}: status {reply.status_code}: {_glimpse(body)}")
-        if reply.status_code != 200:
-            raise RetrieverRefused(f"{self.url}: status {reply.status_code}: {_glimpse(body)}")
-        return body
-
-    def _opened(self) -> httpx.AsyncClient:
-        loop = asyncio.get_running_loop()
-        if loop not in self._open:
-            import httpx
-
-            from rlsd.envs.remote.http_pool import Lanes
-
-            headers = {"accept-encoding": "identity"}
-            if self._token is not None:
-                headers["authorization"] = f"Bearer {self._token}"
-            client = httpx.AsyncClient(
-                headers=headers,
-                timeout=self._timeout_s,
-                transport=Lanes(most=_CONNECTIONS),
-                trust_env=self._proxies,
-            )
-            self._open[loop] = _Connections(client, loop.create_task(self._close_at_end(loop, client)))
-        return self._open[loop].client
-
-    async def _close_at_end(self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
-        """Waits until the loop's end cancels it, then closes the client."""
-        try:
-            await asyncio.Event().wait()
-        finally:
-            del self._open[loop]
-            await client.aclose()
+    def _error(self, failure: HttpFailure) -> RetrievalError:
+        if failure.kind == "slow":
+            return RetrieverSlow(f"{self.url}: no complete answer within {self._timeout_s:g} s")
+        kinds = {"too_large": RetrieverTooLarge, "encoding": RetrieverGarbled}
+        return kinds.get(failure.kind, RetrieverDown)(f"{self.url}: {failure}")
 
 
 def read_answer(body: bytes, *, queries: int, k: int, source: str) -> list[list[Passage]]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rlsd.envs.errors import DataError, EnvError
+from rlsd.envs.redact import remember
 from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.base import Retriever
 from rlsd.envs.searchqa.retrieval.corpora import read_corpus
@@ -44,10 +45,12 @@ def open_corpus(corpus: Corpus, token: str | None = None) -> Retriever:
 
 def _revealed(token: str | None) -> str | None:
     if token is None or not token.startswith("$"):
+        remember(token or "")
         return token
     value = os.environ.get(token[1:])
     if not value:
         raise EnvError(f"token is {token!r}, but the environment variable {token[1:]} is not set")
+    remember(value)
     return value
 
 

@@ -7,6 +7,7 @@ lower case and with "/" as " | "; there are no ratings. Ours: a lone surrogate i
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -109,8 +110,9 @@ def products_of(
     *,
     source: str,
     limit: int | None = None,
+    refused: list[str] | None = None,
 ) -> Iterator[Product]:
-    """Products from published records, in order.
+    """Products from published records, in order. Those whose price is no number are left out.
 
     Args:
         records: entries of items_shuffle*.json.
@@ -118,6 +120,7 @@ def products_of(
         human: items_human_ins.json, product id → instructions; None keeps the synthetic ones.
         source: the file's name, for errors.
         limit: read only the first N records.
+        refused: receives a line about each product that is left out for its price.
 
     Raises:
         DataError: a malformed record; names its position, its id and the field.
@@ -137,12 +140,20 @@ def products_of(
         if asin == "nan" or len(asin) > _LONGEST_ID or asin in seen:
             continue
         seen.add(asin)
+        pricing = _pricing(record.get("pricing"))
+        if pricing is None:
+            if refused is not None:
+                refused.append(f"product {i} ({asin}): {str(record['pricing'])[:40]!r}")
+            continue
         key = record["asin"]  # as the other files spell it
-        yield _product(record, attributes.get(key), None if human is None else human.get(key, ()), human, where)
+        asked = None if human is None else human.get(key, ())
+        yield _product(record, pricing, attributes.get(key), asked, human, where)
 
 
-def _product(record: dict[str, Any], entry: Any, asked: Any, human: Any, where: str) -> Product:
-    prices, tag = _pricing(record.get("pricing"), where)
+def _product(
+    record: dict[str, Any], pricing: tuple[tuple[float, ...], str], entry: Any, asked: Any, human: Any, where: str
+) -> Product:
+    prices, tag = pricing
     options, pictures = _options(record["customization_options"], where)
     bullets = record["small_description"]
     bullets = bullets if isinstance(bullets, list) else [bullets]
@@ -185,18 +196,18 @@ def _texts(values: Any, name: str, where: str) -> tuple[str, ...]:
     return tuple(map(well_formed, values))
 
 
-def _pricing(pricing: Any, where: str) -> tuple[tuple[float, ...], str]:
-    """Prices and the tag; "$12.5 - $20" → ((12.5, 20.0), "$12.5 to $20.0")."""
+def _pricing(pricing: Any) -> tuple[tuple[float, ...], str] | None:
+    """Prices and the tag; "$12.5 - $20" → ((12.5, 20.0), "$12.5 to $20.0"). None if they are no finite numbers."""
     if not pricing:
         return (_MISSING_PRICE,), f"${_MISSING_PRICE}"
     if not isinstance(pricing, str):
-        raise DataError(f"{where}: pricing is {type(pricing).__name__}, expected text such as '$12.99'")
+        return None
     try:
         prices = tuple(float(Decimal(re.sub(r"[^\d.]", "", part))) for part in pricing.split("$")[1:])
     except InvalidOperation:
         prices = ()
-    if not prices:
-        raise DataError(f"{where}: pricing {pricing[:40]!r} is not a price; expected '$12.99' or '$12.99 - $15.99'")
+    if not prices or not all(map(math.isfinite, prices)):
+        return None
     if len(prices) == 1:
         return prices, f"${prices[0]}"
     return prices[:2], f"${prices[0]} to ${prices[1]}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import BaseModel, ValidationError
 
 import rlsd.algorithms as algorithms
@@ -78,6 +80,7 @@ def test_every_preset_survives_a_round_trip_and_gives_credit(name: str) -> None:
     assert resolve(config) is config
     assert resolve(config.model_dump(mode="json")) == config
     batch = with_facts(toy_batch([[[0.1, 0.2], [0.0]], [[-0.1]]], returns=[1, 0]))
+    batch = replace(batch, values=torch.zeros(3))
     got = assign(batch, config, step=0)
     assert got.advantage.shape == (4,)
     assert got.turn_credit.shape == (3,)

@@ -28,6 +28,12 @@ OPSD = OUTCOME_ONLY | {
     "loss.aggregation": Pin("token", "sum over tokens ÷ their number"),
     "loss.distill.element_clip": Pin(0.05, "later default of the code", "element clip .05"),
 }
+AS_GIGPO = OUTCOME_ONLY | {
+    "advantage.invalid_penalty": Pin(0.0, "ours", "no penalty for invalid actions"),
+    "loss.kl_coef": Pin(0.0, "ours", "no reference KL"),
+    "loss.aggregation": Pin("turn", "ours", "turn mean"),
+    "loss.dual_clip": Pin(3.0, VERL),
+}
 PINS: dict[str, dict[str, Pin]] = {
     "sft": OUTCOME_ONLY
     | {
@@ -125,6 +131,78 @@ PINS: dict[str, dict[str, Pin]] = {
         "loss.kl_coef": Pin(0.0, "ours", "no reference KL"),
         "loss.aggregation": Pin("turn", "ours", "turn mean"),
         "loss.dual_clip": Pin(3.0, VERL),
+    },
+    "gigpo_similar": AS_GIGPO
+    | {
+        "advantage.method": Pin("gigpo", "GiGPO Eq. 8"),
+        "advantage.similarity": Pin(0.9, "run_search.sh: similarity_thresh=0.9; paper .9", "similarity .9"),
+        "advantage.invalid_penalty": Pin(0.0, "ours", "no penalty for invalid actions (theirs .01"),
+        "loss.kl_coef": Pin(0.0, "ours", "no reference KL (theirs .001)"),
+    },
+    "g2po": AS_GIGPO
+    | {
+        "advantage.method": Pin("g2po", "core_g2po.py"),
+        "advantage.std": Pin(True, "scripts: mode mean_std_norm"),
+        "advantage.gamma": Pin(0.95, "core_g2po.py: 0.95 ** (len − k)"),
+        "advantage.step_weight": Pin(1.0, "scripts: step_advantage_w=1.0"),
+    },
+    "gagpo": OUTCOME_ONLY
+    | {
+        "advantage.method": Pin("gagpo", "GAGPO"),
+        "advantage.gamma": Pin(0.95, "ours", "γ .95 and λ .95 are ours"),
+        "advantage.lam": Pin(0.95, "ours", "γ .95 and λ .95 are ours"),
+        "loss.policy": Pin("gspo", "GAGPO: action-level importance ratio", "GSPO's with a turn as its sequence"),
+        "loss.clip_high": Pin(0.2, "ours", "clip .2/.2"),
+        "loss.aggregation": Pin("turn", "ours", "turn mean"),
+    },
+    "graph_hca": OUTCOME_ONLY
+    | {
+        "advantage.method": Pin("graph_hca", "GraphHCA"),
+        "advantage.gamma": Pin(0.95, "GraphHCA: .95"),
+        "advantage.floor": Pin(0.01, "GraphHCA: max(Φ, .01)"),
+        "advantage.step_weight": Pin(1.0, "ours", "with weight 1"),
+        "loss.aggregation": Pin("turn", "ours", "turn mean"),
+        "loss.dual_clip": Pin(None, "not known", "no dual clip"),
+    },
+    "beacon": AS_GIGPO
+    | {
+        "advantage.method": Pin("beacon", "core_migpo.py"),
+        "advantage.std": Pin(False, "scripts: migpo.mode=mean_norm"),
+        "advantage.gamma": Pin(0.9, "ALFWorld script: migpo.gamma=0.9", "γ .9 and weight 10 of their ALFWorld"),
+        "advantage.step_weight": Pin(10.0, "ALFWorld script: migpo.step_advantage_w=10.0", "γ .9 and weight 10"),
+        "advantage.milestone_reward": Pin(1.0, "ours", "pays 1 as a win does, theirs 10 for both"),
+    },
+    "proxmo": AS_GIGPO
+    | {
+        "advantage.method": Pin("proxmo", "core_proxmo.py, soft_grouping"),
+        "advantage.std": Pin(False, "core_proxmo.py: soft_grouping removes the deviation"),
+        "advantage.gamma": Pin(0.95, "scripts: algorithm.gamma=0.95"),
+        "advantage.temperature": Pin(0.1, "core_proxmo.py: temperature 0.1"),
+        "advantage.modulation": Pin(0.05, "scripts: psc_target_range=0.05", "range .05"),
+        "advantage.modulation_power": Pin(4.0, "scripts: psc_alpha=4.0", "α 4 of their scripts"),
+    },
+    "ppo": AS_GIGPO
+    | {
+        "advantage.method": Pin("gae", "PPO with a critic"),
+        "advantage.gamma": Pin(0.95, "ours", "γ .95 and λ .95 are ours"),
+        "advantage.lam": Pin(0.95, "ours", "γ .95 and λ .95 are ours"),
+        "advantage.critic.width": Pin(0, "ours", "a linear head on detached hidden states"),
+        "advantage.invalid_penalty": Pin(0.0, "PPO: none"),
+        "loss.clip_high": Pin(0.2, "PPO: ε .2"),
+        "loss.dual_clip": Pin(3.0, VERL, "dual clip 3 as in verl"),
+    },
+    "coars": {
+        "advantage.method": Pin("reinforce", "CoARS: REINFORCE"),
+        "advantage.gamma": Pin(1.0, "ours", "undiscounted rewards are ours"),
+        "contexts": Pin(("successful_sibling",), "ours", "a sibling's win as hindsight"),
+        "credit.level": Pin("token", "CoARS"),
+        "credit.combine": Pin("add", "CoARS: R + .1 · clip(Δ, ±1)"),
+        "credit.direction": Pin("teacher", "CoARS: the gap as it is"),
+        "credit.squash": Pin("linear", "CoARS: the gap as it is"),
+        "credit.clip": Pin(1.0, "CoARS: clip(Δ, ±1)"),
+        "credit.lam": Pin(constant(0.1), "CoARS: .1"),
+        "loss.policy": Pin("reinforce", "CoARS: REINFORCE"),
+        "loss.aggregation": Pin("turn", "CoARS: mean per turn"),
     },
     "serl": SYNC_10
     | {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rlsd.agents.hf.models import save_policy
 from rlsd.harness.config import parse_config
@@ -39,7 +40,30 @@ def test_the_docs_list_every_metric(tmp_path: Path) -> None:
     lines = page.split("### Metrics")[1].split("## Evaluation")[0].splitlines()
     listed = set(re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in lines if line.startswith("|"))))
     served = {"teacher_gap", "teacher_gap_mean", "verified_teacher_tokens"}  # only where servers score the teacher view
-    assert listed - served == set(record)
+    critics = {"value_loss", "value_explained"}  # only where the base advantage needs a critic
+    assert listed - served - critics == set(record)
+
+
+def test_a_critic_adds_two_metrics_of_its_values(tmp_path: Path) -> None:
+    (ppo,), (grpo,) = run_of(tmp_path / "ppo", algorithm="ppo"), run_of(tmp_path / "grpo", algorithm="grpo")
+    assert set(ppo) - set(grpo) == {"value_loss", "value_explained"}
+
+
+def test_a_run_with_a_critic_that_resumes_is_one_that_was_not_interrupted(tmp_path: Path) -> None:
+    """Its values, losses and weights, bit for bit."""
+    settings = {"algorithm": {"name": "ppo", "advantage": {"critic": {"width": 4}}}, "checkpoint_every": 1}
+    whole = run_of(tmp_path / "whole", iterations=3, **settings)
+    run_of(tmp_path / "parts", iterations=1, **settings)
+    parts = run_of(tmp_path / "parts", iterations=3, **settings)
+    assert whole[2]["value_loss"] != whole[0]["value_loss"]
+    for a, b in zip(whole, parts, strict=True):
+        assert {k: v for k, v in a.items() if k != "timing"} == {k: v for k, v in b.items() if k != "timing"}
+    kept, again = (
+        checkpoint.load(tmp_path / name / "checkpoints" / "step-000003")[0]["critic"] for name in ("whole", "parts")
+    )
+    assert set(kept) == set(again)
+    for name, value in kept.items():
+        assert torch.equal(value, again[name]), name
 
 
 def test_mini_batches_add_up_to_the_whole_batch(tmp_path: Path) -> None:

@@ -71,8 +71,10 @@ def test_hindsight_keeps_the_sign_and_the_bounds(name: str, recipe: Recipe, step
 @several
 @given(recipe=recipes(), step=STEPS)
 def test_no_difference_in_outcome_is_no_credit(name: str, recipe: Recipe, step: int) -> None:
-    """All returns and step rewards equal 0: A = 0, whatever hindsight says; imitation needs no outcome."""
+    """All returns, step rewards and values 0, no milestone reached: A = 0, whatever hindsight says; imitation needs no
+    outcome."""
     batch = replace(recipe, returns=[0.0] * len(recipe.returns)).batch()
+    batch = replace(batch, unmet_after=batch.unmet_before, values=torch.zeros(len(batch.valid)))
     if METHODS[name].config.credit.combine == "add":  # it adds what hindsight says to A = 0
         return
     got = assign(batch, METHODS[name].config, step=step).advantage
@@ -127,11 +129,11 @@ def test_siblings_in_another_order_get_the_same(name: str, recipe: Recipe, data:
 @several
 @given(recipe=recipes(), step=STEPS)
 def test_other_groups_do_not_matter(name: str, recipe: Recipe, step: int) -> None:
-    """A group alone in the batch gets what it got among others; REINFORCE++ compares with the whole batch, as do blocks
-    over the batch."""
+    """A group alone in the batch gets what it got among others; REINFORCE++ and PPO compare with the whole batch, as do
+    blocks over the batch."""
     config = METHODS[name].config
     wide = config.credit.rule != "none" and (config.credit.couples == "batch" or "surprisal" in config.credit.gates)
-    if config.advantage.method == "reinforce_pp" or wide:
+    if config.advantage.method in ("reinforce_pp", "gae") or wide:
         return
     batch = recipe.batch()
     alone = [i for i, group in enumerate(recipe.group) if group == recipe.group[0]]

@@ -24,6 +24,12 @@ class Recipe:
     returns: list[float]
     group: list[int]
     anchor: list[list[int]]
+    unmet: list[list[int]]
+    """Goal facts unmet before each turn and after the last; -1 is unknown."""
+    features: list[list[list[float]]]
+    """Vector of the observation before each turn."""
+    values: list[list[float]]
+    """A critic's value of each turn."""
 
     def batch(self, order: list[int] | None = None, scale: float = 1.0) -> TokenBatch:
         order = list(range(len(self.returns))) if order is None else order
@@ -37,7 +43,14 @@ class Recipe:
             hinted=[hinted for _, _, hinted in tokens],
             anchor=[anchor for i in order for anchor in self.anchor[i]],
         )
-        return with_facts(batch)
+        unmet = [[float("nan") if n < 0 else float(n) for n in self.unmet[i]] for i in order]
+        return replace(
+            with_facts(batch),
+            unmet_before=torch.tensor([n for counts in unmet for n in counts[:-1]]),
+            unmet_after=torch.tensor([n for counts in unmet for n in counts[1:]]),
+            values=torch.tensor([value for i in order for value in self.values[i]]),
+            features=torch.tensor([vector for i in order for vector in self.features[i]]),
+        )
 
 
 def with_facts(batch: TokenBatch) -> TokenBatch:
@@ -71,6 +84,9 @@ def recipes(draw: st.DrawFn) -> Recipe:
         returns=[draw(st.sampled_from([0.0, 0.1, 1.0, 10.0])) for _ in range(count)],
         group=[draw(st.integers(0, 2)) for _ in range(count)],
         anchor=anchors,
+        unmet=[[draw(st.integers(-1, 3)) for _ in range(len(turns) + 1)] for turns in trajectories],
+        values=[[draw(st.floats(-2, 2)) for _ in turns] for turns in trajectories],
+        features=[[[draw(st.floats(0, 1)) for _ in range(2)] for _ in turns] for turns in trajectories],
     )
 
 

@@ -5,7 +5,7 @@ credit = assign(batch, algorithm, step=0)                     # Credit: one fina
 weights = token_weights(batch, algorithm.loss.aggregation)    # loss = Σ weights · token_loss(…).total
 """
 
-from rlsd.algorithms.advantage import AdvantageConfig, base_advantage
+from rlsd.algorithms.advantage import AdvantageConfig, CriticConfig, base_advantage, value_targets
 from rlsd.algorithms.batch import Credit, TokenBatch
 from rlsd.algorithms.config import (
     CONTEXTS,
@@ -50,6 +50,7 @@ __all__ = [
     "AlgorithmError",
     "Credit",
     "CreditConfig",
+    "CriticConfig",
     "DistillConfig",
     "LossConfig",
     "LossInputs",
@@ -81,4 +82,5 @@ __all__ = [
     "token_loss",
     "token_weights",
     "turns_that_matter",
+    "value_targets",
 ]

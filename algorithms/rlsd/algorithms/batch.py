@@ -41,7 +41,7 @@ class TokenBatch:
     position: Tensor
     """(K,) int64: index of the turn in its trajectory, from 0."""
     step_reward: Tensor
-    """(K,) float: reward of the environment's step."""
+    """(K,) float: reward of the environment's step; what a reward of the user's own adds stands at the last turn."""
     anchor: Tensor
     """(K,) int64: equal numbers = same observation before the action (GiGPO's anchor state)."""
     valid: Tensor
@@ -57,6 +57,15 @@ class TokenBatch:
     environment does not say."""
     distance_after: Tensor | None = None
     """(K,) float: the same after the turn."""
+    unmet_before: Tensor | None = None
+    """(K,) float: goal facts that do not hold before the turn; NaN where unknown. None: the environment does not
+    say."""
+    unmet_after: Tensor | None = None
+    """(K,) float: the same after the turn."""
+    values: Tensor | None = None
+    """(K,) float: a critic's value of the state before the turn; None: there is no critic."""
+    features: Tensor | None = None
+    """(K, F) float: vector of the observation before the turn, for ProxMO; None: anchors alone say what is alike."""
     entropy: Tensor | None = None
     """(M,) float: entropy of the student view's distribution in nats; NaN where it was not computed."""
     teacher_entropy: Tensor | None = None

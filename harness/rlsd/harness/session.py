@@ -179,6 +179,7 @@ class Session:
             "model": learner.weights(),
             "optimizer": optimizer,
             "teacher": self.parts.teacher.state(),
+            "critic": {} if self.parts.critic is None else self.parts.critic.state(),
             "random": random_state(learner.device),
         }
         checkpoint.save(folder, tensors, state, self.ranks)
@@ -200,6 +201,8 @@ class Session:
         try:
             self.parts.learner.load(tensors["model"], tensors.get("optimizer", {}), state["optimizer"])
             self.parts.teacher.load_state(tensors.get("teacher", {}))
+            if self.parts.critic is not None:
+                self.parts.critic.load_state(tensors["critic"])
             set_random_state(tensors["random"], self.parts.learner.device)
         except (KeyError, RuntimeError) as error:
             raise checkpoint.CheckpointError(f"{folder} does not fit this config: {error}") from error

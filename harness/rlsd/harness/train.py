@@ -19,6 +19,7 @@ from rlsd.harness.iteration.parts import Parts, settled
 from rlsd.harness.iteration.play import Played, Player
 from rlsd.harness.iteration.score import Scored, score
 from rlsd.harness.iteration.update import Updated, update
+from rlsd.harness.iteration.values import learn_values
 from rlsd.harness.rollout.rollout import RewardFn
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.scoring.tables import episode_metrics
@@ -83,6 +84,9 @@ class Iteration:
         clock.lap("score_s")
         credit = assign(scored.batch, parts.config.algorithm, step=step)
         updated = update(parts, scored, credit, step)
+        values: dict[str, float] = {}
+        if parts.critic is not None and scored.states is not None:
+            values = learn_values(scored.batch, parts.config.algorithm.advantage, parts.critic, scored.states)
         parts.teacher.after_iteration(step + 1)
         clock.lap("update_s")
         self.player.wait()
@@ -94,6 +98,7 @@ class Iteration:
             metrics={
                 **episode_metrics(played.groups),
                 **self._metrics(played, scored, credit, updated),
+                **values,
                 "forwarded_tokens": totals(parts.learner.ranks.gather(parts.forwarded() - before)),
             },
             timing={**clock.timing, **played.timing},

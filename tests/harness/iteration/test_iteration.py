@@ -110,3 +110,34 @@ def test_a_teacher_moves_once_an_iteration_however_many_optimizer_steps_it_takes
         expected = start[name] + share * (after[name] - start[name])
         torch.testing.assert_close(mine, expected, atol=1e-7, rtol=0)
     assert any(not torch.equal(start[name], after[name]) for name in start)
+
+
+@pytest.mark.parametrize("method", ["g2po", "gagpo", "graph_hca", "beacon", "proxmo", "gigpo_similar", "ppo", "coars"])
+def test_methods_by_outcome_move_the_weights(method: str) -> None:
+    assert not torch.equal(weights_after(method, steps=1), weights_after(method, steps=0))
+
+
+def test_a_critic_learns_what_the_turns_return() -> None:
+    """Its values are 0 in the first iteration: the loss is the mean square of the returns, and nothing is explained."""
+    parts, metrics = iterated({"name": "ppo", "advantage": {"critic": {"lr": 0.05, "steps": 40}}}, steps=4)
+    assert parts.critic is not None
+    assert metrics[0]["value_explained"] == pytest.approx(0.0, abs=1e-9)
+    assert metrics[-1]["value_loss"] < 0.5 * metrics[0]["value_loss"]
+    assert "value_loss" not in iterated("grpo", steps=1)[1][0]
+
+
+@pytest.mark.parametrize("settings", [{"merge_turns": False}, {"micro_batch_tokens": 128}, {"prefix_sharing": False}])
+def test_rows_and_micro_batches_do_not_change_the_values(settings: dict[str, Any]) -> None:
+    ppo = {"name": "ppo", "advantage": {"critic": {"lr": 0.05}}}
+    (parts, _), (other, _) = iterated(ppo, steps=1), iterated(ppo, steps=1, **settings)
+    assert parts.critic is not None
+    assert other.critic is not None
+    for name, value in parts.critic.state().items():
+        torch.testing.assert_close(other.critic.state()[name], value, atol=2e-3, rtol=1e-3)
+
+
+def test_a_critic_goes_with_hindsight() -> None:
+    """The student view is scored twice, for the values and beside the teacher's; the credit is RLSD's."""
+    _, (metrics,) = iterated({"name": "rlsd", "advantage": {"method": "gae"}}, steps=1)
+    assert metrics["value_loss"] > 0
+    assert metrics["hints"]["given"] > 0

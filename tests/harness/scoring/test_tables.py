@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from rlsd.agents.types import Action, EpisodeKey
-from rlsd.envs.core import Task
+from rlsd.algorithms import AdvantageConfig
+from rlsd.envs.core import Hindsight, Task
 from rlsd.harness.rollout.trajectory import Group, StopReason, Trajectory, Turn
 from rlsd.harness.scoring.tables import episode_metrics, epochs, token_batch, token_count
 
@@ -106,3 +111,49 @@ def test_how_episodes_went_by_hand() -> None:
     }
     assert episode_metrics(two_groups()[:1])["mixed_groups"] == 1.0
     assert episode_metrics([])["success"] == 0.0
+
+
+def facts(*unmet: int, success: bool) -> Group:
+    """One episode; `unmet`: goal facts that do not hold before its turns and after the last."""
+    known = [Hindsight(missing=("fact",) * n) for n in unmet]
+    plain = episode(0, 0, *[{"seen": "a room", "ids": (5,), "span": (0, 1)}] * (len(unmet) - 1), success=success)
+    turns = tuple(
+        replace(turn, hindsight_before=known[k], hindsight_after=known[k + 1]) for k, turn in enumerate(plain.turns)
+    )
+    return Group(task=plain.task, trajectories=(replace(plain, turns=turns),))
+
+
+def numbers(values: Tensor | None) -> list[float | None]:
+    assert values is not None
+    return [None if math.isnan(v) else v for v in values.tolist()]
+
+
+def test_no_unmet_fact_is_the_goal_only_where_the_episode_was_won() -> None:
+    """A wrong purchase ends a WebShop episode, and its list of unmet facts, too."""
+    won, lost = token_batch([facts(2, 1, 0, success=True)]), token_batch([facts(2, 1, 0, success=False)])
+    assert numbers(won.unmet_before) == [2.0, 1.0]
+    assert numbers(won.unmet_after) == [1.0, 0.0]
+    assert numbers(lost.unmet_after) == [1.0, None]
+
+
+def test_a_world_that_lists_no_facts_says_nothing_before_its_end() -> None:
+    batch = token_batch([facts(0, 0, 0, success=True)])
+    assert numbers(batch.unmet_before) == [None, None]
+    assert numbers(batch.unmet_after) == [None, 0.0]
+
+
+def test_the_base_advantage_says_what_one_state_is() -> None:
+    alike = AdvantageConfig(similarity=0.5)
+    assert token_batch(two_groups(), alike).anchor.tolist() == [0, 0, 0, 1], "`a room` and `a box`: 2 · 3 / 11 = .55"
+    assert token_batch(two_groups()).features is None
+    vectors = token_batch(two_groups(), AdvantageConfig(method="proxmo")).features
+    assert vectors is not None
+    assert vectors.tolist() == [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], "columns box, room"
+
+
+def test_a_reward_of_the_users_own_stands_at_the_last_turn() -> None:
+    """The world paid 0 and 1, the user's own reward is 5: the rewards of the turns add up to it."""
+    first, *others = two_groups()
+    judged = replace(first.trajectories[0], episode_return=5.0)
+    groups = [replace(first, trajectories=(judged, *first.trajectories[1:])), *others]
+    assert token_batch(groups).step_reward.tolist() == [0.0, 5.0, 0.0, 0.0]

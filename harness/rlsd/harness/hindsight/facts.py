@@ -27,11 +27,13 @@ def check_facts(algorithm: AlgorithmConfig, contexts: Sequence[str], env: TextEn
         contexts: what the run shows the teacher.
 
     Raises:
-        ConfigError: a context or a credit signal that reads nothing there.
+        ConfigError: a context, a credit signal or a base advantage that reads nothing there.
     """
     wanted = {n: KNOWN_AT_START[n] for n in contexts if n in KNOWN_AT_START}
     if algorithm.credit.rule == "hindsight" and algorithm.credit.reads_facts:
         wanted[f"signal {algorithm.credit.signal}"] = "distance"
+    if algorithm.advantage.reads_facts:
+        wanted[f"advantage {algorithm.advantage.method}"] = "missing"
     if not wanted or not tasks:
         return
     try:
@@ -40,8 +42,9 @@ def check_facts(algorithm: AlgorithmConfig, contexts: Sequence[str], env: TextEn
     except Exception:  # the rollout counts such an answer as a failed episode, with its reason
         return
     absent = {name: field for name, field in wanted.items() if getattr(start, field) in (None, ())}
-    if len(absent) == len(wanted) or any(name.startswith("signal ") for name in absent):
-        name, field = next(iter(absent.items()))
+    needed = [name for name in absent if name.startswith(("signal ", "advantage "))]
+    if len(absent) == len(wanted) or needed:
+        name, field = next((n, absent[n]) for n in [*needed, *absent])
         has = [n for n, f in KNOWN_AT_START.items() if getattr(start, f) not in (None, ())]
         raise ConfigError(
             f"{tasks[0].env_id} does not give hindsight.{field}, which {name!r} reads, in {tasks[0].task_id}; "

@@ -14,7 +14,7 @@ import torch
 
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.formats import AUTO, find_format, format_for
-from rlsd.agents.hf.models import ModelError, Policy, load_policy, load_tokenizer
+from rlsd.agents.hf.models import ModelError, Policy, load_policy, load_tokenizer, split_head
 from rlsd.agents.memory import FullHistory, LastTurns, Memory
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.prompt_file import PromptFile
@@ -31,6 +31,7 @@ from rlsd.harness.hindsight.contexts import find_context
 from rlsd.harness.hindsight.facts import check_facts
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.iteration.samplers import context_of, make_training_sampler
+from rlsd.harness.learner.critic import Critic
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
 from rlsd.harness.rollout.environments import env_maker
@@ -54,6 +55,8 @@ class Parts:
     teacher: Teacher
     reference: Teacher | None
     """The initial weights, if the loss has a KL term."""
+    critic: Critic | None
+    """If the base advantage reads values."""
     hinter: Hinter
     against: tuple[Hinter, ...]
     """Writers of the views with wrong hindsight."""
@@ -137,6 +140,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         reference=(
             Teacher(learner.tokens, "initial", replica=learner.replica) if needs_reference(config.algorithm) else None
         ),
+        critic=_critic(config, policy, learner.ranks),
         hinter=hinter,
         against=against,
         tasks=tasks,
@@ -145,6 +149,14 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     if aside and not learner.ranks.main:
         learner.release()
     return parts
+
+
+def _critic(config: RunConfig, policy: Policy, ranks: Ranks) -> Critic | None:
+    advantage = config.algorithm.advantage
+    if not advantage.reads_values:
+        return None
+    head: Any = split_head(policy.model)[1]
+    return Critic(head.weight.shape[1], advantage.critic, seed=config.seed, ranks=ranks)
 
 
 def context_names(config: RunConfig) -> tuple[str, ...]:

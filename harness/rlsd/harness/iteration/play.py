@@ -41,11 +41,12 @@ class Player:
         self.parts = parts
         self.progress = progress
         config = parts.config
-        hindsight = bool(parts.hinter.contexts) or config.algorithm.credit.reads_facts
+        algorithm = config.algorithm
+        facts = algorithm.credit.reads_facts or algorithm.advantage.reads_facts
         self.rollout = Rollout(
             env_maker(config.env, "train"),
             parts.agent,
-            rollout_settings(config.rollout, hindsight=hindsight, seed=config.seed),
+            rollout_settings(config.rollout, hindsight=bool(parts.hinter.contexts) or facts, seed=config.seed),
             reward=reward,
             on_episode=self._watch,
         )

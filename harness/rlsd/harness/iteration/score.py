@@ -14,8 +14,10 @@ from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.hints import Hints
 from rlsd.harness.iteration.parts import Parts
 from rlsd.harness.iteration.served_teacher import only, served_logps, serves_teacher, verified
+from rlsd.harness.iteration.values import States, states_of, valued
 from rlsd.harness.rollout.trajectory import Group, Trajectory
 from rlsd.harness.scoring.logprob_gap import Gap, chosen
+from rlsd.harness.scoring.scorer import Scores
 from rlsd.harness.scoring.sequences import (
     distinct,
     fill_in,
@@ -51,6 +53,8 @@ class Scored:
     """(M, D) for full-vocabulary divergences; zeros for trajectories of other processes."""
     reference_logp: Tensor | None
     """(M,) log-probs under the initial weights, if the loss has a KL term."""
+    states: States | None
+    """What the critic reads, if there is one."""
 
 
 def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
@@ -77,11 +81,14 @@ class Scoring:
         self.merge = parts.config.learner.merge_turns
         self.ranks = parts.learner.ranks
         self.trajectories = flatten(groups)
-        self.batch = token_batch(groups)
+        self.batch = token_batch(groups, self.algorithm.advantage)
         self.total = len(self.batch.turn)
+        self.foreign = _foreign(self.ranks, self.trajectories, merge=self.merge)
+        self.seen, self.states = self._states()
+        if parts.critic is not None and self.states is not None:
+            self.batch = valued(self.batch, parts.critic, self.states)
         self.base = base_advantage(self.batch, self.algorithm.advantage)
         self.idle = self._idle()
-        self.foreign = _foreign(self.ranks, self.trajectories, merge=self.merge)
         self.hints = self._hints(groups)
         self.wants_hidden = needs_divergence(self.algorithm, step)
         self.entropy = self.teacher_entropy = torch.full((self.total,), float("nan"))
@@ -128,6 +135,7 @@ class Scoring:
             entropy=float(self.entropy.nanmean()),
             teacher_hidden=teacher_hidden,
             reference_logp=reference,
+            states=self.states,
         )
 
     # ------------------------------------------------------------------ what is scored
@@ -172,6 +180,15 @@ class Scoring:
 
     # ------------------------------------------------------------------ passes
 
+    def _states(self) -> tuple[Scores | None, States | None]:
+        """The student view of all this process's trajectories, and what a critic reads of it; values come first, since
+        they decide which trajectories have an advantage."""
+        if self.parts.critic is None:
+            return None, None
+        rows = student_rows(self.trajectories, merge=self.merge, skip=self.foreign)
+        seen = self.parts.scorer.logprobs(rows, self.total, keep_hidden=True)
+        return replace(seen, hidden=None), states_of(self.batch, seen)
+
     def _views(self, insertions: Mapping, skip: Set[int]) -> tuple[Tensor, Tensor, Tensor | None]:
         """The learner's (M,) student and (M,) teacher log-probs, and the teacher's (M, D) hidden states if wanted."""
         shared = (
@@ -179,7 +196,8 @@ class Scoring:
         )
         if shared and _turn_only(self.ranks, insertions):
             return *self._joint(insertions, skip), None
-        student = self.parts.scorer.logprobs(student_rows(self.trajectories, merge=self.merge, skip=skip), self.total)
+        rows = student_rows(self.trajectories, merge=self.merge, skip=skip)
+        student = self.seen or self.parts.scorer.logprobs(rows, self.total)
         self.entropy = student.entropy
         if not any(self.ranks.gather(bool(insertions))):
             return student.logp, torch.full_like(student.logp, float("nan")), None

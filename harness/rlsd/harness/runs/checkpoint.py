@@ -7,6 +7,7 @@ checkpoints/step-000040/
     model.safetensors      trained weights (the adapter's alone with LoRA)
     optimizer.safetensors  first and second moments by weight name
     teacher.safetensors    teacher weights that differ from the model's, if any
+    critic.safetensors     weights and moments of the critic, if any
     state.json             counters, the best evaluation and the last one
     MANIFEST.json          size and SHA-256 of each file; written last
 """

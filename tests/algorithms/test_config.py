@@ -95,7 +95,7 @@ def test_overrides_are_merged_at_any_depth() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("rlds", r"unknown algorithm 'rlds'\. Did you mean 'rlsd'\? Known: .*grpo.*sft"),
+        ("rlds", r"unknown algorithm 'rlds'\. Did you mean 'rlsd'\? Known: .* in all"),
         ({"name": "grop"}, r"unknown algorithm 'grop'\. Did you mean 'grpo'\?"),
         ({"name": 3}, r"unknown algorithm 3\. Known:"),
         ({"credit": {}}, r"a mapping needs 'name', the preset to override, given credit\. Known: "),

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from rlsd.algorithms import METHODS, AlgorithmConfig, Schedule, constant, linear
+from tests.algorithms.pins_distill import PINS as DISTILL_PINS
 
 VERL = "verl, verl-agent and EasyR1: clip_ratio_c / clip_ratio_dual 3"
 
@@ -191,6 +192,7 @@ PINS: dict[str, dict[str, Pin]] = {
         "loss.dual_clip": Pin(None, "not known", "no dual clip"),
     },
 }
+PINS |= {name: {setting: Pin(*row) for setting, row in rows.items()} for name, rows in DISTILL_PINS.items()}
 ROWS = [(name, setting) for name, pins in PINS.items() for setting in pins]
 
 

@@ -6,40 +6,17 @@ verl, verl-agent or EasyR1 have their dual clip of 3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rlsd.algorithms.advantage import AdvantageConfig
 from rlsd.algorithms.config import AlgorithmConfig, TeacherConfig
 from rlsd.algorithms.distill import DistillConfig
 from rlsd.algorithms.loss import LossConfig
+from rlsd.algorithms.method import CREDIT_TEST, LOSS_TEST, NO_CREDIT, RLSD_LAMBDA, RLSD_PAPER, SYNC_10, VERL, Method
+from rlsd.algorithms.methods_distill import METHODS as DISTILL_METHODS
 from rlsd.algorithms.rlsd import CreditConfig
 from rlsd.algorithms.schedule import constant, linear
 
-NO_CREDIT = CreditConfig(rule="none")
-RLSD_LAMBDA = linear(0.5, 0.0, 50)
-VERL = LossConfig(dual_clip=3.0)
-RLSD_PAPER = LossConfig(clip_low=0.2, clip_high=0.28, dual_clip=3.0)
-SYNC_10 = TeacherConfig(weights="sync", every=10)
-
-CREDIT_TEST = "tests/golden/test_credit_golden.py"
 ADVANTAGE_TEST = "tests/golden/test_advantage_golden.py"
 DIVERGENCE_TEST = "tests/golden/test_divergence_golden.py"
-LOSS_TEST = "tests/algorithms/test_loss.py"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """One row of `rlsd methods`."""
-
-    summary: str
-    """One line."""
-    source: str
-    """Paper, by arXiv id."""
-    differs: str
-    """Differences from the source, and why; empty if there are none."""
-    test: str
-    """Test file, from the repository root."""
-    config: AlgorithmConfig
 
 
 def _opsd(name: str, distill: DistillConfig) -> AlgorithmConfig:
@@ -235,5 +212,7 @@ METHODS: dict[str, Method] = {
         config=_opsd("opsd_jsd", DistillConfig(kind="jsd", beta=0.5, element_clip=0.05)),
     ),
 }
+
+METHODS |= DISTILL_METHODS
 
 PRESETS: dict[str, AlgorithmConfig] = {name: method.config for name, method in METHODS.items()}

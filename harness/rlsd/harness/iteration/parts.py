@@ -29,6 +29,7 @@ from rlsd.harness.hindsight.contexts import find_context
 from rlsd.harness.hindsight.facts import check_facts
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.iteration.samplers import context_of, make_training_sampler
+from rlsd.harness.learner.external import check_external, load_external
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
 from rlsd.harness.rollout.environments import env_maker
@@ -85,6 +86,8 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         find_context(name)  # an unknown name is an error before a model loads
     if ":" in config.algorithm.credit.rule:
         load_rule(config.algorithm.credit.rule)
+    other = None if config.algorithm.teacher.path is None else _place(config.algorithm.teacher.path)
+    check_external(config, other, None if config.model.path is None else _place(config.model.path))
     env = env_maker(config.env, "train")()
     tasks = list(env.tasks())
     check_facts(config.algorithm, context_names(config), env, tasks)
@@ -118,7 +121,8 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         seed=config.seed,
         asynchronous=config.rollout.async_steps > 0,
     )
-    teacher = config.algorithm.teacher
+    teacher, place = config.algorithm.teacher, "cpu" if on_cpu else learner.device
+    external = None if other is None else load_external(config, policy, other, context=context, device=place)
     parts = Parts(
         config=config,
         policy=policy,
@@ -126,7 +130,13 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         sampler=sampler,
         learner=learner,
         scorer=scorer,
-        teacher=Teacher(learner.tokens, teacher.weights, replica=learner.replica, tau=teacher.tau, every=teacher.every),
+        teacher=Teacher(
+            learner.tokens,
+            teacher.weights,
+            replica=lambda: learner.replica(external),
+            tau=teacher.tau,
+            every=teacher.every,
+        ),
         reference=(
             Teacher(learner.tokens, "initial", replica=learner.replica) if needs_reference(config.algorithm) else None
         ),

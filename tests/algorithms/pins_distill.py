@@ -172,6 +172,10 @@ PINS: dict[str, dict[str, Row]] = {
         "loss.distill.token_weight": ("late", "w_min .25, p .30, s .10"),
     },
     "opd": ADDED | {"advantage.method": ("zero", "A := Δ")},
+    "uni_opd": ADDED
+    | {"advantage.method": ("zero", "A := Δ + h"), "credit.signal": ("margin", "δ .4, both directions, group mean")},
+    "gc_opd": ADDED
+    | {"advantage.method": ("zero", "A := Δ + β ρ c"), "credit.signal": ("calibrated", "β .1, clip 10")},
     "kdrl": ADDED | {"credit.gain": (1.0, OURS, "β 1")},
     "sod": ADDED
     | {

@@ -96,15 +96,16 @@ GROUPS: dict[str, Any] = {"returns": [1, 0, 0, 0], "group": [0, 0, 1, 1]}
 @pytest.mark.parametrize(
     ("route", "want"),
     [
-        ("all", [1, 1, 1, 1]),
-        ("success", [1, 0, 0, 0]),
-        ("failure", [0, 1, 1, 1]),
-        ("mixed_group", [1, 1, 0, 0]),
-        ("all_wrong_group", [0, 0, 1, 1]),
+        ("all", [1, 1, 1, 1, 1]),
+        ("success", [1, 0, 0, 0, 1]),
+        ("failure", [0, 1, 1, 1, 0]),
+        ("mixed_group", [1, 1, 0, 0, 0]),
+        ("all_wrong_group", [0, 0, 1, 1, 0]),
     ],
 )
 def test_routes(route: str, want: list[float]) -> None:
-    assert shares("hdpo", toy_batch([[[0.1]]] * 4, **GROUPS), route=route) == want
+    batch = toy_batch([[[0.1]]] * 5, returns=[1, 0, 0, 0, 1], group=[0, 0, 1, 1, 2])
+    assert shares("hdpo", batch, route=route) == want
 
 
 def test_tokens_without_hindsight_have_no_share() -> None:
@@ -153,9 +154,11 @@ def test_spread_is_largest_where_half_of_the_group_wins() -> None:
 
 
 def test_sgsd_is_turned_round_where_the_teacher_speaks_against_the_outcome() -> None:
-    """Wins with mean Δ > 0 and losses with mean Δ < 0 are followed, the other two are not."""
-    batch = toy_batch([[[0.3, -0.1]], [[-0.3]], [[0.2]], [[-0.2]]], success=[True, True, False, False])
-    assert shares("sgsd", batch) == [1.0, 1.0, -1.0, -1.0, 1.0]
+    """Wins with mean Δ > 0 and losses with mean Δ < 0 are followed, the other two are not; a teacher
+    without an opinion counts for nothing."""
+    gaps = [[[0.3, -0.1]], [[-0.3]], [[0.2]], [[-0.2]], [[0.0]]]
+    batch = toy_batch(gaps, success=[True, True, False, False, True])
+    assert shares("sgsd", batch) == [1.0, 1.0, -1.0, -1.0, 1.0, 0.0]
 
 
 # ---------------------------------------------------------------------- routes between the two losses
@@ -212,6 +215,29 @@ def test_on_policy_distillation_has_the_log_ratio_as_its_advantage() -> None:
     batch = toy_batch([[[1.5, -0.4]], [[0.2]]], returns=[1, 0], hinted=[True, True, False])
     assert base_advantage(batch, resolve("opd").advantage).tolist() == [0.0, 0.0]
     assert assign(batch, resolve("opd"), step=0).advantage.tolist() == pytest.approx([1.5, -0.4, 0.0])
+
+
+def test_uni_opd_moves_wins_and_losses_apart_to_a_margin() -> None:
+    """m of the wins .1 and −.1, of the loss .2 → h = .6; the other group has its margin, the last no loss."""
+    gaps = [[[0.1]], [[-0.1]], [[0.2]], [[0.5]], [[-0.5]], [[0.3]]]
+    batch = toy_batch(gaps, returns=[1, 1, 0, 1, 0, 1], group=[0, 0, 0, 1, 1, 2])
+    got = assign(batch, resolve("uni_opd"), step=0).advantage.tolist()
+    assert got == pytest.approx([0.4, 0.2, -0.1, 0.5, -0.5, 0.3])
+
+
+def test_a_rollout_that_the_teacher_did_not_read_is_no_part_of_the_margin() -> None:
+    batch = toy_batch([[[0.1]], [[0.2]], [[9.0]]], returns=[1, 0, 0], hinted=[True, True, False])
+    got = assign(batch, resolve("uni_opd"), step=0).advantage.tolist()
+    assert got == pytest.approx([0.35, -0.05, 0.0])
+
+
+def test_gc_opd_lifts_what_the_teacher_ranks_too_low() -> None:
+    """R = [1, 0], m = [−.1, .1] → ρ = ±2; Δ = [−.3, .1] → c = [.5379, 1.4621]; one Δ alone → c = 1."""
+    batch = toy_batch([[[-0.3, 0.1]], [[0.1]]], returns=[1, 0])
+    got = assign(batch, resolve("gc_opd"), step=0).advantage.tolist()
+    assert got == pytest.approx([-0.192423, 0.392423, -0.1], abs=1e-6)
+    far = toy_batch([[[30.0]]], returns=[1])
+    assert assign(far, resolve("gc_opd"), step=0).advantage.tolist() == [10.0]
 
 
 def test_kdrl_adds_the_log_ratio_to_the_advantage() -> None:

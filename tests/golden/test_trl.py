@@ -1,7 +1,7 @@
 """Our distillation terms equal those of TRL's experimental SDPO and SDFT trainers, which share one file, to 1e-5.
 
-`trl.json` holds numbers alone: tensors, and what TRL 1.16.0 returned for them. With TRL installed (`pip install trl`)
-its own functions are run too.
+`trl.json` holds numbers alone: tensors, and what TRL 1.16.0 returned for them. With the extra `trl`
+installed its own functions are run too.
 """
 
 from __future__ import annotations

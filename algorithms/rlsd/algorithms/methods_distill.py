@@ -52,18 +52,10 @@ def _alone(
     return _row(name, distill, contexts=contexts, teacher=teacher, advantage=ALONE, **settings)
 
 
-def _added(name: str, *, base: str = "grpo", gates: tuple[str, ...] = (), gain: float = 1.0) -> AlgorithmConfig:
-    """A + gain · gates · Δ of an external teacher."""
-    credit = CreditConfig(
-        level="token",
-        squash="linear",
-        direction="teacher",
-        combine="add",
-        clip=None,
-        lam=constant(1.0),
-        gain=gain,
-        gates=gates,
-    )
+def _added(name: str, *, base: str = "grpo", **credit_settings: object) -> AlgorithmConfig:
+    """A plus the log-ratio of an external teacher."""
+    plain = {"level": "token", "squash": "linear", "direction": "teacher", "combine": "add", "clip": None, "lam": 1.0}
+    credit = CreditConfig.model_validate({**plain, **credit_settings})
     advantage = AdvantageConfig.model_validate({"method": base})
     return _row(name, teacher=EXTERNAL, advantage=advantage, credit=credit, dual_clip=3.0)
 
@@ -228,6 +220,21 @@ METHODS: dict[str, Method] = {
         "update, with PPO's clip and dual clip 3, theirs the present ones and no ratio; trajectory mean",
         test=TEST,
         config=_added("opd", base="zero"),
+    ),
+    "uni_opd": Method(
+        summary="OPD, shifted so that a group's wins outrank its losses by a margin",
+        source="arXiv 2605.03677",
+        differs="wins and losses by success, theirs by a reward above 0; student log-probs are those before the "
+        "update; trajectory mean; dual clip 3",
+        test=TEST,
+        config=_added("uni_opd", base="zero", signal="margin"),
+    ),
+    "gc_opd": Method(
+        summary="OPD, corrected where teacher and outcome rank a group's rollouts differently",
+        source="arXiv 2608.19181",
+        differs="student log-probs are those before the update; trajectory mean; dual clip 3",
+        test=TEST,
+        config=_added("gc_opd", base="zero", signal="calibrated"),
     ),
     "kdrl": Method(
         summary="GRPO plus the log-ratio of a larger teacher",

@@ -93,6 +93,13 @@ def test_the_students_distribution_comes_nearer_to_it(tmp_path: Path) -> None:
     assert metrics[-1]["loss"] < 0.8 * metrics[0]["loss"]
 
 
+def test_it_may_be_of_another_size(tmp_path: Path) -> None:
+    larger = saved(tmp_path / "larger", dim=48, layers=2)
+    for name in ("opd", "dgrpo"):
+        _, (metrics,) = trained(opd(larger, name))
+        assert metrics["grad_norm"] > 0
+
+
 def test_a_teacher_with_the_students_weights_teaches_nothing(tmp_path: Path) -> None:
     start = parts_of("grpo")
     save_merged(start.policy, tmp_path / "same", start.config.agent)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlsd.algorithms import Target, divergence
+from rlsd.algorithms import Target, chunked_divergence, divergence
 from rlsd.algorithms.targets import aim, damped, damping_of, with_tail
 
 
@@ -59,6 +59,32 @@ def test_a_damped_target_lies_between_teacher_and_student() -> None:
     assert damping_of(torch.tensor(0.05), 0.15, 50.0).item() == pytest.approx(0.1272, abs=5e-5)
     same = damped(logs([0.8, 0.2]), logs([0.8, 0.2]), 0.15, 50.0)
     assert same.exp().tolist()[0] == pytest.approx([0.8, 0.2])
+
+
+def test_damping_follows_the_divergence_of_each_row() -> None:
+    student, teacher = logs([0.5, 0.5], [0.5, 0.5]), logs([0.8, 0.2], [0.6, 0.4])
+    want = []
+    for apart, t in zip(divergence(student, teacher, "jsd").tolist(), (0.8, 0.6), strict=True):
+        alpha = 0.3 * (1 / (1 + math.exp(-50 * apart)) - 0.5)
+        odds = (t / (1 - t)) ** (1 - alpha)
+        want.append(odds / (1 + odds))
+    assert damped(teacher, student, 0.15, 50.0).exp()[:, 0].tolist() == pytest.approx(want)
+
+
+@pytest.mark.parametrize(
+    "target", [Target(damping=0.15), Target(floor=0.2, ceiling=2.0), Target(top_k=2, tail=False), Target(top_k=3)]
+)
+@pytest.mark.parametrize("chunk", [1, 2, 64])
+def test_chunks_change_neither_value_nor_gradient(target: Target, chunk: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(5, 7, generator=generator, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(5, 7, generator=generator, dtype=torch.float64)
+    same = torch.nn.Identity()
+    whole = divergence(student, teacher, "jsd", target=target)
+    got = chunked_divergence(student, teacher, same, same, chunk=chunk, kind="jsd", target=target)
+    torch.testing.assert_close(got, whole)
+    torch.testing.assert_close(torch.autograd.grad(got.sum(), student), torch.autograd.grad(whole.sum(), student))
+    assert not torch.allclose(whole, divergence(student, teacher, "jsd"))
 
 
 def test_a_damped_gradient_is_the_undamped_one_times_one_minus_alpha() -> None:

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rlsd.algorithms.methods_distill import METHODS
-from rlsd.harness.config import ConfigError, parse_config
+from rlsd.harness.config import ConfigError, RunConfig, parse_config
+from rlsd.harness.evals.agents import parts_of as parts_of_run
 from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.iteration.score import Scored, score
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.runs.weights import save_merged
 from rlsd.harness.scoring.sequences import student_rows
-from rlsd.harness.train import Iteration
-from tests.support.smallest_run import small_run
+from rlsd.harness.train import Iteration, train
+from tests.support.smallest_run import BASE, small_run
 
 TINY = {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}
 
@@ -127,6 +129,26 @@ def test_every_method_takes_a_step(name: str, other: Path) -> None:
     assert metrics["loss"] == metrics["loss"]
     assert metrics["grad_norm"] > 0
     assert parts.learner.updates == 1
+
+
+def small(path: Path, iterations: int = 2) -> RunConfig:
+    data = BASE | {"algorithm": opd(path), "iterations": iterations, "checkpoint_every": 1}
+    return parse_config(data | {"model": {"tiny": TINY}})
+
+
+def test_a_resumed_run_has_the_same_teacher_and_evaluation_needs_none(tmp_path: Path) -> None:
+    path = saved(tmp_path / "teacher", shift=0.3)
+    train(small(path), tmp_path / "straight", progress=Progress(quiet=True))
+    for iterations in (1, 2):
+        train(small(path, iterations), tmp_path / "stopped", progress=Progress(quiet=True))
+    newest = [tmp_path / run / "checkpoints" / "step-000002" for run in ("straight", "stopped")]
+    straight, stopped = (load_file(folder / "model.safetensors") for folder in newest)
+    assert all(torch.equal(straight[name], stopped[name]) for name in straight)
+    assert not (newest[0] / "teacher.safetensors").exists(), "its weights are in its own folder"
+    path.rename(tmp_path / "gone")
+    assert parts_of_run(tmp_path / "straight", external=False).teacher.kind == "live"
+    with pytest.raises(ConfigError, match="no tokenizer can be read from"):
+        parts_of_run(tmp_path / "straight")
 
 
 # ---------------------------------------------------------------------- what cannot be a teacher

@@ -48,7 +48,7 @@ def export_run(run: Path, folder: Path, *, adapter: bool = False, last: bool = F
         if newest is None:
             raise RunError(f"{run} has no checkpoint yet")
         tensors, _ = checkpoint.load(newest)
-        parts = build(_on_cpu(config))
+        parts = build(_on_cpu(config), external=False)
         parts.learner.load(tensors["model"], {}, {})
         if adapter:
             parts.policy.model.save_pretrained(partial)

@@ -13,7 +13,7 @@ from rlsd.harness.config import ConfigError, RunConfig
 KEY = "algorithm.teacher.path"
 
 
-def check_external(config: RunConfig, teacher: str | Path | None, student: str | Path | None) -> None:
+def check_external(teacher: str | Path | None, student: str | Path | None) -> None:
     """Refuse an external teacher that cannot be used, as far as one can tell before a model loads.
 
     Args:
@@ -23,8 +23,6 @@ def check_external(config: RunConfig, teacher: str | Path | None, student: str |
     Raises:
         ConfigError: no path, nothing to read there, or another tokenizer than the student's.
     """
-    if config.algorithm.teacher.weights != "external":
-        return
     if teacher is None:
         raise ConfigError(f"algorithm.teacher.weights is external: name its model, --set {KEY}=FOLDER")
     theirs = load_tokenizer(teacher)

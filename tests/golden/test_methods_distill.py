@@ -70,6 +70,19 @@ def test_the_bounded_term_of_sgsd() -> None:
     assert loss == pytest.approx([0.0, 0.2191, 0.5662, math.log(2)], abs=5e-5)
 
 
+def test_a_runaway_ratio_in_front_of_k3_stops_at_ten_nats() -> None:
+    loss, gradient = run(DistillConfig(kind="k3"), [0.0], moved=11.0)
+    k3 = math.exp(-11) - 1 + 11
+    assert loss == pytest.approx([math.exp(10) * k3])
+    assert gradient == pytest.approx([math.exp(10) * (1 - math.exp(-11))])
+
+
+def test_a_wider_bounded_term_is_flatter() -> None:
+    """−ℓ²/4: ln 2 − ln(1 + e^−1), ln 2 − ln(1 + e^−.25)."""
+    loss, _ = run(DistillConfig(kind="bounded", width=2.0), [2.0, 1.0])
+    assert loss == pytest.approx([math.log(2) - math.log1p(math.exp(-x)) for x in (1.0, 0.25)])
+
+
 def test_seed_has_the_gate_of_sdar() -> None:
     _, gradient = run(resolve("seed").loss.distill, [0.1, 0.0, -0.1])
     assert gradient == pytest.approx([-0.6225, -0.5, -0.3775], abs=5e-5)
@@ -295,6 +308,12 @@ def test_an_anchor_takes_the_ratio_against_a_mixture_of_old_policy_and_teacher()
         ),
         ({"loss": {"distill": {"kind": "maskd"}}}, r"unknown value 'maskd'\. Did you mean 'masked'\?"),
         ({"teacher": {"weights": "extern"}}, r"unknown value 'extern'\. Did you mean 'external'\?"),
+        ({"loss": {"distill": {"floor": 1.0}}}, r"floor: Input should be less than 1, given 1\.0"),
+        ({"loss": {"distill": {"ceiling": 0.9}}}, r"ceiling: Input should be greater than or equal to 1, given 0\.9"),
+        ({"loss": {"distill": {"damping": 1.0}}}, r"damping: Input should be less than 1, given 1\.0"),
+        ({"loss": {"distill": {"ratio_cap": 0.0}}}, r"ratio_cap: Input should be greater than 0, given 0\.0"),
+        ({"loss": {"distill": {"top_k": 0}}}, r"top_k: Input should be greater than or equal to 1, given 0"),
+        ({"loss": {"anchor": 1.1}}, r"anchor: Input should be less than or equal to 1, given 1\.1"),
         ({"teacher": {"path": "m"}}, r"path names an external teacher: expected weights 'external', given 'ema'"),
         ({"loss": {"anchor": 0.5}, "contexts": []}, r"hindsight needs a text"),
     ],

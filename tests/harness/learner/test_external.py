@@ -12,40 +12,19 @@ from safetensors.torch import load_file
 from rlsd.algorithms.methods_distill import METHODS
 from rlsd.harness.config import ConfigError, RunConfig, parse_config
 from rlsd.harness.evals.agents import parts_of as parts_of_run
-from rlsd.harness.iteration.parts import Parts, build
+from rlsd.harness.iteration.parts import Parts
 from rlsd.harness.iteration.score import Scored, score
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.runs.weights import save_merged
 from rlsd.harness.scoring.sequences import student_rows
 from rlsd.harness.train import Iteration, train
-from tests.support.smallest_run import BASE, small_run
-
-TINY = {"layers": 1, "dim": 32, "heads": 2, "vocab": 400, "context": 512, "text_episodes": 4}
-
-
-def parts_of(algorithm: Any, **blocks: Any) -> Parts:
-    env = {"kwargs": {"games": "gen-tiny", "max_steps": 3}}
-    return build(parse_config(small_run(algorithm=algorithm, env=env, **blocks)))
-
-
-def saved(folder: Path, *, seed: int = 0, shift: float = 0.0, **tiny: Any) -> Path:
-    """A tiny model on disk; `shift` moves its weights at random."""
-    parts = parts_of("grpo", seed=seed, model={"tiny": TINY | tiny})
-    generator = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for p in parts.policy.model.parameters():
-            p.add_(shift * torch.randn(p.shape, generator=generator))
-    save_merged(parts.policy, folder, parts.config.agent)
-    return folder
+from tests.support.smallest_run import BASE
+from tests.support.teachers import TINY, opd, parts_of, saved
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("teacher") / "model", shift=0.3)
-
-
-def opd(path: Path | str, name: str = "opd", **more: Any) -> dict[str, Any]:
-    return {"name": name, "teacher": {"weights": "external", "path": str(path)}, **more}
 
 
 def mixed(trajectory: Any) -> float:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from rlsd.algorithms import METHODS, AlgorithmConfig, Schedule, constant, linear
 from tests.algorithms.pins_credit import PINS as CREDIT_PINS
 from tests.algorithms.pins_credit import VERL, Pin
+from tests.algorithms.pins_distill import PINS as DISTILL_PINS
 
 OUTCOME_ONLY = {"credit.rule": Pin("none", "the method has no hindsight")}
 TRAJECTORY = "trajectory mean"
@@ -257,6 +258,7 @@ PINS: dict[str, dict[str, Pin]] = {
     },
 }
 PINS |= CREDIT_PINS
+PINS |= {name: {setting: Pin(*row) for setting, row in rows.items()} for name, rows in DISTILL_PINS.items()}
 ROWS = [(name, setting) for name, pins in PINS.items() for setting in pins]
 
 

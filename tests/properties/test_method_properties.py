@@ -17,6 +17,7 @@ from rlsd.algorithms import (
     TokenBatch,
     assign,
     base_advantage,
+    distill_shares,
     needs_teacher,
     policy_loss,
     token_loss,
@@ -88,7 +89,8 @@ def test_no_difference_in_outcome_is_no_credit(name: str, recipe: Recipe, step: 
 def test_equal_views_give_the_base_advantage(name: str, recipe: Recipe, step: int) -> None:
     credit = METHODS[name].config.credit
     facts = not credit.reads_teacher and credit.rule != "none"
-    if facts or credit.combine == "replace":  # credit that equal views do not silence
+    corrected = credit.signal in ("margin", "calibrated")  # a teacher corrected by the outcome
+    if facts or corrected or credit.combine == "replace":  # credit that equal views do not silence
         return
     got = assign(recipe.batch(scale=0.0), METHODS[name].config, step=step)
     assert torch.allclose(got.advantage, got.base, rtol=0, atol=1e-6)
@@ -153,7 +155,9 @@ def test_turns_without_use_for_hindsight_need_not_be_read(name: str, recipe: Rec
     torch.testing.assert_close(found, want, atol=1e-6, rtol=0)
 
 
-def inputs(batch: TokenBatch, advantage: torch.Tensor, drift: list[float]) -> LossInputs:
+def inputs(name: str, batch: TokenBatch, advantage: torch.Tensor, drift: list[float]) -> LossInputs:
+    distill = METHODS[name].config.loss.distill
+    known = replace(batch, teacher_entropy=batch.gap.abs() / 10)
     moves = torch.tensor([drift[i % len(drift)] for i in range(len(advantage))], dtype=torch.float64)
     new = (batch.student_logp + moves).requires_grad_()
     return LossInputs(
@@ -163,7 +167,9 @@ def inputs(batch: TokenBatch, advantage: torch.Tensor, drift: list[float]) -> Lo
         turn=batch.turn,
         teacher_logp=batch.teacher_logp,
         divergence=(batch.teacher_logp - new).abs(),
+        reference_logp=batch.sampler_logp,
         hinted=batch.hinted,
+        distill_share=distill_shares(known, distill) if distill.weighted else None,
     )
 
 
@@ -174,7 +180,7 @@ def test_losses_are_finite_bounded_and_distil_hinted_tokens_only(
     name: str, recipe: Recipe, drift: list[float], step: int
 ) -> None:
     config, batch = METHODS[name].config, recipe.batch()
-    given_ = inputs(batch, assign(batch, config, step=step).advantage, drift)
+    given_ = inputs(name, batch, assign(batch, config, step=step).advantage, drift)
     terms = token_loss(given_, config.loss, step=step)
     (gradient,) = torch.autograd.grad(terms.total.sum(), given_.new_logp)
     assert bool(torch.isfinite(gradient).all())
@@ -191,7 +197,7 @@ def test_losses_are_finite_bounded_and_distil_hinted_tokens_only(
 def test_the_first_step_of_a_policy_loss_has_the_gradient_of_reinforce(name: str, recipe: Recipe) -> None:
     """Ratio 1: whatever clips, the gradient in log π is −Â (−1 for imitation)."""
     config, batch = METHODS[name].config, recipe.batch()
-    given_ = inputs(batch, assign(batch, config, step=0).advantage, [0.0])
+    given_ = inputs(name, batch, assign(batch, config, step=0).advantage, [0.0])
     loss = policy_loss(given_.new_logp, given_.old_logp, given_.advantage, config.loss, segment=given_.turn)
     (gradient,) = torch.autograd.grad(loss.sum(), given_.new_logp)
     torch.testing.assert_close(gradient, -given_.advantage, rtol=0, atol=1e-9)

@@ -64,6 +64,7 @@ class Mutation:
 _CREDIT = ("golden/test_credit_golden.py", "algorithms/test_credit.py", "properties/test_credit_properties.py")
 _ADVANTAGE = ("golden/test_advantage_golden.py", "algorithms/test_config.py", "properties/test_credit_properties.py")
 _ORIGINALS = "golden/test_originals.py"
+_DISTILL = ("golden/test_methods_distill.py", "golden/test_trl.py", "algorithms/test_loss.py")
 _TABLES = ("harness/scoring/test_tables.py", "harness/rollout/test_rollout.py", "harness/rollout/test_failures.py")
 TARGETS = tuple(
     Target(path=path, tests=tuple(f"tests/{t}" for t in tests), only=only)
@@ -79,6 +80,9 @@ TARGETS = tuple(
         ),
         ("algorithms/rlsd/algorithms/token_weights.py", ("algorithms/test_token_weights.py", *_CREDIT[2:]), None),
         ("algorithms/rlsd/algorithms/loss.py", ("algorithms/test_loss.py", "algorithms/test_config.py"), None),
+        ("algorithms/rlsd/algorithms/distill.py", _DISTILL, None),
+        ("algorithms/rlsd/algorithms/token_shares.py", _DISTILL, None),
+        ("algorithms/rlsd/algorithms/targets.py", ("golden/test_targets_golden.py", "golden/test_trl.py"), None),
         ("algorithms/rlsd/algorithms/schedule.py", ("algorithms/test_schedule.py", "algorithms/test_config.py"), None),
         ("harness/rlsd/harness/scoring/sequences.py", ("harness/scoring/test_sequences.py",), None),
         ("harness/rlsd/harness/scoring/tables.py", _TABLES, None),

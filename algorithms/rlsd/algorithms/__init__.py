@@ -13,6 +13,7 @@ from rlsd.algorithms.config import (
     TeacherConfig,
     adds_credit,
     assign,
+    loss_reads_teacher,
     needs_divergence,
     needs_reference,
     needs_teacher,
@@ -27,6 +28,7 @@ from rlsd.algorithms.loss import (
     LossInputs,
     LossTerms,
     clipped_share,
+    denominator,
     importance_ratio,
     kl_k3,
     policy_loss,
@@ -37,6 +39,8 @@ from rlsd.algorithms.overrides import resolve
 from rlsd.algorithms.presets import METHODS, PRESETS, Method
 from rlsd.algorithms.rlsd import CreditConfig
 from rlsd.algorithms.schedule import Schedule, constant, linear
+from rlsd.algorithms.targets import Target
+from rlsd.algorithms.token_shares import distill_shares
 from rlsd.algorithms.token_weights import AGGREGATIONS, token_weights
 
 __all__ = [
@@ -57,6 +61,7 @@ __all__ = [
     "LossTerms",
     "Method",
     "Schedule",
+    "Target",
     "TeacherConfig",
     "TokenBatch",
     "adds_credit",
@@ -67,12 +72,15 @@ __all__ = [
     "clipped_share",
     "constant",
     "credit",
+    "denominator",
     "distill_loss",
+    "distill_shares",
     "divergence",
     "importance_ratio",
     "kl_k3",
     "linear",
     "load_rule",
+    "loss_reads_teacher",
     "needs_divergence",
     "needs_reference",
     "needs_teacher",

@@ -16,6 +16,7 @@
     legacy_grpo            grpo over rows: mean and std run over the turns of the group, so a long failure
                            counts more often than a short win; verl-agent's default, kept to compare with
     none                   A = 1: imitation needs no outcome
+    zero                   A = 0: credit that is added is all there is (on-policy distillation)
 
 A = A^E + ω A^S for gigpo, g2po, graph_hca, beacon and proxmo: A^E is grpo, or dr_grpo without `std`.
 
@@ -66,6 +67,7 @@ AdvantageMethod = Literal[
     "reinforce",
     "legacy_grpo",
     "none",
+    "zero",
 ]
 
 STEPS = ("gigpo", "g2po", "graph_hca", "beacon", "proxmo")
@@ -180,8 +182,8 @@ def _check_finite(name: str, values: Tensor, row: str) -> None:
 def _advantage(batch: TokenBatch, config: AdvantageConfig, returns: Tensor, rewards: Tensor, row: Tensor) -> Tensor:
     """Return A (K,) float64; `row` (K,) is taken off each turn's own copy of its return and off its step return."""
     own = returns[batch.trajectory] - row
-    if config.method == "none":
-        return torch.ones_like(own)
+    if config.method in ("none", "zero"):
+        return torch.full_like(own, float(config.method == "none"))
     if config.method == "legacy_grpo":
         return _over_turns(batch, own, std=True)
     if config.method == "hgpo":

@@ -39,13 +39,21 @@ CONTEXTS = (
 class TeacherConfig(Settings):
     """Weights of the teacher."""
 
-    weights: Literal["live", "initial", "ema", "sync"] = "live"
+    weights: Literal["live", "initial", "ema", "sync", "external"] = "live"
     """`live`: the learner itself. `initial`: frozen at step 0. `ema`: moving average. `sync`: periodic hard
-    copy."""
+    copy. `external`: another model with the same tokenizer; without contexts it reads the student's own prompt."""
+    path: str | None = None
+    """Folder, hub name or run directory of the `external` teacher."""
     every: int = Field(default=10, gt=0)
     """Iterations between hard copies (`sync`)."""
     tau: float = Field(default=0.05, gt=0.0, le=1.0)
     """Share of the new weights taken into the average after each iteration (`ema`)."""
+
+    @model_validator(mode="after")
+    def _path_is_external(self) -> TeacherConfig:
+        if self.path is not None and self.weights != "external":
+            raise ValueError(f"path names an external teacher: expected weights 'external', given {self.weights!r}.")
+        return self
 
 
 class AlgorithmConfig(Settings):
@@ -71,6 +79,11 @@ class AlgorithmConfig(Settings):
         """Demonstrations are imitated; nothing is sampled."""
         return self.loss.policy == "sft"
 
+    @property
+    def reads_own_prompt(self) -> bool:
+        """The teacher reads what the student reads and nothing more: another model needs no hindsight."""
+        return self.teacher.weights == "external" and not self.contexts
+
     @field_validator("contexts", "against")
     @classmethod
     def _contexts_are_known(cls, contexts: tuple[str, ...]) -> tuple[str, ...]:
@@ -86,8 +99,8 @@ class AlgorithmConfig(Settings):
     @model_validator(mode="after")
     def _hindsight_has_a_text(self) -> AlgorithmConfig:
         blocks = self.credit.rule == "hindsight" and self.credit.reads_teacher
-        wants = blocks or self.loss.distill.kind != "none"
-        if wants and not self.contexts:
+        wants = blocks or self.loss.distill.kind != "none" or self.loss.anchor < 1.0
+        if wants and not self.contexts and self.teacher.weights != "external":
             raise ValueError(
                 "hindsight needs a text: expected at least one of contexts "
                 f"({', '.join(CONTEXTS)}), given none; ['none'] is the control without one."
@@ -102,8 +115,14 @@ class AlgorithmConfig(Settings):
 
 def needs_teacher(config: AlgorithmConfig, step: int) -> bool:
     """Return whether iteration `step` needs the teacher view; if not, the teacher pass is skipped."""
-    credit = bool(config.contexts) and config.credit.reads_teacher and config.credit.active(step)
-    return credit or config.loss.distill.active(step)
+    sees = bool(config.contexts) or config.reads_own_prompt
+    credit = sees and config.credit.reads_teacher and config.credit.active(step)
+    return credit or loss_reads_teacher(config, step)
+
+
+def loss_reads_teacher(config: AlgorithmConfig, step: int) -> bool:
+    """Return whether the loss of iteration `step` reads the teacher view of every turn, whatever its credit."""
+    return config.loss.distill.active(step) or (config.loss.anchor < 1.0 and config.loss.policy_coef > 0.0)
 
 
 def adds_credit(config: AlgorithmConfig, step: int) -> bool:

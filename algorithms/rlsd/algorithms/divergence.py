@@ -14,8 +14,8 @@ the largest positive term is cut off, what is left pushes the other way. Example
 prefers; with element_clip .05 it is −.1563 and +.0114, so descent lowers it. A limit on the whole divergence cannot.
 
 What differs and why: in OPSD's code β = 0 and β = 1 of the JSD mean the two KL; here each has its own name
-and β must lie strictly between. T is always detached. Log-probs are floored at −10,000, so a token masked out
-with −inf gives 0.
+and β must lie strictly between. T is always detached; the module `targets` changes it, and the support. Log-probs are
+floored at −10,000, so a token masked out with −inf gives 0.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from torch import Tensor
 
 from rlsd.algorithms.errors import AlgorithmError, check_same_shape, closest
 from rlsd.algorithms.logprobs import DEFAULT_CHUNK, Head, check_chunking, run_chunk, scaled_logits
+from rlsd.algorithms.targets import Target, aim
 
 DivergenceKind = Literal["forward_kl", "reverse_kl", "jsd"]
 DIVERGENCES = ("forward_kl", "reverse_kl", "jsd")
-LOG_FLOOR = -1e4
+WHOLE = Target()
+"""The whole vocabulary, and the teacher as it is."""
 
 
 def divergence(
@@ -41,6 +43,7 @@ def divergence(
     beta: float = 0.5,
     element_clip: float | None = None,
     divergence_clip: float | None = None,
+    target: Target = WHOLE,
 ) -> Tensor:
     """Return the divergence (m,) in nats of two tables of logits (m, V), already divided by the
     temperature."""
@@ -49,8 +52,7 @@ def divergence(
         raise AlgorithmError(f"unknown divergence {kind!r}{closest(kind, DIVERGENCES)}")
     if kind == "jsd" and not 0.0 < beta < 1.0:
         raise AlgorithmError(f"jsd: expected beta between 0 and 1, given {beta}; use 'forward_kl' or 'reverse_kl'.")
-    student = student_logits.log_softmax(dim=-1).clamp_min(LOG_FLOOR)
-    teacher = teacher_logits.detach().log_softmax(dim=-1).clamp_min(LOG_FLOOR)
+    student, teacher = aim(student_logits.log_softmax(dim=-1), teacher_logits.detach().log_softmax(dim=-1), target)
     if kind == "forward_kl":
         elements = teacher.exp() * (teacher - student)
     elif kind == "reverse_kl":
@@ -77,6 +79,7 @@ def chunked_divergence(
     beta: float = 0.5,
     element_clip: float | None = None,
     divergence_clip: float | None = None,
+    target: Target = WHOLE,
 ) -> Tensor:
     """Return the divergence (m,) from hidden states (m, D) of both views on the same m sampled tokens.
 
@@ -94,7 +97,15 @@ def chunked_divergence(
         with torch.no_grad():
             teacher = scaled_logits(teacher_head(seen), temperature)
         student = scaled_logits(student_head(rows), temperature)
-        return divergence(student, teacher, kind, beta=beta, element_clip=element_clip, divergence_clip=divergence_clip)
+        return divergence(
+            student,
+            teacher,
+            kind,
+            beta=beta,
+            element_clip=element_clip,
+            divergence_clip=divergence_clip,
+            target=target,
+        )
 
     if student_hidden.shape[0] == 0:
         return scaled_logits(student_hidden.sum(dim=-1), 1.0)

@@ -9,6 +9,8 @@
     reinforce  −Â · log π_new
     sft        −log π_new
 
+`anchor` α below 1 puts the teacher into the ratio's denominator: ρ = π_new / (π_old^α π_T^(1−α))   TRRD, 2602.22495
+
 What differs and why: GSPO's sequence is what the caller numbers in `segment` (a turn: it never straddles two
 rows); its token form is the one taken, because Â varies inside a sequence. No entropy bonus. Log-ratios are
 limited to ±20.
@@ -23,13 +25,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rlsd.algorithms.distill import DistillConfig, distill_loss
+from rlsd.algorithms.distill import LOG_RATIO_LIMIT, DistillConfig, distill_loss
 from rlsd.algorithms.errors import AlgorithmError, Settings, check_same_shape
 from rlsd.algorithms.segment_ops import number_rows, segment_mean
 from rlsd.algorithms.token_weights import DEFAULT_CONSTANT_TOKENS, Aggregation
-
-LOG_RATIO_LIMIT = 20.0
-"""Nats; keeps exp finite for a token that is very unlikely under one set of weights."""
 
 PolicyLoss = Literal["ppo", "gspo", "cispo", "reinforce", "sft"]
 
@@ -49,6 +48,8 @@ class LossConfig(Settings):
     """Bound on the ratio's effect where Â < 0: the loss is at most this times |Â|, without gradient above. 3 in verl,
     verl-agent and EasyR1, and so in the presets of methods whose code is built on them; None for no bound, as in
     TRL."""
+    anchor: float = Field(default=1.0, gt=0.0, le=1.0)
+    """α: the ratio's denominator is π_old^α π_T^(1−α), in tokens that the teacher scored; 1: π_old alone."""
     tis_cap: float | None = Field(default=None, gt=0.0)
     """Multiply by min(π_old / π_sampler, cap), truncated importance sampling for a sampler on another
     engine."""
@@ -82,11 +83,13 @@ class LossInputs:
     reference_logp: Tensor | None = None
     """(m,) needed with `kl_coef` > 0."""
     teacher_logp: Tensor | None = None
-    """(m,) needed by distillation kinds `gate` and `sampled`."""
+    """(m,) needed by distillation kinds that are no divergence, and by `anchor` < 1."""
     divergence: Tensor | None = None
     """(m,) from `chunked_divergence`, needed by the full-vocabulary kinds."""
     hinted: Tensor | None = None
     """(m,) bool: distillation is 0 elsewhere; None means all True."""
+    distill_share: Tensor | None = None
+    """(m,) of `distill_shares`, needed where distillation weighs tokens; None means all 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +113,7 @@ def token_loss(inputs: LossInputs, config: LossConfig, *, step: int) -> LossTerm
             sampled = _needed(inputs.sampler_logp, "sampler_logp", "tis_cap is set")
             weight = sampler_weight(inputs.old_logp, sampled, config.tis_cap)
         policy = policy_loss(
-            inputs.new_logp, inputs.old_logp, inputs.advantage, config, segment=inputs.turn, weight=weight
+            inputs.new_logp, denominator(inputs, config), inputs.advantage, config, segment=inputs.turn, weight=weight
         )
     if config.kl_coef > 0.0:
         reference = _needed(inputs.reference_logp, "reference_logp", "kl_coef > 0")
@@ -124,7 +127,10 @@ def token_loss(inputs: LossInputs, config: LossConfig, *, step: int) -> LossTerm
             teacher_logp=inputs.teacher_logp,
             divergence=inputs.divergence,
             hinted=inputs.hinted,
+            share=inputs.distill_share,
         )
+        if config.distill.exclusive:
+            policy = torch.where(_needed(inputs.distill_share, "distill_share", "it is exclusive") != 0, zero, policy)
     total = config.policy_coef * policy + config.kl_coef * kl + coef * distill
     return LossTerms(total=total, policy=policy, kl=kl, distill=distill)
 
@@ -155,6 +161,15 @@ def policy_loss(
             ratio = _sequence_ratio(new_logp, old_logp, _needed(segment, "segment", "the policy loss is gspo"))
         loss = _clipped(ratio, advantage, config)
     return loss if weight is None else loss * weight.detach()
+
+
+def denominator(inputs: LossInputs, config: LossConfig) -> Tensor:
+    """Return (m,): log-probs of the ratio's denominator, π_old or its mixture with the teacher (`anchor`), detached."""
+    if config.anchor == 1.0:
+        return inputs.old_logp
+    teacher = _needed(inputs.teacher_logp, "teacher_logp", "anchor < 1")
+    mixed = (config.anchor * inputs.old_logp + (1.0 - config.anchor) * teacher).detach()
+    return mixed if inputs.hinted is None else torch.where(inputs.hinted, mixed, inputs.old_logp)
 
 
 def importance_ratio(new_logp: Tensor, old_logp: Tensor) -> Tensor:

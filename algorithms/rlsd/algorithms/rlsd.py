@@ -57,7 +57,16 @@ class CreditConfig(Settings):
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of your own rule."""
     signal: Literal[
-        "gap", "contrast", "belief", "token_belief", "progress", "farther", "teacher_prob", "student_prob"
+        "gap",
+        "contrast",
+        "belief",
+        "token_belief",
+        "margin",
+        "calibrated",
+        "progress",
+        "farther",
+        "teacher_prob",
+        "student_prob",
     ] = "gap"
     """Evidence; definitions at the top of `rlsd.algorithms.signals`."""
     level: Literal["token", "span", "turn", "turn_token", "trajectory"] = "turn_token"

@@ -5,6 +5,8 @@
                    (right hindsight against wrong)                      CEPO, arXiv 2605.19436; RLCSD, 2606.11709
     belief         change of a running belief in success by each turn   AgentOPSD, arXiv 2608.05987
     token_belief   the same by each token                               OPPO, arXiv 2605.21851
+    margin         Δ, corrected by the outcome: module `calibrated`      Uni-OPD, arXiv 2605.03677
+    calibrated     likewise                                              GC-OPD, arXiv 2608.19181
     progress       expert steps to the goal before the turn − after it
     farther        −1 if they grew, else 0
     teacher_prob   probability of the turn's whole action in the teacher view
@@ -27,6 +29,7 @@ from torch import Tensor
 from rlsd.algorithms.agent_opsd import belief_increments, token_belief_increments
 from rlsd.algorithms.batch import TokenBatch
 from rlsd.algorithms.blocks import Over
+from rlsd.algorithms.calibrated import calibrated, with_margin
 from rlsd.algorithms.errors import AlgorithmError
 from rlsd.algorithms.segment_ops import segment_count, segment_sum
 
@@ -119,6 +122,8 @@ SIGNALS: dict[str, Signal] = {
     "contrast": Signal(read=_contrast, unit="token", teacher=True),
     "belief": Signal(read=_belief, unit="turn", teacher=True, couples="trajectory"),
     "token_belief": Signal(read=_token_belief, unit="token", teacher=True, couples="trajectory"),
+    "margin": Signal(read=lambda b, _: (with_margin(b), b.hinted), unit="token", teacher=True, couples="group"),
+    "calibrated": Signal(read=lambda b, _: (calibrated(b), b.hinted), unit="token", teacher=True, couples="group"),
     "progress": Signal(read=_progress, unit="turn", teacher=False, facts=True),
     "farther": Signal(read=_farther, unit="turn", teacher=False, facts=True),
     "teacher_prob": Signal(read=_teacher_prob, unit="turn", teacher=True),

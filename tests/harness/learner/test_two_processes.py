@@ -11,6 +11,7 @@ import pytest
 from rlsd.harness.config import parse_config
 from rlsd.harness.train import train
 from tests.support.smallest_run import small_run
+from tests.support.teachers import opd, saved
 from tests.support.two_processes import alone, assert_same_run, assert_same_weights, records, started, together
 
 CONFIG = small_run(
@@ -98,6 +99,18 @@ def test_other_methods_on_two_processes(tmp_path: Path, algorithm: Any, wrapper:
         for name in ("loss", "grad_norm", "tokens", "value_loss", "value_explained"):
             assert a.get(name) == pytest.approx(b.get(name), abs=1e-4, rel=1e-4), name
     assert_same_weights(run, one, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrapper", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("name", ["dgrpo", "sod"])
+def test_a_larger_teacher_on_two_processes(tmp_path: Path, name: str, wrapper: str) -> None:
+    config = {**CONFIG, "iterations": 2, "algorithm": opd(saved(tmp_path / "larger", shift=0.3, layers=2), name)}
+    one = alone(tmp_path / "one", config)
+    done = together(tmp_path / "two", {**config, "learner": {**config["learner"], "processes": 2, "parallel": wrapper}})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_same_run(tmp_path / "two" / "run", one, steps=2)
+    assert_same_weights(tmp_path / "two" / "run", one, 2)
 
 
 @pytest.mark.slow

@@ -85,6 +85,12 @@ def test_wrong_scores_of_a_server_are_told_and_stop_the_run(folder: Path, server
         ),
         ({"sampler": {"temperature": 0.8}}, "sampler.temperature is 0.8"),
         ({"algorithm": {"name": "opsd", "teacher": {"weights": "live"}}}, "whole vocabularies"),
+        ({"algorithm": {"name": "sdpo", "teacher": {"weights": "live"}}}, "whole vocabularies"),
+        ({"algorithm": {"name": "opd"}}, "weights is external: only live"),
+        (
+            {"algorithm": {"name": "sdar", "loss": {"distill": {"token_weight": "calm_teacher"}}}},
+            "calm_teacher reads the teacher's entropies",
+        ),
     ],
 )
 def test_teachers_that_servers_cannot_score_are_refused(blocks: dict[str, Any], told: str) -> None:

@@ -72,7 +72,7 @@ def _newest(run: Path, config: RunConfig, folder: Path, *, adapter: bool) -> Non
     if newest is None:
         raise RunError(f"{run} has no checkpoint yet")
     tensors, state = checkpoint.load(newest)
-    parts = build(_on_cpu(config))
+    parts = build(_on_cpu(config), external=False)
     parts.learner.load(tensors["model"], {}, {})
     if adapter:
         _save_adapter(parts, folder)

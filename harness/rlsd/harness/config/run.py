@@ -106,6 +106,9 @@ def _unservable(config: RunConfig) -> str | None:
         return "but with rollout.async_steps actions are of an older policy version than the one they hold by then"
     if config.sampler.temperature != 1:
         return f"which they score at temperature 1, but sampler.temperature is {config.sampler.temperature:g}"
-    if config.algorithm.loss.distill.full_vocabulary:
+    distill = config.algorithm.loss.distill
+    if distill.full_vocabulary:
         return "but algorithm.loss.distill compares whole vocabularies, and they give single log-probs"
+    if distill.token_weight == "calm_teacher" or "calm_teacher" in config.algorithm.credit.gates:
+        return "but calm_teacher reads the teacher's entropies, and they give single log-probs"
     return None

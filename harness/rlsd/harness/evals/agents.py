@@ -88,7 +88,7 @@ def run_eval(request: EvalRequest, *, quiet: bool = False) -> tuple[EvalResult, 
         overrides = (*request.overrides, f"eval.seed={request.seed}")
         if request.temperature is not None:
             overrides = (*overrides, f"eval.temperature={request.temperature}")
-        parts = parts_of(request.config, overrides)
+        parts = parts_of(request.config, overrides, external=False)
         weights = _weights_of_config(request.config, parts)
         identity = {"config": str(request.config), "split": request.split, "weights": weights}
         parts.sampler.connect()  # a missing server is an error at once
@@ -182,16 +182,16 @@ def recorded(path: str, env: TextEnv, request: EvalRequest) -> EvalResult:
     return EvalResult(panel=Panel.of(env, tasks), trajectories=tuple(played[task.task_id] for task in tasks))
 
 
-def parts_of(path: Path, overrides: tuple[str, ...] = ()) -> Parts:
-    """Parts of a config file, or of a run directory with its best weights."""
+def parts_of(path: Path, overrides: tuple[str, ...] = (), *, external: bool = True) -> Parts:
+    """Parts of a config file, or of a run directory with its best weights; `external` as in `build`."""
     if path.is_dir():
         load_run_config(path)
         config = load_config(path / "config.yaml", list(overrides))
         best = path / "best"
         if not best.is_dir():
             raise ConfigError(f"{path} has no best/ yet: train it with eval.every > 0, or export a checkpoint")
-        return build(without_lora(config), model_path=str(best))
-    return build(load_config(path, list(overrides)))
+        return build(without_lora(config), model_path=str(best), external=external)
+    return build(load_config(path, list(overrides)), external=external)
 
 
 def without_lora(config: RunConfig) -> RunConfig:

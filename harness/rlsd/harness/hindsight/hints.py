@@ -199,6 +199,17 @@ class Hinter:
         return preface + "".join(f"\n{s.title}:\n{shown(s)}" for s in sections)
 
 
+def own_prompts(trajectories: Sequence[Trajectory], *, skip: Set[int] = frozenset()) -> Hints:
+    """Every turn's own prompt, for a teacher that reads nothing more.
+
+    Args:
+        skip: numbers of trajectories that it does not read.
+    """
+    places = [(n, k) for n, t in enumerate(trajectories) if n not in skip for k in range(len(t.turns))]
+    counts = {"given": len(places), "missing": 0, "shortened": 0, "too_long": 0}
+    return Hints(insertions={p: Insertion() for p in places}, texts=dict.fromkeys(places, ""), counts=counts)
+
+
 def echo_share(trajectories: Sequence[Trajectory], texts: dict[tuple[int, int], str]) -> float:
     """Share of action tokens whose action appears verbatim in the turn's hindsight; 0 without hindsight."""
     named = total = 0

@@ -21,7 +21,7 @@ from rlsd.agents.prompt_file import PromptFile
 from rlsd.agents.seeding import derive
 from rlsd.agents.template import NOW, reads_date
 from rlsd.agents.types import Sampler, TrainingSampler
-from rlsd.algorithms import load_rule, needs_reference
+from rlsd.algorithms import TeacherConfig, load_rule, needs_reference
 from rlsd.envs.core import Task, TextEnv
 from rlsd.envs.errors import closest
 from rlsd.harness import manifest
@@ -32,6 +32,7 @@ from rlsd.harness.hindsight.facts import check_facts
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.iteration.samplers import context_of, make_training_sampler
 from rlsd.harness.learner.critic import Critic
+from rlsd.harness.learner.external import check_external, load_external
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
 from rlsd.harness.rollout.environments import env_maker
@@ -78,12 +79,15 @@ class Parts:
         return epochs(self.tasks, self.config.rollout.tasks_per_iteration, step, seed=self.config.seed, name="tasks")
 
 
-def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | None = None) -> Parts:
+def build(
+    config: RunConfig, *, model_path: str | None = None, ranks: Ranks | None = None, external: bool = True
+) -> Parts:
     """All parts, ready for iteration 0.
 
     Args:
         model_path: load these weights instead of what `config.model` names (resume, evaluation of a run).
         ranks: the processes that train together; None: this process alone, whatever the run was trained with.
+        external: load an external teacher; without it the student stands in, for uses that ask no teacher.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -93,6 +97,12 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         find_context(name)  # an unknown name is an error before a model loads
     if ":" in config.algorithm.credit.rule:
         load_rule(config.algorithm.credit.rule)
+    teacher = config.algorithm.teacher
+    if teacher.weights == "external" and not external:
+        teacher = TeacherConfig()
+    larger = None if teacher.path is None else _place(teacher.path)
+    if teacher.weights == "external":
+        check_external(larger, None if config.model.path is None else _place(config.model.path))
     env = env_maker(config.env, "train")()
     tasks = list(env.tasks())
     check_facts(config.algorithm, context_names(config), env, tasks)
@@ -128,7 +138,8 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         seed=config.seed,
         asynchronous=config.rollout.async_steps > 0,
     )
-    teacher = config.algorithm.teacher
+    place = "cpu" if on_cpu else learner.device
+    other = None if larger is None else load_external(config, policy, larger, context=context, device=place)
     parts = Parts(
         config=config,
         policy=policy,
@@ -136,7 +147,13 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         sampler=sampler,
         learner=learner,
         scorer=scorer,
-        teacher=Teacher(learner.tokens, teacher.weights, replica=learner.replica, tau=teacher.tau, every=teacher.every),
+        teacher=Teacher(
+            learner.tokens,
+            teacher.weights,
+            replica=lambda: learner.replica(other),
+            tau=teacher.tau,
+            every=teacher.every,
+        ),
         reference=(
             Teacher(learner.tokens, "initial", replica=learner.replica) if needs_reference(config.algorithm) else None
         ),

@@ -9,9 +9,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rlsd.algorithms import TokenBatch, adds_credit, base_advantage, needs_divergence, needs_teacher, turns_that_matter
+from rlsd.algorithms import (
+    TokenBatch,
+    adds_credit,
+    base_advantage,
+    loss_reads_teacher,
+    needs_divergence,
+    needs_teacher,
+    turns_that_matter,
+)
 from rlsd.harness.distributed import Ranks
-from rlsd.harness.hindsight.hints import Hints
+from rlsd.harness.hindsight.hints import Hints, own_prompts
 from rlsd.harness.iteration.parts import Parts
 from rlsd.harness.iteration.served_teacher import only, served_logps, serves_teacher, verified
 from rlsd.harness.iteration.values import States, states_of, valued
@@ -151,8 +159,12 @@ class Scoring:
         """The hindsight that can change an advantage or a loss; the rest is counted as `unneeded`."""
         if not needs_teacher(self.algorithm, self.step):
             return Hints()
-        hints = self.parts.hinter.build(groups, skip=self.idle | self.foreign)
-        if not hints.insertions or self.algorithm.loss.distill.active(self.step):
+        skip = self.idle | self.foreign
+        if self.algorithm.reads_own_prompt:
+            hints = own_prompts(self.trajectories, skip=skip)
+        else:
+            hints = self.parts.hinter.build(groups, skip=skip)
+        if not hints.insertions or loss_reads_teacher(self.algorithm, self.step):
             return hints
         matters = turns_that_matter(self.batch, self.base, self.algorithm.credit)
         places = zip(self.batch.trajectory.tolist(), self.batch.position.tolist())

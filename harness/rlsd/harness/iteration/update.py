@@ -13,6 +13,8 @@ from rlsd.algorithms import (
     LossInputs,
     chunked_divergence,
     clipped_share,
+    denominator,
+    distill_shares,
     kl_k3,
     needs_divergence,
     token_loss,
@@ -67,6 +69,8 @@ class _Loss:
         self.temperature = parts.learner.temperature
         self.config = config = parts.config.algorithm.loss
         self.weights = token_weights(scored.batch, config.aggregation, constant_tokens=config.constant_tokens)
+        weighs = config.distill.weighted and config.distill.active(step)
+        self.shares = distill_shares(scored.batch, config.distill) if weighs else None
         self.diverges = needs_divergence(parts.config.algorithm, step)
         with parts.teacher.weights() as model:  # all processes call: the head may be sharded
             self.teacher_head = parts.scorer.frozen_head(model) if self.diverges else None
@@ -89,6 +93,7 @@ class _Loss:
             teacher_logp=batch.teacher_logp[flat].to(device),
             divergence=self._divergence(part, hinted) if self.diverges else None,
             hinted=hinted,
+            distill_share=None if self.shares is None else self.shares[flat].to(device),
         )
         self._watch(flat, inputs)
         total = token_loss(inputs, self.config, step=self.step).total
@@ -105,7 +110,8 @@ class _Loss:
         """(m,) divergence of the whole next-token distributions; 0 where there is no hindsight."""
         divergence, hidden, head = torch.zeros_like(part.logp), self.scored.teacher_hidden, self.teacher_head
         if hidden is not None and head is not None:
-            divergence[hinted] = self._chunked(part, hinted, hidden, head)
+            acts = hinted if self.shares is None else hinted & (self.shares[part.flat] != 0).to(hinted.device)
+            divergence[acts] = self._chunked(part, acts, hidden, head)
         return divergence
 
     def _chunked(self, part: TokenSlice, hinted: Tensor, hidden: Tensor, head: Head) -> Tensor:
@@ -120,10 +126,12 @@ class _Loss:
             beta=distill.beta,
             element_clip=distill.element_clip,
             divergence_clip=distill.divergence_clip,
+            target=distill.target,
         )
 
     @torch.no_grad()
     def _watch(self, flat: Tensor, inputs: LossInputs) -> None:
         new, old = inputs.new_logp.detach(), inputs.old_logp
-        self._seen[0, flat] = clipped_share(new, old, inputs.advantage, self.config).float().cpu()
+        below = denominator(inputs, self.config)
+        self._seen[0, flat] = clipped_share(new, below, inputs.advantage, self.config).float().cpu()
         self._seen[1, flat] = kl_k3(old, new).float().cpu()  # tokens are drawn from the old policy

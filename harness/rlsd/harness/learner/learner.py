@@ -82,9 +82,11 @@ class Learner:
     def device(self) -> torch.device:
         return self.ranks.device
 
-    def replica(self) -> TokenModel:
-        """A frozen copy of the policy for a teacher or reference, spread over processes as the policy is."""
-        tokens = self._token_model(copy.deepcopy(self.policy.model).eval().requires_grad_(False))
+    def replica(self, model: Any = None) -> TokenModel:
+        """A frozen copy of the policy for a teacher or reference, spread over processes as the policy is; or `model`,
+        another causal LM, frozen and spread in the same way."""
+        kept = copy.deepcopy(self.policy.model) if model is None else model
+        tokens = self._token_model(kept.eval().requires_grad_(False))
         if self.parallel == "fsdp2":
             parallel.shard(tokens, self.settings, self.ranks)
         return tokens

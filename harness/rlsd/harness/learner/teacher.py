@@ -1,4 +1,4 @@
-"""The teacher's weights: live, frozen initial ones, a moving average, or a periodic hard copy."""
+"""The teacher's weights: live, frozen initial ones, a moving average, a periodic hard copy, or another model's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from rlsd.harness.distributed import put, rows_held
 from rlsd.harness.scoring.token_model import TokenModel
 
-TeacherKind = Literal["live", "initial", "ema", "sync"]
+TeacherKind = Literal["live", "initial", "ema", "sync", "external"]
 
 
 class Teacher:
@@ -21,8 +21,8 @@ class Teacher:
     Args:
         student: copied unless the teacher is live or equals the student with its adapter switched off.
         kind: `live` = the student itself; `initial` = as it was at the start; `ema` = θ_T ← (1−τ)θ_T + τθ after each
-            iteration; `sync` = a hard copy every `every` iterations (0: never).
-        replica: makes the copy (`Learner.replica`).
+            iteration; `sync` = a hard copy every `every` iterations (0: never); `external` = another model's, for ever.
+        replica: makes the copy (`Learner.replica`), or wraps the other model.
         tau: τ of `ema`.
         every: N of `sync`.
     """
@@ -67,8 +67,8 @@ class Teacher:
                 rows_held(mine)[0].copy_(rows_held(theirs)[0])
 
     def state(self) -> dict[str, Tensor]:
-        """Weights that the student does not have; empty for `live`."""
-        return {} if self._copy is None else dict(self._copy.model.state_dict())
+        """Weights that no other file has; empty for `live` and `external`."""
+        return {} if self._copy is None or self.kind == "external" else dict(self._copy.model.state_dict())
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore the result of `state`.

@@ -19,6 +19,7 @@ NO_CREDIT = CreditConfig(rule="none")
 RLSD_LAMBDA = linear(0.5, 0.0, 50)
 VERL = LossConfig(dual_clip=3.0)
 RLSD_PAPER = LossConfig(clip_low=0.2, clip_high=0.28, dual_clip=3.0)
+DAPO = LossConfig(clip_low=0.2, clip_high=0.28, dual_clip=3.0, aggregation="token")
 SYNC_10 = TeacherConfig(weights="sync", every=10)
 
 CREDIT_TEST = "tests/golden/test_credit_golden.py"
@@ -130,6 +131,14 @@ METHODS: dict[str, Method] = {
         differs="divisor 1024 (loss.constant_tokens), theirs the longest response allowed; no dual clip, as theirs",
         test=ADVANTAGE_TEST,
         config=_outcome("dr_grpo", AdvantageConfig(method="dr_grpo"), LossConfig(aggregation="constant")),
+    ),
+    "dapo": Method(
+        summary="GRPO with a wider clip upwards and the token mean, for groups refilled until they are mixed",
+        source="arXiv 2503.14476",
+        differs="dynamic sampling is rollout.refill: mixed, which the method does not set; no soft penalty for long "
+        "responses; dual clip 3 as in verl",
+        test=ADVANTAGE_TEST,
+        config=_outcome("dapo", AdvantageConfig(), DAPO),
     ),
     "rloo": Method(
         summary="outcome against the mean of the other siblings",

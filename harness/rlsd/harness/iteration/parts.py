@@ -29,12 +29,12 @@ from rlsd.harness.hindsight.contexts import find_context
 from rlsd.harness.hindsight.facts import check_facts
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.iteration.samplers import context_of, make_training_sampler
+from rlsd.harness.iteration.tasks import TaskSampler, make_task_sampler
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
 from rlsd.harness.rollout.environments import env_maker
 from rlsd.harness.runs.rundir import RunError, load_run_config
 from rlsd.harness.scoring.scorer import Scorer
-from rlsd.harness.scoring.tables import epochs
 from rlsd.harness.tiny_model import tiny_model
 
 
@@ -55,6 +55,10 @@ class Parts:
     against: tuple[Hinter, ...]
     """Writers of the views with wrong hindsight."""
     tasks: list[Task]
+    """The training split."""
+    task_sampler: TaskSampler
+    played: int = 0
+    """Training episodes of the run so far."""
 
     def forwarded(self) -> Counter[str]:
         """Tokens of this process fed to a model so far by kind, without padding."""
@@ -66,8 +70,13 @@ class Parts:
         self.sampler.refresh(self.learner.updates)
 
     def tasks_of(self, step: int) -> list[Task]:
-        """Tasks of iteration `step`: every epoch is a seeded permutation of the training split."""
-        return epochs(self.tasks, self.config.rollout.tasks_per_iteration, step, seed=self.config.seed, name="tasks")
+        """Tasks of iteration `step`."""
+        return self.task_sampler.draw(self.config.rollout.tasks_per_iteration, step, "tasks")
+
+    def spent(self) -> bool:
+        """Whether another iteration would exceed `max_episodes`."""
+        most = self.config.max_episodes
+        return most is not None and self.played + self.config.rollout.episodes > most
 
 
 def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | None = None) -> Parts:
@@ -93,6 +102,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
     memory_of(config.agent)  # a prompt file that cannot be used is an error before a model loads
     if not tasks:
         raise ConfigError(f"{config.env.id} lists no tasks in the split {config.env.train_split!r}")
+    task_sampler = make_task_sampler(config, tasks)
     settings = config.learner if ranks else config.learner.alone()
     # shards go to the devices; if servers sample, the whole weights are only written from then on
     aside = settings.parallel == "fsdp2" and config.sampler.backend == "vllm"
@@ -133,6 +143,7 @@ def build(config: RunConfig, *, model_path: str | None = None, ranks: Ranks | No
         hinter=hinter,
         against=against,
         tasks=tasks,
+        task_sampler=task_sampler,
     )
     if aside and not learner.ranks.main:
         learner.release()

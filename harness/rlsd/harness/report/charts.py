@@ -185,6 +185,34 @@ def learning_curve(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str
     figure.savefig(path)
 
 
+def bands(curves: Mapping[str, Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Draw success over training episodes, a line and its band for each arm.
+
+    Args:
+        curves: label → lists `episodes`, `success`, `low`, `high` (shares).
+        path: PNG to write.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 4.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for i, (label, curve) in enumerate(curves.items()):
+        xs = curve["episodes"]
+        mean, low, high = ([y for _, y in _smooth(list(zip(xs, curve[k])))] for k in ("success", "low", "high"))
+        axes.plot(xs, [100 * y for y in mean], color=f"C{i}", label=label, linewidth=1.5)
+        axes.fill_between(xs, [100 * y for y in low], [100 * y for y in high], color=f"C{i}", alpha=0.12, linewidth=0)
+    axes.set_xlabel("training episodes")
+    axes.set_ylabel("success, %")
+    axes.set_ylim(0, 100)
+    axes.grid(alpha=0.3)
+    axes.set_title(title)
+    note = "mean over seeds and its 95 % interval, over three iterations"
+    axes.text(0.01, 0.01, note, transform=axes.transAxes, fontsize=7)
+    if curves:
+        figure.legend(loc="outside right upper")
+    figure.savefig(path)
+
+
 def pooled(evals: Records) -> list[tuple[int, float, float, float]]:
     """(iteration from 1, success, distances down and up to Wilson's 95 % bounds) in percent, the episodes of all
     evaluations of an iteration taken together."""

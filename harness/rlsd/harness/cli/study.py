@@ -27,14 +27,13 @@ def study(
     only: Annotated[str | None, typer.Option(help="One run alone, in this process: ARM/SEED, or start/SEED.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Run nothing; write tables and curves.")] = False,
     json_: JsonOption = False,
-    tied: Annotated[bool, typer.Option("--tied", hidden=True)] = False,
 ) -> None:
     """Methods × seeds at equal episodes, by a plan that is frozen when it first runs; the same command resumes."""
     from rlsd.harness.config.study import load_study
-    from rlsd.harness.evals.study import freeze, run_all, run_cell
+    from rlsd.harness.evals.study import TIED, freeze, run_all, run_cell
     from rlsd.harness.runs.signals import on_stop
 
-    if tied:  # to the process that started this one: a study that is killed leaves no runs behind
+    if TIED in os.environ:  # to the process that started this one: a study that is killed leaves no runs behind
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     plan = load_study(file)
     folder = freeze(plan, run or Path("runs") / "study" / file.stem)

@@ -24,6 +24,8 @@ from rlsd.harness.config.study import START, TEMPERATURES, Cell, Study
 from rlsd.harness.runs.rundir import RunError, differences, locked, write_atomic
 
 POLL_S = 0.2
+TIED = "RLSD_TIED"
+"""Environment variable of a run that ends when its standard input closes."""
 
 
 class StudyError(RlsdError):
@@ -162,14 +164,14 @@ def run_all(study: Study, folder: StudyFolder, file: Path, *, jobs: int, tell: C
 def _start(folder: StudyFolder, file: Path, cell: Cell) -> subprocess.Popen[bytes]:
     log = folder.log(cell)
     log.parent.mkdir(parents=True, exist_ok=True)
-    words = ["-m", "rlsd", "study", str(file), "--run", str(folder.path), "--only", str(cell), "--tied"]
+    words = ["-m", "rlsd", "study", str(file), "--run", str(folder.path), "--only", str(cell)]
     with log.open("ab") as out:
         return subprocess.Popen(
             [sys.executable, *words],
             stdin=subprocess.PIPE,  # closes when this process ends, however it ends
             stdout=out,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", TIED: "1"},
         )
 
 

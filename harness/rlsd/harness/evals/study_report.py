@@ -11,6 +11,7 @@ import numpy as np
 from rlsd.harness.config.study import START, Cell, Study, fewest_seeds
 from rlsd.harness.evals.stats import Z95, hierarchical_bootstrap, holm, sign_flip_test
 from rlsd.harness.evals.study import StudyError, StudyFolder
+from rlsd.harness.report.charts import bands, own_success
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.rundir import write_atomic
 
@@ -24,8 +25,6 @@ def write_results(study: Study, folder: StudyFolder) -> dict[str, Any]:
     Raises:
         StudyError: nothing is finished yet, or evaluations are of different tasks.
     """
-    from rlsd.harness.report.charts import bands
-
     results, curves = results_of(study, folder), curves_of(study, folder)
     write_atomic(folder.path / "report.json", json.dumps(results, indent=1) + "\n")
     write_atomic(folder.path / "curves.json", json.dumps(curves, indent=1) + "\n")
@@ -170,7 +169,7 @@ def curves_of(study: Study, folder: StudyFolder) -> dict[str, Any]:
         length = min(map(len, train), default=0)
         if not length:
             continue
-        success = np.array([[r.get("own_success", r["success"]) for r in run[:length]] for run in train])
+        success = np.array([[own_success(r) for r in run[:length]] for run in train])
         played = np.cumsum([[r["episodes"] + r["failed_episodes"] for r in run[:length]] for run in train], axis=1)
         if "played_episodes" in train[0][0]:
             played = np.array([[r["played_episodes"] for r in run[:length]] for run in train])

@@ -23,6 +23,7 @@ from pydantic_core import PydanticUndefined
 from rlsd.algorithms import METHODS
 from rlsd.harness.cli.app import app
 from rlsd.harness.config import RunConfig
+from rlsd.harness.config.study import StudyConfig
 from rlsd.harness.hindsight.contexts import CONTEXTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +56,15 @@ Files of some blocks only. `--with FILE` lays one over a config: the same experi
 ([learner.md](learner.md)).
 
 """
+STUDIES = """
+### Studies
+
+Plans for `rlsd study`: methods × seeds ([concepts.md](concepts.md#studies)). Their keys are at the end of this page.
+
+"""
+STUDY_KEYS_HEAD = """
+## Every key of a study
+"""
 KEYS_HEAD = """
 ## Every key
 
@@ -73,20 +83,30 @@ code 2.
 
 def configs_page() -> str:
     """docs/configs.md."""
-    runs, overlays = [], []
+    runs, overlays, studies = [], [], []
     for path in sorted((ROOT / "configs").rglob("*.yaml")):
         text = path.read_text()
         name = f"`{path.relative_to(ROOT)}`"
         data = yaml.safe_load(text)
+        if "arms" in data:
+            studies.append([name, f"{len(data['arms'])}", first_comment(text)])
+            continue
         if "model" not in data and "env" not in data:
             overlays.append([name, first_comment(text)])
             continue
         algorithm = data.get("algorithm", "rlsd")
         runs.append([name, f"`{algorithm if isinstance(algorithm, str) else algorithm['name']}`", first_comment(text)])
     parts = [CONFIGS_HEAD, table(["config", "algorithm", "what it does"], runs), OVERLAYS]
-    parts += [table(["overlay", "machine"], overlays), KEYS_HEAD]
-    for paths, model in blocks():
-        title = ", ".join(f"`{path}`" for path in paths) if paths[0] else "Top level"
+    parts += [table(["overlay", "machine"], overlays), STUDIES, table(["study", "arms", "what it compares"], studies)]
+    parts += [KEYS_HEAD, *keys_of(RunConfig, "Top level"), STUDY_KEYS_HEAD, *keys_of(StudyConfig, "The file")]
+    return "".join(parts)
+
+
+def keys_of(root: type[BaseModel], top: str) -> list[str]:
+    """A section for every block of a config model, the model itself under the title `top`."""
+    parts = []
+    for paths, model in blocks(root):
+        title = ", ".join(f"`{path}`" for path in paths) if paths[0] else top
         about = "" if not paths[0] else sentence(model.__dict__.get("__doc__") or "")
         rows = [
             [f"`{key}`", type_text(field), default_text(field), meaning_of(field, model)]
@@ -94,7 +114,7 @@ def configs_page() -> str:
         ]
         parts.append(f"\n### {title}\n\n" + (f"{about}\n\n" if about else ""))
         parts.append(table(["key", "type", "default", "meaning"], rows))
-    return "".join(parts)
+    return parts
 
 
 def first_comment(text: str) -> str:
@@ -116,7 +136,7 @@ def sentence(text: str) -> str:
     return f"{before}." if stop else f"{words[:-1]}."
 
 
-def blocks() -> list[tuple[list[str], type[BaseModel]]]:
+def blocks(root: type[BaseModel]) -> list[tuple[list[str], type[BaseModel]]]:
     """Every config model with the paths it stands at, outer ones first; a model at two places is one entry."""
     found: dict[type[BaseModel], list[str]] = {}
 
@@ -126,7 +146,7 @@ def blocks() -> list[tuple[list[str], type[BaseModel]]]:
             for inner in models_in(field.annotation):
                 visit(f"{path}.{key}" if path else key, inner)
 
-    visit("", RunConfig)
+    visit("", root)
     return [(paths, model) for model, paths in found.items()]
 
 

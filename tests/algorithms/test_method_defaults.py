@@ -49,6 +49,15 @@ PINS: dict[str, dict[str, Pin]] = {
         "loss.kl_coef": Pin(0.0, "ours", "no reference KL"),
         "loss.dual_clip": Pin(3.0, VERL, "dual clip 3"),
     },
+    "dapo": OUTCOME_ONLY
+    | {
+        "advantage.method": Pin("grpo", "DAPO Eq. 9: against the group's mean, in its deviations"),
+        "loss.clip_low": Pin(0.2, "DAPO §4.1: ε_low .2"),
+        "loss.clip_high": Pin(0.28, "DAPO §4.1: ε_high .28"),
+        "loss.aggregation": Pin("token", "DAPO §3.3: token-level loss"),
+        "loss.kl_coef": Pin(0.0, "DAPO §2.3: no KL"),
+        "loss.dual_clip": Pin(3.0, VERL, "dual clip 3"),
+    },
     "opsd": OPSD | {"loss.distill.kind": Pin("forward_kl", "later default of the code: β = 0", "forward KL")},
     "opsd_reverse": OPSD | {"loss.distill.kind": Pin("reverse_kl", "β = 1 of the code")},
     "opsd_jsd": OPSD

@@ -163,3 +163,26 @@ def overflowing(trajectory: Any) -> float:
     if trajectory.key.stream == "train" and trajectory.key.iteration > 0:
         return 3e38 - 1e38 * trajectory.key.sibling
     return odd_tokens(trajectory)
+
+
+class Coin(Plain):
+    """Won or lost whatever is done: the chance is that of the task's kind, tossed with the episode's seed. Kinds take
+    turns over the tasks; level k + 1 is kind k."""
+
+    CHANCES = (0.0, 0.5, 1.0)
+
+    def tasks(self) -> Sequence[Task]:
+        kinds = [i % len(self.CHANCES) for i in range(self.count)]
+        return [
+            Task(env_id="tests/Coin", task_id=f"t{i}", split=self.split, task_type=f"kind{k}", level=k + 1)
+            for i, k in enumerate(kinds)
+        ]
+
+    def expert(self, kind: str) -> str | None:
+        return "walk"
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        out = super().reset(seed=seed, options=options)
+        won = self.np_random.random() < self.CHANCES[int(self.task.task_type[-1])]
+        self.length, self.limit = (2, 9) if won else (9, 2)
+        return out

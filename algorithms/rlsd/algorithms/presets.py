@@ -17,6 +17,7 @@ from rlsd.algorithms.methods_outcome import METHODS as OUTCOME_METHODS
 from rlsd.algorithms.rlsd import CreditConfig
 from rlsd.algorithms.schedule import constant, linear
 
+DAPO = LossConfig(clip_low=0.2, clip_high=0.28, dual_clip=3.0, aggregation="token")
 ADVANTAGE_TEST = "tests/golden/test_advantage_golden.py"
 DIVERGENCE_TEST = "tests/golden/test_divergence_golden.py"
 
@@ -109,6 +110,14 @@ METHODS: dict[str, Method] = {
         differs="divisor 1024 (loss.constant_tokens), theirs the longest response allowed; no dual clip, as theirs",
         test=ADVANTAGE_TEST,
         config=_outcome("dr_grpo", AdvantageConfig(method="dr_grpo"), LossConfig(aggregation="constant")),
+    ),
+    "dapo": Method(
+        summary="GRPO with a wider clip upwards and the token mean, for groups refilled until they are mixed",
+        source="arXiv 2503.14476",
+        differs="dynamic sampling is rollout.refill: mixed, which the method does not set; no soft penalty for long "
+        "responses; dual clip 3 as in verl",
+        test=ADVANTAGE_TEST,
+        config=_outcome("dapo", AdvantageConfig(), DAPO),
     ),
     "rloo": Method(
         summary="outcome against the mean of the other siblings",

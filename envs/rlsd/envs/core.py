@@ -60,9 +60,11 @@ class Task:
     split: str
     task_type: str
     seed: int = 0
+    level: int | None = None
+    """Difficulty level, from 1, where the environment's tasks have one."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {k: v for k, v in asdict(self).items() if k != "level" or v is not None}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Task:

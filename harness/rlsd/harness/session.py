@@ -108,10 +108,10 @@ class Session:
         config = self.config
         if self.step == 0 and config.eval.at_start and self.valid is not None:
             self._evaluate(-1)
-        while self.step < config.iterations:
+        while self.step < config.iterations and not self.parts.spent():
             self._started = time.perf_counter()
             yield self.step
-            last = self.step + 1 == config.iterations
+            last = self.step + 1 == config.iterations or self.parts.spent()
             if config.eval.every and ((self.step + 1) % config.eval.every == 0 or last):
                 self._evaluate(self.step)
             self.step += 1
@@ -174,6 +174,8 @@ class Session:
             "best": self.best,
             "last_eval": self.last_eval,
             "optimizer": scalars,
+            "played": self.parts.played,
+            "tasks": self.parts.task_sampler.state(),
         }
         tensors = {
             "model": learner.weights(),
@@ -213,6 +215,8 @@ class Session:
                 "folder to resume from an older checkpoint"
             )
         self.parts.learner.updates = state["updates"]
+        self.parts.played = state.get("played", state["step"] * self.config.rollout.episodes)  # older ones lack it
+        self.parts.task_sampler.load_state(state.get("tasks", {}))
         if self.parts.sampler.live:
             self.parts.sampler.refresh(state["sampler_version"])
         self.best, self.last_eval = state["best"], state["last_eval"]

@@ -97,6 +97,7 @@ class Iteration:
         return Outcome(
             metrics={
                 **episode_metrics(played.groups),
+                **self._budget(played),
                 **self._metrics(played, scored, credit, updated),
                 **values,
                 "forwarded_tokens": totals(parts.learner.ranks.gather(parts.forwarded() - before)),
@@ -108,6 +109,12 @@ class Iteration:
                 *([0.0] * len(trajectory.turns) for trajectory in failed),
             ],
         )
+
+    def _budget(self, played: Played) -> dict[str, Any]:
+        """Counts of the refill and all training episodes so far, where a run has either."""
+        refill = {} if played.refilled is None else played.refilled.metrics()
+        counts = played.refilled is not None or self.parts.config.max_episodes is not None
+        return {**refill, "played_episodes": self.parts.played} if counts else {}
 
     def _metrics(self, played: Played, scored: Scored, credit: Credit, updated: Updated) -> dict[str, Any]:
         batch, hints = scored.batch, scored.hints

@@ -47,8 +47,8 @@ class ALFWorldEnv(TextEnv):
 
     Args:
         games: None (generated games, no data needed), a preset ("gen-tiny", "gen-easy", "gen-default",
-            "gen-hard"), "real" (the published games, located by ALFWORLD_DATA or RLSD_DATA), a game file,
-            or a folder of games.
+            "gen-hard"), several presets in a list, whose games take turns, "real" (the published games, located by
+            ALFWORLD_DATA or RLSD_DATA), a game file, or a folder of games.
         split: train, valid_seen, valid_unseen or valid_train for the published games; train, valid or test
             for presets.
         max_steps: the episode is truncated after this many steps.
@@ -78,7 +78,7 @@ class ALFWorldEnv(TextEnv):
     def __init__(
         self,
         *,
-        games: str | Path | None = None,
+        games: str | Path | Sequence[str] | None = None,
         split: str = "train",
         max_steps: int = 50,
         backend: str = "native",

@@ -78,13 +78,15 @@ class Library:
         )  # fmt: skip
 
 
-def open_library(games: str | Path | None, split: str) -> Library:
-    """The games named by `games`: None or a preset's name, "real", a game file, or a folder.
+def open_library(games: str | Path | Sequence[str] | None, split: str) -> Library:
+    """The games named by `games`: None or a preset's name, several presets' names, "real", a game file, or a folder.
 
     Raises:
         EnvError: no such preset, file, folder or split.
         DataError: "real" without data on this machine, or a folder without games.
     """
+    if isinstance(games, Sequence) and not isinstance(games, str):
+        return _several(tuple(map(str, games)), split)
     name = "gen-default" if games is None else str(games)
     if name in PRESETS or name in LEVELS:
         return _preset_library(name, split)
@@ -105,6 +107,20 @@ def open_library(games: str | Path | None, split: str) -> Library:
     if splits:
         raise EnvError(f"{path} has no split {split!r}{closest(split, splits)}")
     return _folder_library(str(path.resolve()), split, "")
+
+
+@lru_cache(maxsize=16)
+def _several(names: tuple[str, ...], split: str) -> Library:
+    """The games of several presets, which take turns."""
+    for name in names:
+        if name not in PRESETS and name not in LEVELS:
+            raise EnvError(f"games={list(names)}: {name!r} is no preset{closest(name, (*PRESETS, *LEVELS))}")
+    if not names or len(set(names)) < len(names):
+        raise EnvError(f"games={list(names)}: expected at least one preset, each once")
+    parts = [_preset_library(name, split) for name in names]
+    tasks = tuple(task for row in zip(*(part.tasks for part in parts)) for task in row)
+    home = {task.task_id: part for part in parts for task in part.tasks}
+    return Library(tasks=tasks, load=lambda task: home[task.task_id].load(task), index={t.task_id: t for t in tasks})
 
 
 def real_data_folder(split: str) -> Path | None:
@@ -146,8 +162,9 @@ def _preset_library(name: str, split: str) -> Library:
         preset_tasks,
     )  # late: not needed for game files
 
+    level = LEVELS.index(name) + 1 if name in LEVELS else None
     tasks = tuple(
-        Task(env_id=ENV_ID, task_id=task.task_id, split=split, task_type=task.task_type, seed=task.seed)
+        Task(env_id=ENV_ID, task_id=task.task_id, split=split, task_type=task.task_type, seed=task.seed, level=level)
         for task in preset_tasks(name, split)
     )
     position = {task.task_id: i for i, task in enumerate(tasks)}

@@ -21,6 +21,7 @@ from rlsd.harness.cli.play import play
 from rlsd.harness.cli.quickstart import quickstart
 from rlsd.harness.cli.report import report
 from rlsd.harness.cli.serve import serve
+from rlsd.harness.cli.study import study
 from rlsd.harness.cli.train import train
 
 COMMANDS = {
@@ -28,6 +29,7 @@ COMMANDS = {
     "eval": evaluate,
     "compare": compare,
     "report": report,
+    "study": study,
     "diagnose": diagnose,
     "quickstart": quickstart,
     "envs": envs,

@@ -218,6 +218,33 @@ class RolloutConfig(Block):
     """1: roll out the next iteration during the update, with weights one iteration old. Needs
     algorithm.loss.tis_cap; an in-process sampler keeps a copy of the weights. A resumed run starts without
     prefetching."""
+    refill: Literal["none", "mixed"] = "none"
+    """`mixed`: groups whose episodes all have the same sum of the environment's rewards are replaced by groups of extra
+    tasks that do not (DAPO's dynamic sampling); not ahead of time with `async_steps`."""
+    refill_cap: float = Field(default=3.0, gt=0)
+    """Largest number of extra tasks per iteration, as a multiple of `tasks_per_iteration` (at least one task). Places
+    still open then keep their group without contrast."""
+    task_sampler: Literal["uniform", "by_level", "near_half"] = "uniform"
+    """`uniform`: permutations of the split; `by_level`: equal shares of the tasks' difficulty levels; `near_half`:
+    tasks that are won about half of the time are likelier."""
+    level_every: int | None = Field(default=None, ge=1)
+    """`by_level`: iterations after which the next harder level opens; null: all levels from the start."""
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of an iteration without extra tasks."""
+        return self.tasks_per_iteration * self.group_size
+
+    @property
+    def extra_tasks(self) -> int:
+        """Largest number of extra tasks of an iteration."""
+        return max(1, int(self.refill_cap * self.tasks_per_iteration)) if self.refill == "mixed" else 0
+
+    @model_validator(mode="after")
+    def _levels_are_used(self) -> RolloutConfig:
+        if self.level_every is not None and self.task_sampler != "by_level":
+            raise ValueError(f"rollout.level_every needs rollout.task_sampler: by_level, got {self.task_sampler!r}")
+        return self
 
 
 class HindsightConfig(Block):

@@ -29,15 +29,20 @@ def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Se
         ConfigError: an unreadable file, a key that stands twice, an unknown one (with the closest name), a value that
             does not fit.
     """
-    data = renamed(_read(path))
+    data = renamed(read_file(path))
     for block in blocks:
-        data = _merged(data, renamed(_read(block)))
+        data = merged(data, renamed(read_file(block)))
     for name, value in renamed_settings(_setting(override) for override in overrides or []):
         place(data, name, value)
     return parse_config(data)
 
 
-def _read(path: str | Path) -> dict[str, Any]:
+def read_file(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        ConfigError: an unreadable file, or one without a mapping.
+    """
     try:
         text = Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -49,12 +54,12 @@ def _read(path: str | Path) -> dict[str, Any]:
     return data
 
 
-def _merged(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+def merged(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
     """`base` with the values of `overlay`, block by block."""
     out = dict(base)
     for key, value in overlay.items():
         block = out.get(key)
-        out[key] = _merged(block, value) if isinstance(block, dict) and isinstance(value, dict) else value
+        out[key] = merged(block, value) if isinstance(block, dict) and isinstance(value, dict) else value
     return out
 
 

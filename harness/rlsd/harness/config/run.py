@@ -28,6 +28,8 @@ class RunConfig(Block):
     """All random numbers derive from it, by name."""
     iterations: int = Field(default=100, ge=1)
     """Iterations of a run; a finished run continues if it is raised."""
+    max_episodes: int | None = Field(default=None, ge=1)
+    """Training episodes of the run, those of `rollout.refill` included; it ends before it would exceed them."""
     algorithm: Annotated[AlgorithmConfig, BeforeValidator(lambda value: resolve(value))] = Field(
         default_factory=lambda: resolve("rlsd")
     )
@@ -90,6 +92,16 @@ class RunConfig(Block):
                 "rollout.async_steps samples from weights one iteration old, which needs the truncated importance "
                 "correction: --set algorithm.loss.tis_cap=2"
             )
+        if self.max_episodes is not None and self.max_episodes < self.rollout.episodes:
+            raise ValueError(
+                f"max_episodes is {self.max_episodes}, less than one iteration: tasks_per_iteration × group_size = "
+                f"{self.rollout.episodes}"
+            )
+        for name, default in (("refill", "none"), ("task_sampler", "uniform")):
+            if self.algorithm.imitates and getattr(self.rollout, name) != default:
+                raise ValueError(f"rollout.{name} chooses among sampled groups, and {self.algorithm.name} samples none")
+        if self.algorithm.imitates and self.max_episodes is not None:
+            raise ValueError(f"max_episodes counts sampled episodes, and {self.algorithm.name} samples none")
         if self.sampler.score_teacher and (reason := _unservable(self)):
             raise ValueError(f"sampler.score_teacher asks the servers for the teacher view, {reason}")
         return self

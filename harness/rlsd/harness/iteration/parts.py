@@ -31,6 +31,7 @@ from rlsd.harness.hindsight.contexts import find_context
 from rlsd.harness.hindsight.facts import check_facts
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
 from rlsd.harness.iteration.samplers import context_of, make_training_sampler
+from rlsd.harness.iteration.tasks import TaskSampler, make_task_sampler
 from rlsd.harness.learner.critic import Critic
 from rlsd.harness.learner.external import check_external, load_external
 from rlsd.harness.learner.learner import Learner
@@ -39,7 +40,6 @@ from rlsd.harness.rollout.environments import env_maker
 from rlsd.harness.runs.rundir import RunError, load_run_config
 from rlsd.harness.scoring.fit import fit_learner
 from rlsd.harness.scoring.scorer import Scorer
-from rlsd.harness.scoring.tables import epochs
 from rlsd.harness.tiny_model import tiny_model
 
 
@@ -62,8 +62,12 @@ class Parts:
     against: tuple[Hinter, ...]
     """Writers of the views with wrong hindsight."""
     tasks: list[Task]
+    """The training split."""
+    task_sampler: TaskSampler
     notes: tuple[str, ...] = ()
     """What the model made the learner do another way than its settings say, a line each."""
+    played: int = 0
+    """Training episodes of the run so far."""
 
     def forwarded(self) -> Counter[str]:
         """Tokens of this process fed to a model so far by kind, without padding."""
@@ -75,8 +79,13 @@ class Parts:
         self.sampler.refresh(self.learner.updates)
 
     def tasks_of(self, step: int) -> list[Task]:
-        """Tasks of iteration `step`: every epoch is a seeded permutation of the training split."""
-        return epochs(self.tasks, self.config.rollout.tasks_per_iteration, step, seed=self.config.seed, name="tasks")
+        """Tasks of iteration `step`."""
+        return self.task_sampler.draw(self.config.rollout.tasks_per_iteration, step, "tasks")
+
+    def spent(self) -> bool:
+        """Whether another iteration would exceed `max_episodes`."""
+        most = self.config.max_episodes
+        return most is not None and self.played + self.config.rollout.episodes > most
 
 
 def build(
@@ -111,6 +120,7 @@ def build(
     memory_of(config.agent)  # a prompt file that cannot be used is an error before a model loads
     if not tasks:
         raise ConfigError(f"{config.env.id} lists no tasks in the split {config.env.train_split!r}")
+    task_sampler = make_task_sampler(config, tasks)
     settings = config.learner if ranks else config.learner.alone()
     # shards go to the devices; if servers sample, the whole weights are only written from then on
     aside = settings.parallel == "fsdp2" and config.sampler.backend == "vllm"
@@ -162,6 +172,7 @@ def build(
         against=against,
         tasks=tasks,
         notes=fit.notes,
+        task_sampler=task_sampler,
     )
     if aside and not learner.ranks.main:
         learner.release()

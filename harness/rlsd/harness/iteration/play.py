@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlsd.harness import fail_points
 from rlsd.harness.config.blocks import ConfigError
 from rlsd.harness.iteration.parts import Parts
+from rlsd.harness.iteration.refill import Refilled, count_episodes, refill
 from rlsd.harness.rollout.environments import env_maker, rollout_settings
 from rlsd.harness.rollout.prefetch import Ahead
 from rlsd.harness.rollout.rollout import RewardFn, Rollout, check_some_played
@@ -23,6 +25,8 @@ class Played:
 
     groups: Sequence[Group]
     """Of all processes, in the order of the tasks."""
+    refilled: Refilled | None
+    """What `rollout.refill` did."""
     decoded_tokens: int
     """Of this process."""
     staleness: dict[str, float]
@@ -77,6 +81,12 @@ class Player:
         groups = parts.learner.ranks.interleaved(mine)
         check_some_played(groups)
         self._tell(groups)
+        parts.played += count_episodes(groups)
+        refilled = None
+        if config.rollout.refill == "mixed":
+            refilled, more, seconds = self._refill(groups, step)
+            groups, decoded, timing = refilled.groups, decoded + more, {**timing, "refill_s": seconds}
+        parts.task_sampler.observe(groups if refilled is None else [*refilled.own, *refilled.extra])
         trajectories = flatten(groups)
         if not token_count(trajectories):
             raise ConfigError(
@@ -84,11 +94,12 @@ class Player:
                 f"{config.agent.max_new_tokens} exceed the context; raise agent.context or take a larger model"
             )
         staleness = self._versions.staleness(trajectories, parts.learner.updates)
-        return Played(groups=groups, decoded_tokens=decoded, staleness=staleness, timing=timing)
+        return Played(groups=groups, refilled=refilled, decoded_tokens=decoded, staleness=staleness, timing=timing)
 
     def prefetch(self, step: int) -> None:
         """Start to play iteration `step` in the background if the config has `rollout.async_steps`."""
-        if self.parts.config.rollout.async_steps and step < self.parts.config.iterations:
+        config = self.parts.config
+        if config.rollout.async_steps and step < config.iterations and not self.parts.spent():
             self._ahead.start(step)
 
     def wait(self) -> None:
@@ -98,6 +109,33 @@ class Player:
     def close(self) -> None:
         self._ahead.wait()
         self.rollout.close()
+
+    def _refill(self, own: Sequence[Group], step: int) -> tuple[Refilled, int, float]:
+        """The groups after the refill, tokens that this process decoded for it, and seconds."""
+        config, ranks, sampler = self.parts.config, self.parts.learner.ranks, self.parts.sampler
+        per = config.rollout.group_size
+        limit = config.rollout.extra_tasks
+        if config.max_episodes is not None:
+            limit = min(limit, (config.max_episodes - self.parts.played) // per)
+        tasks = self.parts.task_sampler.draw(config.rollout.extra_tasks, step, "refill")
+        decoded, started = sampler.decoded_tokens, time.perf_counter()
+
+        def play(first: int, count: int) -> list[Group]:
+            numbers = [first + i for i in ranks.share(count)]
+            chosen = [tasks[n] for n in numbers]
+            places = [len(own) + n for n in numbers]  # after the iteration's own, so that no episode has another's seed
+            with self.progress.bar(f"step {step + 1}: extra episodes", len(numbers) * per) as advance:
+                self._advance = advance
+                try:
+                    mine = self.rollout.groups(chosen, per, stream="train", iteration=step, numbers=places)
+                finally:
+                    self._advance = lambda: None
+            return ranks.interleaved(mine)
+
+        refilled = refill(own, play, limit=limit)
+        self._tell(refilled.extra)
+        self.parts.played += count_episodes(refilled.extra)
+        return refilled, sampler.decoded_tokens - decoded, time.perf_counter() - started
 
     def _play(self, step: int) -> tuple[list[Group], int, dict[str, float]]:
         """This process's share of the episodes, tokens decoded for them, and where the time went."""

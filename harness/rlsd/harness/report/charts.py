@@ -96,6 +96,11 @@ def value_of(record: Mapping[str, Any], path: str) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+def own_success(record: Mapping[str, Any]) -> float:
+    """Success of an iteration's own tasks: what is trained on after a refill is mixed by choice."""
+    return record.get("own_success", record["success"])
+
+
 def draw(chart: Chart, records: Records) -> str | None:
     """SVG, or None where no record has any of the values."""
     steps = [r["step"] + 1 for r in records]
@@ -128,7 +133,9 @@ def success(train: Records, evals: Records) -> str | None:
         return None
     figure, axes = _axes()
     if train:
-        axes.plot([r["step"] + 1 for r in train], [100 * r["success"] for r in train], linewidth=1.2, label="training")
+        axes.plot(
+            [r["step"] + 1 for r in train], [100 * own_success(r) for r in train], linewidth=1.2, label="training"
+        )
     if evals:
         rates = [100 * r["success"] for r in evals]
         below = [y - 100 * r["interval"][0] for y, r in zip(rates, evals)]
@@ -162,7 +169,7 @@ def learning_curve(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str
     for i, (label, folders) in enumerate(runs.items()):
         seeds = [read_metrics(folder / "metrics.jsonl") for folder in folders]
         for records in seeds:
-            train = [(r["step"] + 1, 100 * r["success"]) for r in records if r["kind"] == "train"]
+            train = [(r["step"] + 1, 100 * own_success(r)) for r in records if r["kind"] == "train"]
             if train:
                 axes.plot(*zip(*_smooth(train)), color=f"C{i}", alpha=0.35, linewidth=1)
         points = pooled([r for records in seeds for r in records if r["kind"] == "eval"])
@@ -182,6 +189,34 @@ def learning_curve(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str
         figure.legend(loc="outside right upper")
     else:
         axes.legend()
+    figure.savefig(path)
+
+
+def bands(curves: Mapping[str, Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Draw success over training episodes, a line and its band for each arm.
+
+    Args:
+        curves: label → lists `episodes`, `success`, `low`, `high` (shares).
+        path: PNG to write.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 4.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for i, (label, curve) in enumerate(curves.items()):
+        xs = curve["episodes"]
+        mean, low, high = ([y for _, y in _smooth(list(zip(xs, curve[k])))] for k in ("success", "low", "high"))
+        axes.plot(xs, [100 * y for y in mean], color=f"C{i}", label=label, linewidth=1.5)
+        axes.fill_between(xs, [100 * y for y in low], [100 * y for y in high], color=f"C{i}", alpha=0.12, linewidth=0)
+    axes.set_xlabel("training episodes")
+    axes.set_ylabel("success, %")
+    axes.set_ylim(0, 100)
+    axes.grid(alpha=0.3)
+    axes.set_title(title)
+    note = "mean over seeds and its 95 % interval, over three iterations"
+    axes.text(0.01, 0.01, note, transform=axes.transAxes, fontsize=7)
+    if curves:
+        figure.legend(loc="outside right upper")
     figure.savefig(path)
 
 

@@ -73,6 +73,8 @@ class Progress:
                 parts.append(f"{text} {value:.3f}" if isinstance(value, float) else f"{text} {value}")
         if record.get("failed_episodes"):
             parts.append(f"failed {counted(record['failed_episodes'], record.get('failures', {}))}")
+        if record.get("refilled_groups"):
+            parts.append(f"refilled {record['refilled_groups']}")
         if record.get("wasted_tokens"):
             parts.append(f"wasted {record['wasted_tokens']}")
         if record["timing"].get("sampler_idle_share", 0.0) > MUCH_IDLE:

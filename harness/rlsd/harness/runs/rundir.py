@@ -15,7 +15,8 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,7 @@ class RunDir:
             self._lock = (self.path / LOCK).open("a+")  # "w" would empty the lock of a process that trains here
         except OSError as error:
             raise RunError(f"cannot use {self.path} as a run directory: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(f"another process is training in {self.path}") from error
+        _take(self._lock, f"another process is training in {self.path}")
         if not _marked(self.path):
             self._lock.write(MARK)
             self._lock.flush()
@@ -144,6 +142,25 @@ class RunDir:
                 record = {**trajectory.to_json(), "turn_credit": [round(x, 6) for x in turns]}
                 file.write(json.dumps(hidden_in(record)) + "\n")
         os.replace(partial, folder / f"step-{step:06d}.jsonl.gz")
+
+
+@contextmanager
+def locked(path: Path, message: str) -> Iterator[None]:
+    """Hold a lock while the block runs.
+
+    Raises:
+        RunError: another process holds it; says `message`.
+    """
+    with path.open("w") as file:
+        _take(file, message)
+        yield
+
+
+def _take(file: Any, message: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise RunError(message) from error
 
 
 def load_run_config(path: Path) -> RunConfig:
@@ -216,7 +233,7 @@ def _foreign(path: Path) -> str | None:
 
 
 def _same(stored: RunConfig, requested: RunConfig, path: Path) -> None:
-    found = _differences(comparable(stored.model_dump()), comparable(requested.model_dump()))
+    found = differences(comparable(stored.model_dump()), comparable(requested.model_dump()))
     differing = [k for k in found if k not in MAY_CHANGE]
     if differing:
         raise ConfigError(
@@ -225,10 +242,11 @@ def _same(stored: RunConfig, requested: RunConfig, path: Path) -> None:
         )
 
 
-def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:
+def differences(a: Any, b: Any, prefix: str = "") -> list[str]:
+    """Dotted keys at which two nested mappings differ."""
     if isinstance(a, dict) and isinstance(b, dict):
         out: list[str] = []
         for key in {**a, **b}:
-            out += _differences(a.get(key), b.get(key), f"{prefix}{key}.")
+            out += differences(a.get(key), b.get(key), f"{prefix}{key}.")
         return out
     return [] if a == b else [prefix.rstrip(".")]

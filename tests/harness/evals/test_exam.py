@@ -17,8 +17,9 @@ from rlsd.algorithms import METHODS, LossConfig, TokenBatch, assign, needs_diver
 from rlsd.algorithms.testing import toy_batch
 from rlsd.harness.cli.app import app
 from rlsd.harness.config import ConfigError, parse_config
-from rlsd.harness.evals.exam import Exam, loss_credit
+from rlsd.harness.evals.exam import Exam
 from rlsd.harness.evals.exam_methods import CONTROLS, DEFAULT, VARIANTS, chosen
+from rlsd.harness.evals.exam_tables import examine, loss_credit
 from rlsd.harness.evals.gradient_quality import Marks, Truth, summary, times
 from rlsd.harness.evals.stats import mean_interval, student_t
 from rlsd.harness.evals.truth import fitted_values, true_credit
@@ -164,11 +165,11 @@ def test_an_exam_repeats_with_its_seed() -> None:
 
 def test_the_exams_credit_is_that_of_training() -> None:
     parts = build(parse_config(run()))
-    exam = Exam(parts, chosen(["rlsd"], parts.config, controls=False), batches=4)
-    groups = exam._play()[0]
+    methods = chosen(["rlsd"], parts.config, controls=False)
+    groups = Exam(parts, methods, batches=4).play()[0]
     scored = score(parts, groups, 0)
     trained = loss_credit(scored.batch, parts.config.algorithm)
-    torch.testing.assert_close(exam._credits(exam._score(groups, lambda: None))[1], trained, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(examine(parts, groups, methods).credits(methods)[1], trained, rtol=1e-4, atol=1e-6)
     assert bool(trained.any())
 
 

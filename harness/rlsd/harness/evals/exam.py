@@ -12,28 +12,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from rlsd.algorithms import AlgorithmConfig, LossInputs, TokenBatch, assign, token_loss, token_weights
 from rlsd.harness.config import ConfigError
 from rlsd.harness.config.load import import_function
 from rlsd.harness.evals.exam_methods import ExamMethod, check_environment
+from rlsd.harness.evals.exam_tables import Examined, examine
 from rlsd.harness.evals.gradient_quality import Marks, Truth, summary
 from rlsd.harness.evals.truth import fitted_values, true_credit
-from rlsd.harness.hindsight.hints import Hinter
-from rlsd.harness.iteration.parts import Parts, make_hinter
+from rlsd.harness.iteration.parts import Parts
 from rlsd.harness.learner.gradients import Gradients, Sketch
 from rlsd.harness.rollout.environments import env_maker, rollout_settings
 from rlsd.harness.rollout.rollout import Rollout
 from rlsd.harness.rollout.trajectory import Group
 from rlsd.harness.runs.progress import Progress
-from rlsd.harness.scoring.sequences import Row, distinct, fill_in, student_rows, teacher_rows
-from rlsd.harness.scoring.tables import flatten, token_batch, with_teacher
-from rlsd.harness.scoring.token_model import plain
+from rlsd.harness.scoring.tables import flatten
 
 BATCHES = 12
 """Batches by default."""
@@ -45,21 +41,6 @@ DIMS = 2**18
 """Dimensions of a sketch."""
 
 T = TypeVar("T")
-View = tuple[tuple[str, ...], tuple[str, ...], str]
-"""Contexts, contexts of wrong hindsight, and whose hindsight it is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
-    """One batch: its tables under every view, and the rows to differentiate."""
-
-    tables: dict[View, TokenBatch]
-    rows: list[Row]
-
-    @property
-    def plain(self) -> TokenBatch:
-        """The table without hindsight."""
-        return next(iter(self.tables.values()))
 
 
 class Exam:
@@ -105,9 +86,8 @@ class Exam:
     def run(self) -> dict[str, Any]:
         """JSON-able: `methods` (a row each), `truth`, `gradient`, and what was played."""
         started = time.perf_counter()
-        groups = self._play()
-        with self.progress.bar("score both views", self.count) as advance:
-            examined = [self._score(g, advance) for g in groups]
+        groups = self.play()
+        examined = self._score(groups)
         values, explained = fitted_values([e.plain for e in examined])
         truth, own = self._truth(examined, values)
         marks = self._marks(examined, truth)
@@ -122,7 +102,7 @@ class Exam:
             "gradient": {
                 "weights": self.gradients.size,
                 "sketch": self.sketch.dims,
-                "sketch_error": self._sketch_error(examined[0]),
+                "sketch_error": self.gradients.sketch_error(examined[0].rows, examined[0].credits(self.methods)),
             },
             "truth": {
                 "value_r2": explained,
@@ -139,7 +119,8 @@ class Exam:
 
     # ------------------------------------------------------------------ episodes and tables
 
-    def _play(self) -> list[list[Group]]:
+    def play(self) -> list[list[Group]]:
+        """The groups of every batch, with the facts of each turn."""
         config = self.parts.config
         reward = None if config.reward is None else import_function(config.reward, "reward")
         self.parts.sampler.connect()
@@ -162,48 +143,13 @@ class Exam:
             finally:
                 rollout.close()
 
-    def _score(self, groups: Sequence[Group], advance: Any) -> Examined:
-        """Student log-probs once, and teacher log-probs once for each different view."""
-        trajectories, merge = flatten(groups), self.parts.config.learner.merge_turns
-        rows = student_rows(trajectories, merge=merge)
-        batch = token_batch(groups)
-        student = self.parts.scorer.logprobs(rows, len(batch.turn))
-        batch = replace(batch, student_logp=student.logp, teacher_logp=student.logp, entropy=student.entropy)
-        blank: View = ((), (), "own")
-        tables: dict[View, TokenBatch] = {blank: batch}
-        for method in self.methods:
-            view = _view(method)
-            if view not in tables:
-                tables[view] = self._hinted(batch, groups, view)
-        advance()
-        return Examined(tables=tables, rows=rows)
-
-    def _hinted(self, batch: TokenBatch, groups: Sequence[Group], view: View) -> TokenBatch:
-        contexts, against, source = view
-        teacher, entropy, hinted = self._teacher(groups, self._hinter(contexts, source), None)
-        wrong = tuple(self._teacher(groups, self._hinter((name,), "own"), hinted)[0] for name in against)
-        return with_teacher(replace(batch, teacher_entropy=entropy, against=wrong), teacher)
-
-    def _hinter(self, contexts: tuple[str, ...], source: str) -> Hinter:
-        context = self.parts.hinter.context
-        hindsight = self.parts.config.hindsight.model_copy(update={"source": source})
-        config = self.parts.config.model_copy(update={"hindsight": hindsight})
-        return make_hinter(config, self.parts.agent.chat, context=context, names=contexts)
-
-    def _teacher(
-        self, groups: Sequence[Group], hinter: Hinter, only: set[tuple[int, int]] | None
-    ) -> tuple[Tensor, Tensor, set[tuple[int, int]]]:
-        """(M,) log-probs and entropies with hindsight, NaN where there is none; and the hinted turns."""
-        trajectories, settings = flatten(groups), self.parts.config.learner
-        made = hinter.build(groups).insertions
-        made = {place: hint for place, hint in made.items() if only is None or place in only}
-        kept, copies = distinct(trajectories, made)
-        rows = teacher_rows(trajectories, kept, merge=settings.merge_turns)
-        total = sum(len(turn.action.token_ids) for t in trajectories for turn in t.turns)
-        found = self.parts.scorer.logprobs(
-            rows if settings.prefix_sharing else plain(rows), total, kinds=("teacher", "teacher")
-        )
-        return fill_in(found.logp, copies), fill_in(found.entropy, copies), set(made)
+    def _score(self, groups: Sequence[Sequence[Group]]) -> list[Examined]:
+        found = []
+        with self.progress.bar("score both views", self.count) as advance:
+            for batch in groups:
+                found.append(examine(self.parts, batch, self.methods))
+                advance()
+        return found
 
     # ------------------------------------------------------------------ gradients
 
@@ -226,20 +172,13 @@ class Exam:
     def _marks(self, examined: Sequence[Examined], truth: Truth) -> list[Marks]:
         def marks(number: int) -> list[tuple[float, float, float]]:
             one = examined[number]
-            found = [truth.mark(g, number) for g in self.gradients.policy(one.rows, self._credits(one))]
+            found = [truth.mark(g, number) for g in self.gradients.policy(one.rows, one.credits(self.methods))]
             advance()
             return found
 
         with self.progress.bar("gradients", self.count) as advance:
             by_batch = _each(marks, self.count)
         return [Marks.of(rows) for rows in zip(*by_batch, strict=True)]
-
-    def _credits(self, one: Examined) -> Tensor:
-        """(C, M) credit of every method."""
-        return torch.stack([loss_credit(one.tables[_view(m)], m.algorithm) for m in self.methods])
-
-    def _sketch_error(self, one: Examined) -> float:
-        return self.gradients.sketch_error(one.rows, self._credits(one))
 
 
 def _each(function: Callable[[int], T], count: int) -> list[T]:
@@ -256,36 +195,3 @@ def _each(function: Callable[[int], T], count: int) -> list[T]:
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def loss_credit(batch: TokenBatch, algorithm: AlgorithmConfig, *, step: int = 0) -> Tensor:
-    """(M,) what each token's log-prob counts in the loss of iteration `step` before the first update: −∂L / ∂ log π.
-
-    For a policy loss alone this is the token weight times the final advantage. Reference weights are the present ones.
-    """
-    credit = assign(batch, algorithm, step=step)
-    weights = token_weights(batch, algorithm.loss.aggregation, constant_tokens=algorithm.loss.constant_tokens)
-    logp = batch.student_logp.detach().clone().requires_grad_()
-    inputs = LossInputs(
-        new_logp=logp,
-        old_logp=batch.student_logp,
-        advantage=credit.advantage,
-        turn=batch.turn,
-        sampler_logp=batch.sampler_logp,
-        reference_logp=batch.student_logp,
-        teacher_logp=batch.teacher_logp,
-        hinted=batch.hinted,
-    )
-    loss = (weights * token_loss(inputs, algorithm.loss, step=step).total).sum()
-    if not loss.requires_grad:
-        return torch.zeros_like(batch.student_logp)
-    return -torch.autograd.grad(loss, logp)[0]
-
-
-def _view(method: ExamMethod) -> View:
-    """What the method's teacher reads; nothing if it has none."""
-    algorithm = method.algorithm
-    contexts = tuple(c for c in algorithm.contexts if c != "none")
-    if not contexts:
-        return (), (), "own"
-    return contexts, algorithm.against, method.source

@@ -14,6 +14,7 @@ import typer
 from rlsd.harness.cli.check_env import check_env
 from rlsd.harness.cli.diagnose import diagnose
 from rlsd.harness.cli.eval import compare, evaluate
+from rlsd.harness.cli.exam import exam
 from rlsd.harness.cli.export import export, export_game, fetch
 from rlsd.harness.cli.index import index
 from rlsd.harness.cli.listing import envs, methods
@@ -31,6 +32,7 @@ COMMANDS = {
     "report": report,
     "study": study,
     "diagnose": diagnose,
+    "exam": exam,
     "quickstart": quickstart,
     "envs": envs,
     "methods": methods,

@@ -101,7 +101,8 @@ def test_the_best_checkpoint_is_the_first_of_equal_ones(tmp_path: Path) -> None:
 def test_tokens_of_failed_attempts_are_counted_as_wasted(model: dict[str, str], tmp_path: Path) -> None:
     """One episode breaks in its second step and is played again: what was sampled for it until then is lost."""
     kwargs = {"where": "step 2", "left": {"t0": 1}, "tasks": 1}
-    (record,) = run_of(tmp_path, env={"id": "tests.support.plain_worlds:Faulty", "kwargs": kwargs}, model=model)
+    env = {"id": "tests.support.plain_worlds:Faulty", "kwargs": kwargs}
+    (record,) = run_of(tmp_path, env=env, model=model, algorithm="grpo")
     assert record["episodes"] == 2
     assert record["failed_episodes"] == 0, "the second attempt went well"
     assert record["wasted_tokens"] == record["decoded_tokens"] - record["tokens"]

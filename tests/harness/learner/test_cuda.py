@@ -155,7 +155,7 @@ def test_sampling_waits_once_a_token(memory: str) -> None:
     """Every forward pass is followed by one draw, and what it drew is the only thing the processor asks for."""
     with pretend_cuda() as gpu:
         played = Played("compact", memory=memory, siblings=3, device="cuda")
-        assert gpu.reads <= played.sampler.passes
+        assert gpu.reads <= played.sampler.passes + 1  # one look at the logits when the model is made
     assert played.sampler.decoded_tokens > played.sampler.passes  # several rows a pass
 
 

@@ -126,12 +126,13 @@ def method_text(name: str) -> str:
     lines = [name, f"  {method.summary}", ""]
     lines += [f"source   {method.source}", f"differs  {method.differs or '-'}", f"test     {method.test}", ""]
     lines += ["algorithm:", f"  name: {name}"]
-    for part in ("advantage", "contexts", "teacher", "credit", "loss"):
+    parts = ("advantage", "contexts", *(["against"] if config.against else []), "teacher", "credit", "loss")
+    for part in parts:
         value = getattr(config, part)
         lines.append(f"  {part}:" if isinstance(value, BaseModel) else f"  {part}: {_flow(list(value))}")
         if isinstance(value, BaseModel):
             lines += [f"    {key}: {_flow(v)}" for key, v in _chosen(value).items()]
-    reads = [f"  {c.name} ({c.scope}): {c.reads}" for c in map(find_context, config.contexts)]
+    reads = [f"  {c.name} ({c.scope}): {c.reads}" for c in map(find_context, (*config.contexts, *config.against))]
     return "\n".join([*lines, "", "the teacher reads (scope)", *(reads or ["  nothing"])])
 
 

@@ -24,10 +24,12 @@ def train(
     """Train; the same command on the same run directory resumes. Several processes: see configs/launch."""
     from rlsd.harness.config import load_config
     from rlsd.harness.runs.progress import Progress
+    from rlsd.harness.runs.rundir import load_run_config
     from rlsd.harness.runs.signals import on_stop
     from rlsd.harness.train import train as run_training
 
     if config.is_dir():
+        load_run_config(config)  # an error there names the file; one below is of --set or --with
         run, config = run or config, config / "config.yaml"
     settings = load_config(config, set_, with_ or ())
     folder = run or Path("runs") / config.stem

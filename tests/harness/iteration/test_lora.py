@@ -14,7 +14,7 @@ from torch import Tensor
 from rlsd.agents.hf.models import Policy, load_policy
 from rlsd.harness.cli.app import main
 from rlsd.harness.config import AgentConfig, ConfigError, LoraConfig
-from rlsd.harness.iteration.parts import with_lora
+from rlsd.harness.iteration.policies import with_lora
 from rlsd.harness.runs.weights import save_merged
 from tests.support.smallest_run import BASE
 from tests.support.vllm_servers import small, stir

@@ -83,7 +83,7 @@ def _newest(run: Path, config: RunConfig, folder: Path, *, adapter: bool) -> Non
 
 def _best(run: Path, config: RunConfig, folder: Path) -> None:
     """Copy the best weights."""
-    from rlsd.harness.iteration.parts import check_weights
+    from rlsd.harness.iteration.policies import check_weights
     from rlsd.harness.manifest import MANIFEST
     from rlsd.harness.runs.rundir import RunDir, RunError
     from rlsd.harness.runs.weights import NOTE, write_note

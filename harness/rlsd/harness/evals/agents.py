@@ -25,7 +25,8 @@ from rlsd.harness.config.renames import renamed, renamed_settings
 from rlsd.harness.evals.evaluate import EvalResult, evaluate, evaluate_parts, panel_of
 from rlsd.harness.evals.keeping import journals
 from rlsd.harness.evals.played import weights_of
-from rlsd.harness.iteration.parts import Parts, build, chat_format, check_weights, make_agent, memory_of
+from rlsd.harness.iteration.parts import Parts, build, chat_format, make_agent, memory_of
+from rlsd.harness.iteration.policies import check_weights
 from rlsd.harness.iteration.samplers import make_sampler
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.rollout.rollout import RolloutSettings

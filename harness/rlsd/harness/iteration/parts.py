@@ -14,22 +14,20 @@ import torch
 
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.formats import AUTO, find_format, format_for
-from rlsd.agents.hf.models import ModelError, Policy, load_policy, load_tokenizer, split_head
+from rlsd.agents.hf.models import Policy, load_tokenizer, split_head
 from rlsd.agents.memory import FullHistory, LastTurns, Memory
 from rlsd.agents.policy import PolicyAgent
 from rlsd.agents.prompt_file import PromptFile
-from rlsd.agents.seeding import derive
 from rlsd.agents.template import NOW, reads_date
 from rlsd.agents.types import Sampler, TrainingSampler
 from rlsd.algorithms import TeacherConfig, load_rule, needs_reference
 from rlsd.envs.core import Task, TextEnv
-from rlsd.envs.errors import closest
-from rlsd.harness import manifest
-from rlsd.harness.config import AgentConfig, ConfigError, LoraConfig, RunConfig
+from rlsd.harness.config import AgentConfig, ConfigError, RunConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.contexts import find_context
 from rlsd.harness.hindsight.facts import check_facts
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
+from rlsd.harness.iteration.policies import load_or_make, model_place, with_lora
 from rlsd.harness.iteration.samplers import context_of, make_training_sampler
 from rlsd.harness.iteration.tasks import TaskSampler, make_task_sampler
 from rlsd.harness.learner.critic import Critic
@@ -40,7 +38,6 @@ from rlsd.harness.rollout.environments import env_maker
 from rlsd.harness.runs.rundir import RunError, load_run_config
 from rlsd.harness.scoring.fit import fit_learner
 from rlsd.harness.scoring.scorer import Scorer
-from rlsd.harness.tiny_model import tiny_model
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,9 +106,9 @@ def build(
     teacher = config.algorithm.teacher
     if teacher.weights == "external" and not external:
         teacher = TeacherConfig()
-    larger = None if teacher.path is None else _place(teacher.path)
+    larger = None if teacher.path is None else model_place(teacher.path)
     if teacher.weights == "external":
-        check_external(larger, None if config.model.path is None else _place(config.model.path))
+        check_external(larger, None if config.model.path is None else model_place(config.model.path))
     env = env_maker(config.env, "train")()
     tasks = list(env.tasks())
     check_facts(config.algorithm, context_names(config), env, tasks)
@@ -249,7 +246,7 @@ def settled(config: RunConfig, folder: Path | None = None) -> RunConfig:
         env.close()
         config = _with_format(config, env)
     kwargs = config.agent.template_kwargs
-    if NOW in kwargs or config.model.path is None or not reads_date(load_tokenizer(_place(config.model.path))):
+    if NOW in kwargs or config.model.path is None or not reads_date(load_tokenizer(model_place(config.model.path))):
         return config
     earlier: dict[str, Any] = {}
     with suppress(RunError):  # no run yet, or one whose config RunDir explains
@@ -262,86 +259,3 @@ def _with_format(config: RunConfig, env: TextEnv) -> RunConfig:
     """The config with a format that `env` can use."""
     name = format_for(config.agent.format, env, env_id=config.env.id)
     return config.model_copy(update={"agent": config.agent.model_copy(update={"format": name})})
-
-
-def load_or_make(config: RunConfig, model_path: str | None = None, *, device: str) -> Policy:
-    """The policy a config names.
-
-    Raises:
-        ModelError: it cannot be loaded; a run's best weights are not those that were written.
-    """
-    path = model_path or config.model.path
-    if path is not None:
-        place = _place(path)
-        check_weights(place)
-        return load_policy(
-            place,
-            dtype=config.model.dtype,
-            device=device,
-            attention=config.model.attention,
-        )
-    assert config.model.tiny is not None
-    return tiny_model(config.model.tiny, config.env, expert=config.sft.expert, seed=config.seed, device=device)
-
-
-def _place(path: str) -> str | Path:
-    """The folder that `model.path` means, or a hub name."""
-    folder = Path(path)
-    if (folder / "config.yaml").is_file():  # a run directory
-        folder = folder / "best" if (folder / "best").is_dir() else folder
-    return folder if folder.exists() else path
-
-
-def check_weights(folder: str | Path, *, name: Path | None = None) -> None:
-    """Compare a folder with its manifest, if it has one, as a run's best/ does from 0.3 on.
-
-    Args:
-        name: what errors call the folder.
-
-    Raises:
-        ModelError: a file differs.
-    """
-    folder = Path(folder).expanduser()
-    if (folder / manifest.MANIFEST).exists() and (found := manifest.problem(folder)):
-        raise ModelError(
-            f"{name or folder} {found}; `rlsd export RUN FOLDER --last` writes the newest checkpoint's weights instead"
-        )
-
-
-def with_lora(policy: Policy, lora: LoraConfig | None, *, seed: int) -> Policy:
-    """The policy with a new adapter; as it is without `lora`.
-
-    Raises:
-        ConfigError: peft is missing; a target that the model does not have, or that shares its weights with another
-            layer, where an adapter cannot be merged.
-    """
-    if lora is None:
-        return policy
-    try:
-        import peft
-    except ImportError as error:
-        raise ConfigError("model.lora needs the package peft: pip install 'rlsd[lora]'") from error
-    torch.manual_seed(derive(seed, "lora"))
-    settings = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM")
-    _check_targets(policy.model, lora)
-    wrapped = peft.get_peft_model(policy.model, settings)
-    return Policy(model=wrapped, tokenizer=policy.tokenizer, eos_ids=policy.eos_ids, context=policy.context)
-
-
-def _check_targets(model: Any, lora: LoraConfig) -> None:
-    """PEFT gives an adapter to every layer whose name is a target, or ends with a dot and one."""
-    if lora.targets == "all-linear":
-        return  # leaves the output embedding out
-    layers = {name: layer for name, layer in model.named_modules() if name}
-    embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
-    tied = embeddings[0].weight is embeddings[1].weight
-    for target in lora.targets:
-        chosen = [layer for name, layer in layers.items() if f".{name}".endswith(f".{target}")]
-        if not chosen:
-            known = {name.rpartition(".")[2] for name, layer in layers.items() if hasattr(layer, "weight")}
-            raise ConfigError(f"model.lora.targets: the model has no layer {target!r}{closest(target, known)}")
-        if tied and any(layer is embedding for layer in chosen for embedding in embeddings):
-            raise ConfigError(
-                f"model.lora.targets: {target!r} is an embedding that this model ties to the other one "
-                "(tie_word_embeddings), so that an adapter of one could not be merged: leave it out"
-            )

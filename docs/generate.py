@@ -23,8 +23,8 @@ from pydantic_core import PydanticUndefined
 from rlsd.algorithms import METHODS
 from rlsd.harness.cli.app import app
 from rlsd.harness.config import RunConfig
-from rlsd.harness.config.study import StudyConfig
 from rlsd.harness.hindsight.contexts import CONTEXTS
+from rlsd.harness.study.plan import StudyConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Written by `make docs-generate` from the code. Change the code, not this page. -->"

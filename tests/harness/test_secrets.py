@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from rlsd.envs.errors import EnvError
-from rlsd.envs.redact import bare, hidden, is_secret, remember, revealed, stored
+from rlsd.envs.hiding import hidden, remember
+from rlsd.envs.redact import bare, is_secret, revealed, stored
 from rlsd.harness.cli.app import main
 from rlsd.harness.config import ConfigError, load_config, parse_config
 from rlsd.harness.evals.journal import Journal

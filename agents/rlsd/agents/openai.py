@@ -14,7 +14,7 @@ from rlsd.agents.memory import Memory
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import Action, ContextFull, EpisodeKey, History
 from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable
-from rlsd.envs.redact import remember
+from rlsd.envs.hiding import remember
 from rlsd.envs.remote.http_client import Answer, HttpClient, HttpFailure
 from rlsd.envs.remote.network import is_local
 

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from rlsd.envs.hiding import hidden
+
 LISTED = 20
 """Names that an error lists at most."""
 
@@ -14,8 +16,6 @@ class RlsdError(Exception):
     """Base of every error a user can fix; the command line prints its one line, without secrets, and exits with 2."""
 
     def __str__(self) -> str:
-        from rlsd.envs.redact import hidden  # which raises errors of this module
-
         return hidden(super().__str__())
 
 

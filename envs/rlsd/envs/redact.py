@@ -15,21 +15,15 @@ import re
 from typing import Any
 
 from rlsd.envs.errors import EnvError
+from rlsd.envs.hiding import HIDDEN, LOGIN, REFERENCE, remember
 
-HIDDEN = "***"
-SHORTEST = 5
-"""Shorter values are not looked for in texts: they would be found everywhere."""
 _WORDS = {"token", "key", "secret", "secrets", "password", "passwords", "passwd", "authorization", "credentials"}
 _ENDS = ("token", "secret", "password", "apikey")
 _SEVERAL = re.compile(r"(api|access|auth|secret|private)(key|token)s")
 _NUMBERS = re.compile(r"password|passwd|secret", re.IGNORECASE)
 _SPLIT = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _WHOLE = re.compile(r"\$[A-Z_][A-Z0-9_]*|(Bearer )?\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 """Arguments that are references alone; `$NAME` is SearchQA's own way."""
-_LOGIN = re.compile(r"(?<=://)[^\s/]*:[^\s/]*(?=@)")
-_known: set[str] = set()
-"""Values of secrets that this process has seen."""
 
 
 def is_secret(name: str) -> bool:
@@ -39,34 +33,6 @@ def is_secret(name: str) -> bool:
     """
     words = [word.lower() for word in _SPLIT.split(name)]
     return any(word in _WORDS or word.endswith(_ENDS) for word in words) or bool(_SEVERAL.search("".join(words)))
-
-
-def remember(value: str) -> None:
-    """Hide a value in every text from now on."""
-    if len(value) >= SHORTEST:
-        _known.add(value)
-
-
-def hidden(text: str) -> str:
-    """The text without the secrets that this process has seen, and without logins in addresses."""
-    return _LOGIN.sub(lambda login: login[0] if _REFERENCE.search(login[0]) else HIDDEN, _without(text))
-
-
-def hidden_in(data: Any) -> Any:
-    """Plain data whose texts lack the secrets that this process has seen; the same data if it has seen none."""
-    if not _known:
-        return data
-    if isinstance(data, dict):
-        return {name: hidden_in(value) for name, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [hidden_in(value) for value in data]
-    return _without(data) if isinstance(data, str) else data
-
-
-def _without(text: str) -> str:
-    for value in sorted(_known, key=len, reverse=True):
-        text = text.replace(value, HIDDEN)
-    return text
 
 
 def stored(data: Any, path: str, *, secret: bool = False, named: bool = True) -> Any:
@@ -90,7 +56,7 @@ def stored(data: Any, path: str, *, secret: bool = False, named: bool = True) ->
         return reference
     if not isinstance(data, str):
         return data
-    return _LOGIN.sub(lambda login: _login(login[0], reference), data)
+    return LOGIN.sub(lambda login: _login(login[0], reference), data)
 
 
 def _secret(name: Any, value: Any, inside: bool, named: bool) -> bool:
@@ -107,7 +73,7 @@ def _is_literal(value: Any) -> bool:
 
 
 def _login(login: str, reference: str) -> str:
-    if _REFERENCE.search(login):
+    if REFERENCE.search(login):
         return login
     remember(login)
     remember(login.partition(":")[2])
@@ -148,4 +114,4 @@ def revealed(data: Any, where: str) -> Any:
         remember(value)
         return value
 
-    return _REFERENCE.sub(value_of, data)
+    return REFERENCE.sub(value_of, data)

@@ -84,9 +84,7 @@ class Iteration:
         clock.lap("score_s")
         credit = assign(scored.batch, parts.config.algorithm, step=step)
         updated = update(parts, scored, credit, step)
-        values: dict[str, float] = {}
-        if parts.critic is not None and scored.states is not None:
-            values = learn_values(scored.batch, parts.config.algorithm.advantage, parts.critic, scored.states)
+        values = learn_values(scored.batch, parts.config.algorithm.advantage, parts.critic, scored.states)
         parts.teacher.after_iteration(step + 1)
         clock.lap("update_s")
         self.player.wait()

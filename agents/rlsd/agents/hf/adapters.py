@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from rlsd.agents.hf.models import ModelError, Policy
+from rlsd.agents.hf.policy import ModelError, Policy
 
 ADAPTER = "adapter_config.json"
 

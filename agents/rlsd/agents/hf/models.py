@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rlsd.agents.hf import adapters
 from rlsd.agents.hf.abilities import context_length, text_config
 from rlsd.agents.hf.out_of_memory import out_of_memory
+from rlsd.agents.hf.policy import ModelError, Policy
 from rlsd.agents.template import end_ids
-from rlsd.envs.errors import RlsdError
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}"
@@ -34,21 +34,6 @@ DTYPES: dict[str, torch.dtype] = {
 }
 
 
-class ModelError(RlsdError, ValueError):
-    """A model that cannot be loaded or used, with what was given and how to fix it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A model, its tokenizer, and the ids that end its responses."""
-
-    model: Any
-    tokenizer: Any
-    eos_ids: frozenset[int]
-    context: int
-    """Maximum sequence length of the model, in tokens."""
-
-
 def load_policy(
     path: str | Path, *, dtype: str = "float32", device: str | torch.device = "cpu", attention: str = "sdpa"
 ) -> Policy:
@@ -59,8 +44,6 @@ def load_policy(
         ModelError: an unreadable folder; a model without chat template; weights that do not match the config.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from rlsd.agents.hf import adapters
 
     folder = Path(path).expanduser()
     if adapters.is_adapter(folder):

@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from rlsd.algorithms import AlgorithmError
     from rlsd.envs.errors import RlsdError
-    from rlsd.envs.redact import hidden
+    from rlsd.envs.hiding import hidden
 
     try:
         app(arguments)

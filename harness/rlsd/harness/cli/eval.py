@@ -37,7 +37,7 @@ def evaluate(
     json_: JsonOption = False,
 ) -> None:
     """Play a whole panel; success by task type with 95 % Wilson intervals."""
-    from rlsd.envs.redact import hidden
+    from rlsd.envs.hiding import hidden
     from rlsd.harness.evals.agents import EvalRequest, run_eval
     from rlsd.harness.evals.keeping import interrupted, summary_of
     from rlsd.harness.evals.played import told

@@ -16,8 +16,8 @@ from rlsd.harness.cli.options import JsonOption
 from rlsd.harness.cli.tables import print_table, print_text
 
 if TYPE_CHECKING:
-    from rlsd.harness.config.study import Study
-    from rlsd.harness.evals.study import StudyFolder
+    from rlsd.harness.study.plan import Study
+    from rlsd.harness.study.runs import StudyFolder
 
 
 def study(
@@ -29,9 +29,9 @@ def study(
     json_: JsonOption = False,
 ) -> None:
     """Methods × seeds at equal episodes, by a plan that is frozen when it first runs; the same command resumes."""
-    from rlsd.harness.config.study import load_study
-    from rlsd.harness.evals.study import TIED, freeze, run_all, run_cell
     from rlsd.harness.runs.signals import on_stop
+    from rlsd.harness.study.plan import load_study
+    from rlsd.harness.study.runs import TIED, freeze, run_all, run_cell
 
     if TIED in os.environ:  # to the process that started this one: a study that is killed leaves no runs behind
         threading.Thread(target=_end_with_stdin, daemon=True).start()
@@ -62,7 +62,7 @@ def _end_with_stdin() -> None:
 
 
 def _report(plan: Study, folder: StudyFolder, *, json_: bool) -> None:
-    from rlsd.harness.evals.study_report import arm_rows, comparison_rows, write_results
+    from rlsd.harness.study.report import arm_rows, comparison_rows, write_results
 
     results = write_results(plan, folder)
     if json_:

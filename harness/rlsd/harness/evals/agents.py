@@ -17,7 +17,8 @@ from rlsd.agents.seeding import derive
 from rlsd.agents.types import Agent
 from rlsd.envs.core import Panel, TextEnv
 from rlsd.envs.errors import closest
-from rlsd.envs.redact import bare, remember, revealed, stored
+from rlsd.envs.hiding import remember
+from rlsd.envs.redact import bare, revealed, stored
 from rlsd.envs.registry import make
 from rlsd.harness.config import AgentConfig, ConfigError, RunConfig, explain, load_config, read_value
 from rlsd.harness.config.masked import comparable

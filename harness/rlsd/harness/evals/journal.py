@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rlsd.envs.redact import hidden_in
+from rlsd.envs.hiding import hidden_in
 from rlsd.harness.config.blocks import ConfigError
 from rlsd.harness.rollout.trajectory import Trajectory
 

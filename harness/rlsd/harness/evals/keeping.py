@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlsd.envs.core import Panel
-from rlsd.envs.redact import hidden_in
+from rlsd.envs.hiding import hidden_in
 from rlsd.harness.evals.evaluate import EvalResult
 from rlsd.harness.evals.journal import Journal, journal_of
 

@@ -16,7 +16,8 @@ from rlsd.agents.hf.models import DTYPES, Policy
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.seeding import derive
 from rlsd.agents.types import TrainingSampler
-from rlsd.envs.redact import remember, revealed
+from rlsd.envs.hiding import remember
+from rlsd.envs.redact import revealed
 from rlsd.harness.config import AgentConfig, ConfigError, SamplerConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.learner.learner import Learner

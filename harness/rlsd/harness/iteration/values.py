@@ -41,12 +41,16 @@ def valued(batch: TokenBatch, critic: Critic, states: States) -> TokenBatch:
     return replace(batch, values=critic.ranks.known(values).nan_to_num(0.0))
 
 
-def learn_values(batch: TokenBatch, config: AdvantageConfig, critic: Critic, states: States) -> dict[str, float]:
-    """Train the critic on the returns that followed; metrics of the values the advantages were made of.
+def learn_values(
+    batch: TokenBatch, config: AdvantageConfig, critic: Critic | None, states: States | None
+) -> dict[str, float]:
+    """Train the critic, if there is one, on the returns that followed; metrics of the values behind the advantages.
 
     `value_loss` is their mean squared error, `value_explained` 1 − variance of the errors over variance of the returns,
     0 where all returns are equal.
     """
+    if critic is None or states is None:
+        return {}
     targets = value_targets(batch, config)
     hidden = states.hidden if len(states.turns) else states.hidden.new_zeros(0, critic.size)
     loss = critic.fit(hidden, targets[states.turns])

@@ -16,7 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from rlsd.envs.redact import hidden
+from rlsd.envs.hiding import hidden
 from rlsd.harness.config.masked import masked
 from rlsd.harness.config.yaml_text import write_yaml
 from rlsd.harness.report.charts import TRAINING, draw, success

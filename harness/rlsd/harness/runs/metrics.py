@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from rlsd.envs.redact import hidden_in
+from rlsd.envs.hiding import hidden_in
 from rlsd.harness import fail_points
 from rlsd.harness.runs.rundir import RunError
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from rlsd.envs.redact import hidden
+from rlsd.envs.hiding import hidden
 
 MUCH_IDLE = 0.5
 """Report the share of a rollout in which the sampler was idle if it is larger: slow environments, or servers away."""

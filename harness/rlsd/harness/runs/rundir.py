@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsd.envs.errors import RlsdError
-from rlsd.envs.redact import hidden_in
+from rlsd.envs.hiding import hidden_in
 from rlsd.harness.config import ConfigError, RunConfig, parse_config
 from rlsd.harness.config.masked import comparable, masked
 from rlsd.harness.config.yaml_text import read_yaml, write_yaml

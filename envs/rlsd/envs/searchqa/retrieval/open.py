@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rlsd.envs.errors import DataError, EnvError
-from rlsd.envs.redact import remember
+from rlsd.envs.hiding import remember
 from rlsd.envs.searchqa.questions.types import Passage
 from rlsd.envs.searchqa.retrieval.base import Retriever
 from rlsd.envs.searchqa.retrieval.corpora import read_corpus

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from rlsd.envs.errors import RlsdError
-from rlsd.harness.config.study import START, TEMPERATURES, Cell, Study
 from rlsd.harness.runs.rundir import RunError, differences, locked, write_atomic
+from rlsd.harness.study.plan import START, TEMPERATURES, Cell, Study
 
 POLL_S = 0.2
 TIED = "RLSD_TIED"

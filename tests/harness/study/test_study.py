@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from rlsd.harness.config import ConfigError
-from rlsd.harness.config.study import START, Cell, Study, fewest_seeds, load_study
 from rlsd.harness.evals.stats import holm, sign_flip_test
-from rlsd.harness.evals.study import StudyError, StudyFolder, freeze, run_cell
-from rlsd.harness.evals.study_report import arm_rows, comparison_rows, curves_of, results_of, write_results
+from rlsd.harness.study.plan import START, Cell, Study, fewest_seeds, load_study
+from rlsd.harness.study.report import arm_rows, comparison_rows, curves_of, results_of, write_results
+from rlsd.harness.study.runs import StudyError, StudyFolder, freeze, run_cell
 from tests.harness.iteration.test_refill import RUN
 
 ROOT = Path(__file__).parents[3]

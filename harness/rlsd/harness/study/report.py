@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rlsd.harness.config.study import START, Cell, Study, fewest_seeds
 from rlsd.harness.evals.stats import Z95, hierarchical_bootstrap, holm, sign_flip_test
-from rlsd.harness.evals.study import StudyError, StudyFolder
 from rlsd.harness.report.charts import bands, own_success
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.rundir import write_atomic
+from rlsd.harness.study.plan import START, Cell, Study, fewest_seeds
+from rlsd.harness.study.runs import StudyError, StudyFolder
 
 Outcomes = dict[int, dict[str, float]]
 """Seed → task id → outcome."""

@@ -1,0 +1,1 @@
+"""Methods × seeds by a frozen plan: the plan, its runs, its tables and verdicts."""

@@ -54,7 +54,7 @@ def raising(error: type[BaseException]) -> Callable[[Any], NoReturn]:
 
 
 def endless(_: Any) -> Any:
-    """Recursion without an end; without garbage collection, whose destructors would fail at the limit too, at random."""
+    """Recursion without an end; without garbage collection, whose destructors would fail at the limit too."""
 
     def deeper() -> int:
         return deeper() + 1

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from rlsd.envs.hiding import forget
 
 torch.set_num_threads(1)
 
@@ -21,6 +24,13 @@ TEXT = (
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What tests find out about models is kept for the session, not for the user."""
     os.environ["RLSD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests() -> Iterator[None]:
+    """A key that one test sets, such as "secret", must not be hidden in the errors of the next."""
+    yield
+    forget()
 
 
 @pytest.fixture(scope="session")

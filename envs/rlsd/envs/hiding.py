@@ -20,6 +20,11 @@ def remember(value: str) -> None:
         _known.add(value)
 
 
+def forget() -> None:
+    """Hide nothing any more: for tests, which share a process."""
+    _known.clear()
+
+
 def hidden(text: str) -> str:
     """The text without the secrets that this process has seen, and without logins in addresses."""
     return LOGIN.sub(lambda login: login[0] if REFERENCE.search(login[0]) else HIDDEN, _without(text))

@@ -155,6 +155,14 @@ def test_lambda_zero_reads_no_teacher() -> None:
     assert got.advantage.tolist() == [1.0]
 
 
+def test_a_token_is_covered_by_its_own_hindsight_beside_an_empty_turn() -> None:
+    """As many turns as tokens, but both tokens in the first: turn numbers are no token numbers."""
+    batch = toy_batch([[[0.1, 0.1], []]], hinted=[True, False])
+    settings = CreditConfig(level="turn", evidence="turn", lam=FULL)
+    got = credit(batch, torch.ones(2, dtype=torch.float64), settings, step=0).weight
+    assert got.tolist() == pytest.approx([math.exp(0.1), 1.0])
+
+
 def test_belief_needs_two_hinted_turns() -> None:
     batch = toy_batch([[[0.5], [0.0]]], hinted=[True, False])
     settings = resolve("agent_opsd").credit.model_copy(update={"lam": FULL})

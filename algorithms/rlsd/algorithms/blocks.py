@@ -1,7 +1,7 @@
 """The blocks that credit rules are made of: pure functions over segments.
 
     units       which tokens share one number: token, turn, trajectory
-    pool        mean, sum, or discounted running sum of token numbers inside a unit
+    pool        mean or sum of token numbers inside a unit
     scale       centre | z | mean_abs | min_max over the units of a turn, trajectory, group or batch
     squash      a weight w around 1 from evidence x around 0: w(0) = 1 for every squash
                 exp        e^x                          RLSD, arXiv 2604.03128, §3

@@ -220,7 +220,8 @@ def hindsight_weight(batch: TokenBatch, sign: Tensor, config: CreditConfig) -> S
     signal = SIGNALS[config.signal]
     values, known = signal.read(batch, config.gamma)
     unit = units(batch, "turn" if signal.unit == "turn" else config.level)
-    covered = _covered(batch, known, unit, config)
+    covered = known[unit.id] if signal.unit == "turn" else known
+    covered = covered & batch.action_span if config.action_only else covered
     if signal.unit == "turn":
         pooled, has = values.double(), known
     else:
@@ -243,12 +244,6 @@ def hindsight_weight(batch: TokenBatch, sign: Tensor, config: CreditConfig) -> S
         scope = units(batch, config.normalize)
         weight = mean_one(weight, scope.id, scope.count, applies)
     return Squashed(weight=weight, applies=applies, clipped=clipped)
-
-
-def _covered(batch: TokenBatch, known: Tensor, unit: Units, config: CreditConfig) -> Tensor:
-    """Return (M,) bool: tokens that may get a weight."""
-    of_token = known[unit.id] if known.shape[0] != batch.turn.shape[0] or unit.count == known.shape[0] else known
-    return of_token & batch.action_span if config.action_only else of_token
 
 
 def _pool(

@@ -91,6 +91,12 @@ def test_wrong_scores_of_a_server_are_told_and_stop_the_run(folder: Path, server
             {"algorithm": {"name": "sdar", "loss": {"distill": {"token_weight": "calm_teacher"}}}},
             "calm_teacher reads the teacher's entropies",
         ),
+        ({"algorithm": {"name": "egrsd"}}, "calm_teacher reads the teacher's entropies"),
+        ({"algorithm": {"name": "dasd"}}, "entropy_side reads the student's entropies"),
+        (
+            {"algorithm": {"name": "rlcsd", "teacher": {"weights": "live"}}},
+            "algorithm.against compares it with views that the learner scores",
+        ),
     ],
 )
 def test_teachers_that_servers_cannot_score_are_refused(blocks: dict[str, Any], told: str) -> None:

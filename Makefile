@@ -36,7 +36,7 @@ help:
 	@echo "make constraints  take the newest versions as the tested ones (constraints.txt)"
 	@echo "make test-vllm    tests against a live vLLM server (installs vLLM's CPU build into .venv-vllm)"
 	@echo "make parity       the native ALFWorld engine against the original, live (installs it: minutes, a compiler)"
-	@echo "make faults      inject every known fault and print what became of the run (10 minutes)"
+	@echo "make faults      inject every known fault and print what became of the run (minutes)"
 	@echo "make mutants      change one line at a time and print the changes that no test notices (20 minutes)"
 	@echo "make docs-generate  write docs/configs.md, docs/cli.md and tables of docs/algorithms.md"
 	@echo "make clean        remove .venv and .venv-*"

@@ -7,7 +7,6 @@ Both stand in the prompt of every turn: `FullHistory` and `Appended` drop nothin
 from __future__ import annotations
 
 import html
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -144,8 +143,25 @@ def shows(observation: str, goal: str) -> bool:
     >>> shows("Your task is: Put a mug  in shelf!", "put a mug in shelf.")
     True
     """
-    wanted = re.compile(rf"(?<!\w){re.escape(_folded(goal).rstrip('.!?'))}(?!\w)")
-    return not goal.strip() or any(wanted.search(_folded(text)) for text in (observation, html.unescape(observation)))
+    if not goal.strip():
+        return True
+    wanted = _folded(goal).rstrip(".!?")
+    texts = (observation, html.unescape(observation)) if "&" in observation else (observation,)
+    return any(_stands_in(_folded(text), wanted) for text in texts)
+
+
+def _stands_in(text: str, wanted: str) -> bool:
+    """As whole words. `str.find` takes a tenth of the time of a pattern with word boundaries."""
+    at = text.find(wanted)
+    while at >= 0:
+        if not _of_a_word(text[at - 1 : at]) and not _of_a_word(text[at + len(wanted) : at + len(wanted) + 1]):
+            return True
+        at = text.find(wanted, at + 1)
+    return False
+
+
+def _of_a_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 def _folded(text: str) -> str:

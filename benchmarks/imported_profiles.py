@@ -26,11 +26,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from rlsd.agents.asking import Asking  # noqa: E402
 from rlsd.harness.config import AgentConfig  # noqa: E402
 from rlsd.harness.importing.families import import_profiles  # noqa: E402
-from rlsd.harness.iteration.agent import memory_of  # noqa: E402
-from tests.support.played_worlds import REAL, Played, digest, play, prompts  # noqa: E402
+from tests.support.played_worlds import REAL, Played, appended, digest, play, prompts  # noqa: E402
 
 REPLACED = (
     *("omegaconf", "openai", "ray", "datasets", "requests", "faiss", "gym", "verl", "uvicorn", "fastapi"),
@@ -230,18 +228,14 @@ def search_r1(root: Path, world: str, agent: AgentConfig, data: dict[str, Any]) 
     sys.path.insert(0, str(root))
     loop = importlib.import_module("search_r1.llm_agent.generation").LLMGenerationManager
     episodes = play(world, agent.format, plain=True, protocol="search-r1", **data)
-    memory = memory_of(agent)
     theirs: list[str] = []
-    mine: list[str] = []
     other, count = 0, 0
     for episode in episodes:
         question = episode.goal.strip()
         question += "" if question[-1] == "?" else "?"
         text = prefix({"question": question}, template_type="base")
-        said = Asking().messages(None, memory.messages(episode.history(0)))[0]["content"]
         for turn, response in enumerate(episode.responses):
             theirs.append(text)
-            mine.append(said)
             shown = episode.observations[turn + 1 : turn + 2]
             found = shown[0].strip().removeprefix("<information>").removesuffix("</information>") if shown else ""
             held = SimpleNamespace(batch_search=lambda queries, found=found: [found] * len(queries))
@@ -250,9 +244,7 @@ def search_r1(root: Path, world: str, agent: AgentConfig, data: dict[str, Any]) 
             other += bool(valid[0]) != episode.actions[turn].valid
             count += 1
             text += response + following[0]
-            if shown:
-                said += response + memory.user_text(episode.history(turn + 1), turn + 1)  # type: ignore[call-arg]
-    return theirs, other, mine, count
+    return theirs, other, appended(agent, episodes), count
 
 
 RUNS = {"verl-agent": verl_agent, "agentgym": agentgym, "search-r1": search_r1}

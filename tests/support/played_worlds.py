@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlsd.agents.asking import Asking
 from rlsd.agents.formats import FORMATS
+from rlsd.agents.memory import Appended
 from rlsd.agents.types import Action, History
 from rlsd.envs.registry import make
 from rlsd.harness.config import AgentConfig
@@ -111,6 +113,21 @@ def prompts(agent: AgentConfig, episodes: Sequence[Played]) -> list[str]:
         for turn in range(len(episode.responses)):
             messages = asking.messages(agent.system, memory.messages(episode.history(turn)))
             out.append("\x1e".join(f"{message['role']}\x1f{message['content']}" for message in messages))
+    return out
+
+
+def appended(agent: AgentConfig, episodes: Sequence[Played]) -> list[str]:
+    """The same of a profile whose model goes on in its own message (`memory: append`): all that it has before each
+    response."""
+    memory = memory_of(agent)
+    assert isinstance(memory, Appended)
+    out: list[str] = []
+    for episode in episodes:
+        text = Asking().messages(None, memory.messages(episode.history(0)))[0]["content"]
+        for turn, response in enumerate(episode.responses):
+            out.append(text)
+            if turn + 1 < len(episode.observations):
+                text += response + memory.user_text(episode.history(turn + 1), turn + 1)
     return out
 
 

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from rlsd.harness.cli.app import main
 from rlsd.harness.evals.results_file import sealed
 from rlsd.harness.evals.saved import CompareError
 from rlsd.harness.report.leaderboard import quoted_figures, write_leaderboard
+from tests.support.html_page import Page
 
 
 def result(path: Path, won: int, *, tasks: int = 40, seed: int = 0, seal: bool = True, **more: Any) -> Path:
@@ -38,32 +38,6 @@ def result(path: Path, won: int, *, tasks: int = 40, seed: int = 0, seal: bool =
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(sealed(data) if seal else data))
     return path
-
-
-class Page(HTMLParser):
-    """Tags and attributes of a page, and the text of its table cells by row."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.in_cell = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-            self.in_cell = True
-
-    def handle_endtag(self, tag: str) -> None:
-        self.in_cell = self.in_cell and tag not in ("td", "th")
-
-    def handle_data(self, data: str) -> None:
-        if self.in_cell:
-            self.rows[-1][-1] += data.strip()
 
 
 def test_agents_are_ordered_and_compared_with_the_first(tmp_path: Path) -> None:

@@ -5,12 +5,10 @@ The Python that has vLLM is named by RLSD_VLLM_PYTHON, the model by RLSD_VLLM_MO
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ import torch
 
 from rlsd.agents.hf.models import load_policy
 from rlsd.agents.vllm.checks import PROBE, largest
-from rlsd.agents.vllm.client import VLLMServer
 from rlsd.agents.vllm.sampler import VLLMSampler
 from rlsd.agents.vllm.source import PolicyWeights
 from rlsd.harness.cli.export import export_run
@@ -28,87 +25,11 @@ from rlsd.harness.iteration.parts import build
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.scoring.tables import token_count
-from rlsd.harness.serve.policy import policy_command
 from rlsd.harness.train import Iteration, train
+from tests.support.live_server import START_S, TRANSFER, Live
 from tests.support.plain_worlds import odd_tokens
 
 pytestmark = pytest.mark.vllm
-TRANSFER = "nccl" if torch.cuda.is_available() else "gloo"
-START_S = 1800.0
-"""vLLM's CPU build takes minutes to start, more on a busy machine."""
-
-
-class Live:
-    """A vLLM server in a process of its own."""
-
-    def __init__(self, python: str, model: Path, port: int, log: Path) -> None:
-        more = ("--max-model-len", "1024", "--max-lora-rank", "16")
-        variables: dict[str, str] = {}
-        if not torch.cuda.is_available():
-            more = (*more, "--dtype", "float32", "--enforce-eager")
-            variables = {
-                "VLLM_CPU_KVCACHE_SPACE": "1",
-                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-                "TORCHDYNAMO_DISABLE": "1",  # it would compile C++ for minutes at the first request
-                "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "1800",
-            }
-        command = policy_command(
-            model, host="127.0.0.1", port=port, lora=True, transfer=TRANSFER, python=python, more=more
-        )
-        self._words = list(command.words)
-        self._variables = {**os.environ, **command.variables, **variables, "PYTHONPATH": ""}
-        self._log = log.open("ab")
-        self.server = VLLMServer(f"http://127.0.0.1:{port}", timeout_s=1800)
-        self.url = self.server.url
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            self._words, env=self._variables, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-
-    def wait(self) -> None:
-        assert self.process is not None
-        deadline = time.monotonic() + START_S
-        while not self.server.healthy():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"vLLM did not start; see {self._log.name}")
-            time.sleep(1)
-
-    def kill(self) -> None:
-        """SIGKILL for the server and all it started."""
-        if self.process is not None:
-            os.killpg(self.process.pid, 9)
-            self.process.wait()
-            self.process = None
-
-    def close(self) -> None:
-        self._log.close()
-        self.server.close()
-
-
-@pytest.fixture(scope="module")
-def model() -> Path:
-    folder = Path(os.environ.get("RLSD_VLLM_MODEL", "models/smollm2"))
-    if not (folder / "config.json").is_file():
-        pytest.skip(f"needs a model in {folder}: rlsd fetch smollm2, or set RLSD_VLLM_MODEL")
-    return folder.resolve()
-
-
-@pytest.fixture(scope="module")
-def live(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    python = os.environ.get("RLSD_VLLM_PYTHON")
-    if not python:
-        pytest.skip("needs RLSD_VLLM_PYTHON, a Python that has vLLM: make test-vllm sets it")
-    port = 8732 + os.getpid() % 1000
-    server = Live(python, model, port, tmp_path_factory.mktemp("vllm") / "server.log")
-    server.start()
-    try:
-        server.wait()
-        yield server
-    finally:
-        server.kill()
-        server.close()
 
 
 def config_of(folder: Path, live: Live, **blocks: Any) -> RunConfig:
@@ -187,7 +108,6 @@ def test_training_changes_the_servers_own_log_probs(model: Path, live: Live, tmp
 DYING = """
 import os, sys
 from rlsd.agents.hf.models import load_policy
-from rlsd.agents.vllm.client import VLLMServer
 from rlsd.agents.vllm.broadcast import Groups
 from rlsd.agents.vllm.source import PolicyWeights
 

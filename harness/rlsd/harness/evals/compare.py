@@ -8,11 +8,11 @@ from math import comb
 from pathlib import Path
 from typing import Any
 
-from rlsd.harness.evals.rates import mean_difference, passes, rate_interval
+from rlsd.harness.evals.rates import mean_difference, passes_over_seeds, rate_interval
 from rlsd.harness.evals.saved import CompareError, Entrant, check_alike, entrants, read_saved
 from rlsd.harness.evals.stats import hierarchical_bootstrap, holm
 
-__all__ = ["CompareError", "compare_agents", "compare_files", "compare_pair", "mcnemar", "verdict"]
+__all__ = ["CompareError", "compare_agents", "compare_entrants", "compare_files", "compare_pair", "mcnemar", "verdict"]
 LEVEL = 0.05
 UNSETTLED = "not distinguishable"
 
@@ -52,7 +52,11 @@ def compare_agents(arguments: Sequence[str], *, measure: str = "success") -> dic
     """
     if measure not in ("success", "score"):
         raise CompareError(f"unknown measure {measure!r}; expected success or score")
-    found = entrants(arguments)
+    return compare_entrants(entrants(arguments), measure)
+
+
+def compare_entrants(found: Sequence[Entrant], measure: str = "success") -> dict[str, Any]:
+    """The same for agents whose files were read, which must be of one panel (`check_alike`)."""
     pairs = [{"a": a.name, "b": b.name, **compare_pair(a, b, measure)} for a, b in combinations(found, 2)]
     for pair, p in zip(pairs, holm([pair["p"] for pair in pairs])):
         pair["p_holm"] = p
@@ -115,8 +119,8 @@ def _agent(entrant: Entrant, measure: str) -> dict[str, Any]:
         tasks = [task for task in entrant.tasks if entrant.types[task] == kind]
         rate, low, high = rate_interval(entrant.table(measure, tasks), samples=entrant.samples)
         out["by_type"][kind] = {"tasks": len(tasks), "rate": rate, "interval": [low, high]}
-    if entrant.samples > 1 and len(entrant.files) == 1:
-        out.update(passes(entrant.counts()[0], entrant.samples))
+    if entrant.samples > 1:
+        out.update(passes_over_seeds(entrant.counts(), entrant.samples))
     return out
 
 

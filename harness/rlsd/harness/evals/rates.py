@@ -153,11 +153,16 @@ def passes(wins: Sequence[int], samples: int) -> dict[str, dict[str, list[float]
     Returns:
         {"pass_at": {"1": [value, low, high], …}, "pass_hat": {…}}.
     """
+    return passes_over_seeds([wins], samples)
+
+
+def passes_over_seeds(wins: Sequence[Sequence[int]], samples: int) -> dict[str, dict[str, list[float]]]:
+    """The same of a (seeds, tasks) table of wins: the mean over seeds, with an interval over seeds and tasks."""
     powers = sorted({*(2**i for i in range(samples.bit_length()) if 2**i <= samples), samples})
     out: dict[str, dict[str, list[float]]] = {}
     for name, estimate in (("pass_at", pass_at_k), ("pass_hat", pass_hat_k)):
-        rows = {k: [estimate(count, samples, k) for count in wins] for k in powers}
-        out[name] = {str(k): list(rate_interval([row], samples=samples)) for k, row in rows.items()}
+        tables = {k: [[estimate(count, samples, k) for count in row] for row in wins] for k in powers}
+        out[name] = {str(k): list(rate_interval(table, samples=samples)) for k, table in tables.items()}
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rlsd.harness.config import AgentConfig
@@ -50,6 +50,14 @@ def sealed(result: dict[str, Any]) -> dict[str, Any]:
 def checksum(result: Mapping[str, Any]) -> str:
     """First 16 hex digits of the SHA-256 over all but the checksum itself, as sorted JSON."""
     return _digest({k: v for k, v in result.items() if k != "checksum"}, 16)
+
+
+def state(results: Iterable[Mapping[str, Any]]) -> str:
+    """ "sound", "edited" if a checksum is not that of its content, "unsealed" if an earlier version wrote one."""
+    found = list(results)
+    if any("checksum" not in result for result in found):
+        return "unsealed"
+    return "sound" if all(result["checksum"] == checksum(result) for result in found) else "edited"
 
 
 def _digest(value: Any, digits: int = 12) -> str:

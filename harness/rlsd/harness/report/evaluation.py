@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,10 @@ def write_evaluation(folder: Path, out: Path | None = None, *, groups: int = 4) 
         RunError: a damaged file; names it.
     """
     about = _about(folder / ABOUT)
-    seconds = _seconds(folder / TIMINGS)
+    seconds = seconds_of(folder)
     page = template("evaluation.html").render(
         about=about,
-        groups=_episodes(folder / EPISODES, seconds, groups),
+        groups=_episodes(folder, seconds, groups),
         seconds=sum(map(sum, seconds.values())),
         credited=False,
         asked=write_yaml({key: value for key, value in about.items() if key not in SHOWN}),
@@ -58,8 +60,9 @@ def _about(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read ({error}); play the evaluation again") from error
 
 
-def _seconds(path: Path) -> dict[tuple[Any, ...], list[float]]:
+def seconds_of(folder: Path) -> dict[tuple[Any, ...], list[float]]:
     """Key of an episode → seconds of each turn; a line that was cut is left out."""
+    path = folder / TIMINGS
     found: dict[tuple[Any, ...], list[float]] = {}
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
@@ -70,16 +73,27 @@ def _seconds(path: Path) -> dict[tuple[Any, ...], list[float]]:
     return found
 
 
-def _episodes(path: Path, seconds: dict[tuple[Any, ...], list[float]], groups: int) -> list[list[Episode]]:
-    by_task: dict[int, list[Episode]] = {}
+@contextmanager
+def kept_records(folder: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """The episodes that an evaluation kept, one after another, while the block runs.
+
+    Raises:
+        RunError: the file is damaged, or a record lacks what the block asks of it.
+    """
+    path = folder / EPISODES
     try:
         with gzip.open(path, "rt") as file:
-            for line in file:
-                record = json.loads(line)
-                if record["key"][2] not in by_task and len(by_task) >= groups:
-                    continue
-                episode = episode_of(record, 0.0, seconds.get(tuple(record["key"]), ()))
-                by_task.setdefault(record["key"][2], []).append(episode)
+            yield map(json.loads, file)
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise RunError(f"{path} cannot be read ({type(error).__name__}: {error}); play the evaluation again") from error
+
+
+def _episodes(folder: Path, seconds: dict[tuple[Any, ...], list[float]], groups: int) -> list[list[Episode]]:
+    by_task: dict[int, list[Episode]] = {}
+    with kept_records(folder) as records:
+        for record in records:
+            if record["key"][2] not in by_task and len(by_task) >= groups:
+                continue
+            episode = episode_of(record, 0.0, seconds.get(tuple(record["key"]), ()))
+            by_task.setdefault(record["key"][2], []).append(episode)
     return list(by_task.values())

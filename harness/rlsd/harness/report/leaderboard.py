@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader
 from rlsd.envs.hiding import hidden
 from rlsd.harness.evals.compare import UNSETTLED, compare_pair, verdict
 from rlsd.harness.evals.rates import rate_interval
-from rlsd.harness.evals.results_file import checksum
+from rlsd.harness.evals.results_file import state
 from rlsd.harness.evals.saved import CompareError, Entrant, Saved, read_saved
 from rlsd.harness.evals.stats import holm
 from rlsd.harness.runs.rundir import write_atomic
@@ -203,15 +203,9 @@ def _row(entrant: Entrant, behind: str) -> Row:
         weights=str((data.get("weights") or {}).get("digest", "")),
         agent=str(data.get("agent_digest", "")),
         training="" if training is None else str(training),
-        state=_state(entrant.files),
+        state=state(saved.data for saved in entrant.files),
         types=[(kind, float(entrant.table("success", tasks).mean())) for kind, tasks in sorted(types.items())],
     )
-
-
-def _state(found: Sequence[Saved]) -> str:
-    if any("checksum" not in saved.data for saved in found):
-        return "unsealed"
-    return "sound" if all(saved.data["checksum"] == checksum(saved.data) for saved in found) else "edited"
 
 
 def _published(saved: Saved) -> bool:

@@ -11,7 +11,7 @@ class CoinEnv(TextEnv):
     def __init__(self, split="train", max_steps=3):
         super().__init__()
         self.max_steps = max_steps
-        tables = range(30) if split == "train" else range(30, 42)
+        tables = {"train": range(30), "valid": range(42, 54), "test": range(30, 42)}[split]
         self._tasks = [Task(env_id="Coin", task_id=f"table-{i}", split=split, task_type="coin", seed=i) for i in tables]
 
     def tasks(self):

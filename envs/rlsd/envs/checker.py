@@ -1,7 +1,8 @@
 """The environment contract as runnable checks; each has a name and says how to fix a failure.
 
 The tests run `check_env` on every shipped environment; `rlsd check-env` runs it on a user's. The check `answers` names
-the rules of `rlsd.envs.answers` that are broken: those for which a run counts an episode as failed.
+the rules of `rlsd.envs.answers` that are broken: those for which a run counts an episode as failed. `silent_checks` and
+`opened_checks` have the checks of faults that no run notices.
 """
 
 from __future__ import annotations
@@ -15,22 +16,19 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from rlsd.envs import action_checks, opened_checks, silent_checks
 from rlsd.envs.answer_checks import NONSENSE, answers, goal
 from rlsd.envs.answers import told
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
 from rlsd.envs.errors import TaskError
 from rlsd.envs.interrupts import interrupts
+from rlsd.envs.opened_checks import Opener
 
 Factory = Callable[[], TextEnv]
 _STEPS = 12
 _PATIENCE = 2000
 """An episode still open after this many steps counts as having no step limit."""
 _REQUIRED = {"task_id": str, "goal": str, "valid_action": bool, "success": bool, "score": (int, float)}
-HOSTILE = (
-    "", " ", "\n", "\x00\x07\x1b[31m", "a" * 100_000, "<|im_end|>", "søk 中文 🙂 \u202e", "go to\ngo to",
-    "';--{}[]()%s",
-)  # fmt: skip
-"""Malformed actions that a language model may send."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,22 +41,29 @@ class Finding:
     """"" when the check passed, else what was observed and how to fix it."""
 
 
-def check_env(env: TextEnv | Factory) -> list[Finding]:
+def check_env(env: TextEnv | Factory | Opener) -> list[Finding]:
     """Run every check on an environment, or on fresh ones from a factory; a check that raises has failed.
 
-    An environment passed in is closed by the last check.
+    An environment passed in is closed by the last check, and what takes several of them is not checked. A class that
+    takes `split` has its splits checked; `Opener.named(env_id, kwargs)` has everything checked.
     """
-    findings = []
-    for name, check in CHECKS.items():
-        with interrupts() as interrupted:
-            try:
-                message = check(env if isinstance(env, TextEnv) else env())
-            except BaseException as error:  # the exception is the finding, SystemExit too
-                if isinstance(error, KeyboardInterrupt) and interrupted():
-                    raise
-                message = f"raised {told(error)}"
-        findings.append(Finding(name=name, ok=not message, message=message))
-    return findings
+    if isinstance(env, TextEnv):
+        given = env
+        return [_finding(name, lambda check=check: check(given)) for name, check in CHECKS.items()]
+    opener = env if isinstance(env, Opener) else Opener.of(env)
+    findings = [_finding(name, lambda check=check: check(opener)) for name, check in OPENED.items()]
+    return [*(_finding(name, lambda check=check: check(opener.open())) for name, check in CHECKS.items()), *findings]
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    with interrupts() as interrupted:
+        try:
+            message = check()
+        except BaseException as error:  # the exception is the finding, SystemExit too
+            if isinstance(error, KeyboardInterrupt) and interrupted():
+                raise
+            message = f"raised {told(error)}"
+    return Finding(name=name, ok=not message, message=message)
 
 
 def _play(env: TextEnv, seed: int, steps: int = _STEPS, *, peek: bool = False) -> list[Any]:
@@ -145,9 +150,12 @@ def _ends_itself(env: TextEnv) -> str:
 
 
 def _deterministic(env: TextEnv) -> str:
-    first, second = _play(env, 4), _play(env, 4)
-    if first != second:
-        return "the same seed and actions gave two different episodes; draw from self.np_random alone"
+    for seed in (4, 24, 25):
+        if _play(env, seed) != _play(env, seed):
+            return (
+                "the same seed and actions gave two different episodes; draw from self.np_random alone, and set all "
+                "state anew in reset"
+            )
     return ""
 
 
@@ -167,33 +175,6 @@ def _no_global_random(env: TextEnv) -> str:
     finally:
         random.setstate(kept)
         np.random.set_state(kept_np)  # noqa: NPY002
-    return ""
-
-
-def _unknown_action(env: TextEnv) -> str:
-    env.reset(seed=6)
-    *_, info = env.step(NONSENSE)
-    if info["valid_action"]:
-        return f"the action {NONSENSE!r} came back with valid_action=True; set it to False for unknown actions"
-    return ""
-
-
-def _hostile_actions(env: TextEnv) -> str:
-    for action in HOSTILE:
-        env.reset(seed=7)
-        try:
-            observation, *_ = env.step(action)
-        except Exception as error:
-            return f"the action {action[:20]!r} raised {type(error).__name__}; answer with valid_action=False"
-        if not env.observation_space.contains(observation):
-            return f"the action {action[:20]!r} gave an observation outside the space; do not echo actions"
-    return ""
-
-
-def _admissible_accepted(env: TextEnv) -> str:
-    for entry in _play(env, 8)[1:]:
-        if entry[-1]["valid_action"] is False and entry[-1].get("admissible_actions"):
-            return "an action listed as admissible came back with valid_action=False"
     return ""
 
 
@@ -280,15 +261,27 @@ CHECKS: dict[str, Callable[[TextEnv], str]] = {
     "ends_itself": _ends_itself,
     "deterministic": _deterministic,
     "no_global_random": _no_global_random,
-    "unknown_action": _unknown_action,
-    "hostile_actions": _hostile_actions,
-    "admissible_accepted": _admissible_accepted,
+    "unknown_action": action_checks.unknown_action,
+    "hostile_actions": action_checks.hostile_actions,
+    "admissible_accepted": action_checks.admissible_accepted,
     "tasks_frozen": _tasks_frozen,
     "task_option": _task_option,
     "unknown_task": _unknown_task,
     "score_range": _score_range,
     "hindsight": _hindsight,
     "experts": _experts,
+    "answers_stay": silent_checks.answers_stay,
+    "bounded_text": silent_checks.bounded_text,
+    "plan": silent_checks.plan,
+    "ends_when_won": silent_checks.ends_when_won,
+    "wins_pay": silent_checks.wins_pay,
+    "quick": silent_checks.quick,
     "close_twice": _close_twice,
 }
 """Name → check; a check returns "" or what is wrong and how to fix it."""
+OPENED: dict[str, Callable[[Opener], str]] = {
+    "splits": opened_checks.splits,
+    "apart": opened_checks.apart,
+    "elsewhere": opened_checks.elsewhere,
+}
+"""The same, for checks that open an environment more than once."""

@@ -92,6 +92,7 @@ class Session:
             self.valid = self._panel() if config.eval.every or config.eval.at_start else None
         for note in self.parts.notes if ranks.main else ():
             progress.warning(note)
+        self.stopping = False
         self.best: dict[str, Any] = {}
         self.last_eval: dict[str, Any] = {}
         self.step = self._resume()
@@ -108,15 +109,19 @@ class Session:
         config = self.config
         if self.step == 0 and config.eval.at_start and self.valid is not None:
             self._evaluate(-1)
-        while self.step < config.iterations and not self.parts.spent():
+        while self.step < config.iterations and not self.parts.spent() and not self.stopping:
             self._started = time.perf_counter()
             yield self.step
-            last = self.step + 1 == config.iterations or self.parts.spent()
+            last = self.step + 1 == config.iterations or self.parts.spent() or self.stopping
             if config.eval.every and ((self.step + 1) % config.eval.every == 0 or last):
                 self._evaluate(self.step)
             self.step += 1
             if self.step % config.checkpoint_every == 0 or last:
                 self._checkpoint()
+
+    def stop(self) -> None:
+        """Make the present iteration the last one: it is evaluated and saved like that."""
+        self.stopping = True
 
     def log(self, outcome: Outcome) -> None:
         """Write the present iteration's metrics, and its trajectories every `save_rollouts_every` iterations."""

@@ -19,6 +19,7 @@ from rlsd.harness.cli.exam import exam
 from rlsd.harness.cli.export import export, export_game, fetch
 from rlsd.harness.cli.index import index
 from rlsd.harness.cli.listing import envs, methods
+from rlsd.harness.cli.new import new_env, new_method
 from rlsd.harness.cli.play import play
 from rlsd.harness.cli.profile import profile
 from rlsd.harness.cli.quickstart import quickstart
@@ -27,6 +28,7 @@ from rlsd.harness.cli.serve import serve
 from rlsd.harness.cli.study import study
 from rlsd.harness.cli.train import train
 from rlsd.harness.cli.verify import leaderboard, verify
+from rlsd.harness.cli.warm_start import warm_start
 
 COMMANDS = {
     "train": train,
@@ -44,6 +46,9 @@ COMMANDS = {
     "methods": methods,
     "check-env": check_env,
     "play": play,
+    "new-env": new_env,
+    "new-method": new_method,
+    "warm-start": warm_start,
     "export": export,
     "export-game": export_game,
     "fetch": fetch,

@@ -14,6 +14,8 @@ from rlsd.harness.cli.tables import print_table, print_text
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from rlsd.algorithms import Method
+
 HASHED = 500
 """Panels up to this size are hashed; a hash reads or makes every task."""
 
@@ -35,7 +37,9 @@ def envs(
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Print this method in full: parts, settings, contexts.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Print this method (or module:METHOD) in full: parts, settings, contexts.")
+    ] = None,
 ) -> None:
     """Every method with its source and test, or one in full."""
     if name is not None:
@@ -132,16 +136,13 @@ def method_text(name: str) -> str:
 
     Raises:
         ConfigError: no such method; names the closest.
+        AlgorithmError: a `module:METHOD` that cannot be imported, or is none.
     """
     from pydantic import BaseModel
 
-    from rlsd.algorithms import METHODS
-    from rlsd.harness.config import ConfigError
     from rlsd.harness.hindsight.contexts import find_context
 
-    method = METHODS.get(name)
-    if method is None:
-        raise ConfigError(f"unknown method {name!r}{closest(name, METHODS)}")
+    method = _method(name)
     config = method.config
     lines = [name, f"  {method.summary}", ""]
     lines += [f"source   {method.source}", f"differs  {method.differs or '-'}", f"test     {method.test}", ""]
@@ -155,6 +156,20 @@ def method_text(name: str) -> str:
             lines += [f"    {key}: {_flow(v)}" for key, v in _chosen(value).items()]
     reads = [f"  {c.name} ({c.scope}): {c.reads}" for c in map(find_context, (*config.contexts, *config.against))]
     return "\n".join([*lines, "", "the teacher reads (scope)", *(reads or ["  nothing"])])
+
+
+def _method(name: str) -> Method:
+    from rlsd.algorithms import METHODS, Method, resolve
+    from rlsd.algorithms.plug_in import imported
+    from rlsd.harness.config import ConfigError
+
+    if ":" in name:
+        config, found = resolve(name), imported(name, "method")
+        bare = Method(summary="", source="-", differs="", test="-", config=config)
+        return found if isinstance(found, Method) else bare
+    if name not in METHODS:
+        raise ConfigError(f"unknown method {name!r}{closest(name, METHODS)}")
+    return METHODS[name]
 
 
 def _chosen(part: BaseModel) -> dict[str, Any]:

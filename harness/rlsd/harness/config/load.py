@@ -32,11 +32,20 @@ def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Se
     data = renamed(read_file(path))
     for block in blocks:
         data = merged(data, renamed(read_file(block)))
-    for name, value in renamed_settings(_setting(override) for override in overrides or []):
+    return parse_config(changed(data, overrides or []))
+
+
+def changed(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The same data with `a.b=c` overrides.
+
+    Raises:
+        ConfigError: an override that is no setting, or whose value is not YAML.
+    """
+    for name, value in renamed_settings(_setting(override) for override in overrides):
         if name == "agent.profile" and "profile" in (data.get("agent") or {}):
             del data["agent"]  # a run's record, which has every key
         place(data, name, value)
-    return parse_config(data)
+    return data
 
 
 def read_file(path: str | Path) -> dict[str, Any]:

@@ -111,7 +111,8 @@ def diagnose(
 
     Returns:
         JSON-able: `auc` and `auc_other` as [value, low, high], `margin`, `gap` by distance change, `echo`,
-        `success` by view, `readable` (both thresholds hold).
+        `student_success` (share of the student's episodes that it won), `success` by view, `readable` (both thresholds
+        hold).
     """
     hinter = parts.hinter
     if not hinter.contexts:
@@ -140,6 +141,7 @@ def diagnose(
         "split": split,
         "panel": panel[0].digest,
         "episodes": len(panel[1]),
+        "student_success": _mean([float(t.success) for g in groups for t in (*g.trajectories, *g.failed)]),
         "actions": {"nearer": sum(len(p) for p, _ in own[0]), "not_nearer": sum(len(q) for _, q in own[0])},
         "auc": list(auc_own),
         "auc_other": list(auc_other),

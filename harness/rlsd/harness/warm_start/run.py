@@ -1,0 +1,154 @@
+"""A supervised run that is diagnosed every few iterations, and ends when the model reads hindsight and wins."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlsd.harness.config import RunConfig
+from rlsd.harness.evals.diagnose import LEAST_MARGIN, LEAST_TRUE, diagnose
+from rlsd.harness.iteration.parts import settled
+from rlsd.harness.runs.progress import Progress
+from rlsd.harness.runs.rundir import write_atomic
+from rlsd.harness.session import open_session
+from rlsd.harness.sft import Imitation
+
+RECORD = "warm_start.json"
+"""File of a run with its diagnoses, in order."""
+MANY = 0.5
+"""Hindsight that does not fit in more than this share of the turns is the reason why it is not read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmStart:
+    """How it ended."""
+
+    ready: bool
+    sentence: str
+    diagnosis: dict[str, Any]
+
+
+class Sparse(Progress):
+    """Prints no line for each iteration."""
+
+    def iteration(self, record: dict[str, Any]) -> None:
+        pass
+
+
+def warm_start(
+    config: RunConfig,
+    folder: Path,
+    *,
+    every: int,
+    least_success: float,
+    progress: Progress | None = None,
+) -> WarmStart:
+    """Train until the diagnosis of the present weights says "readable" and the student wins often enough, or until
+    `config.iterations`. The last weights are the run's best/. Resumes from the newest checkpoint.
+
+    Args:
+        every: iterations between diagnoses, on the evaluation's tasks of the validation split.
+        least_success: share of the student's own episodes that it must win: groups that lose throughout teach nothing.
+    """
+    with open_session(settled(config, folder), folder, progress) as session:
+        found = [d for d in _read(folder) if d["step"] <= session.step]
+        if found and found[-1]["step"] == session.step and _ready(found[-1], least_success):
+            return _ended(found[-1], config, least_success)
+        with closing(Imitation(session.parts)) as loop:
+            for step in session.steps():
+                session.log(loop.run(step))
+                if (step + 1) % every and step + 1 < config.iterations:
+                    continue
+                measured = diagnose(
+                    session.parts, episodes=config.eval.episodes, views=False, progress=session.progress
+                )
+                found.append({"step": step + 1, **measured})
+                if session.ranks.main:
+                    write_atomic(folder / RECORD, json.dumps(_plain(found), indent=1) + "\n")
+                session.progress.console.print(line(found[-1], config.iterations), highlight=False)
+                if _ready(found[-1], least_success):
+                    session.stop()
+    return _ended(found[-1], config, least_success)
+
+
+def line(found: Mapping[str, Any], iterations: int) -> str:
+    """A diagnosis for people, on one line."""
+    return (
+        f"step {found['step']}/{iterations}  AUC of Δ {_shown(found['auc'][0])} own hindsight, "
+        f"{_shown(found['auc_other'][0])} another task's  student wins {100 * found['student_success']:.0f} %"
+    )
+
+
+def why_not(found: Mapping[str, Any], iterations: int, least_success: float) -> str:
+    """Why the model is not ready after its last diagnosis, in one sentence that says what to do."""
+    counts, actions = found["counts"], found["actions"]
+    turns = counts["given"] + counts["missing"] + counts["too_long"]
+    if turns and counts["too_long"] / turns > MANY:
+        return (
+            f"hindsight is too long in {counts['too_long']} of {turns} turns: raise hindsight.max_tokens or the "
+            "model's context, or say less in hindsight()"
+        )
+    if turns and counts["missing"] / turns > MANY:
+        return f"hindsight says nothing in {counts['missing']} of {turns} turns: give a plan in every state"
+    if not actions["nearer"]:
+        return (
+            f"none of the student's {actions['not_nearer']} actions came nearer to the goal after {found['step']} of "
+            f"{iterations} iterations: raise --iterations, or look at hindsight().distance"
+        )
+    if not actions["not_nearer"]:
+        return (
+            f"all of the student's {actions['nearer']} actions came nearer to the goal, so hindsight tells it nothing "
+            "new: give it harder tasks"
+        )
+    reached = f"AUC {_shown(found['auc'][0])} with its own and {_shown(found['auc_other'][0])} with another task's"
+    if found["readable"]:
+        return (
+            f"hindsight is readable ({reached}), but the student wins {100 * found['student_success']:.0f} % of its "
+            f"episodes, less than --success {least_success:g}, after all {iterations} iterations: raise --iterations"
+        )
+    return (
+        f"all {iterations} iterations are used up at {reached} (needed: {LEAST_TRUE}, and {LEAST_MARGIN} more than the "
+        "other): raise --iterations, or give a larger model (--model FOLDER --lora)"
+    )
+
+
+def _ended(found: dict[str, Any], config: RunConfig, least_success: float) -> WarmStart:
+    ready = _ready(found, least_success)
+    sentence = (
+        f"hindsight is readable after {found['step']} iterations: AUC {_shown(found['auc'][0])} with its own, "
+        f"{_shown(found['auc_other'][0])} with another task's; the student wins {100 * found['student_success']:.0f} %"
+    )
+    return WarmStart(
+        ready=ready,
+        sentence=sentence if ready else f"not ready: {why_not(found, config.iterations, least_success)}",
+        diagnosis=found,
+    )
+
+
+def _ready(found: Mapping[str, Any], least_success: float) -> bool:
+    return bool(found["readable"]) and found["student_success"] >= least_success
+
+
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def _plain(value: Any) -> Any:
+    """NaN, which JSON has not, as None."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read(folder: Path) -> list[dict[str, Any]]:
+    try:
+        return json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):  # none yet, or a damaged one: it is measured again
+        return []

@@ -101,8 +101,8 @@ def plan(env: TextEnv) -> str:
         if first and not info.get("success"):
             cut = f"was cut after {len(known) - 1} steps: raise max_steps" if ended else "went on: plan it to its end"
             return (
-                f"the plan of task {task.task_id!r} ({len(first)} actions) did not reach the goal, and the episode {cut}; "
-                "it lists an expert's actions from the present state to the goal"
+                f"the plan of task {task.task_id!r} ({len(first)} actions) did not reach the goal, and the episode "
+                f"{cut}; it lists an expert's actions from the present state to the goal"
             )
         if first and last not in (None, 0):
             return (

@@ -17,6 +17,7 @@ from rlsd.harness.config.load import import_function
 from rlsd.harness.config.run import RunConfig
 from rlsd.harness.distributed import Ranks, RanksError, open_ranks
 from rlsd.harness.evals.evaluate import evaluate_parts, panel_of
+from rlsd.harness.iteration.header import header
 from rlsd.harness.iteration.outcome import Outcome
 from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.learner.finite import broken_weight
@@ -109,6 +110,7 @@ class Session:
             progress.warning(self.metrics.lost)
         if ranks.main:
             run.write_versions({} if self.valid is None else {"valid": self.valid[0].digest})
+        progress.header(lambda: header(self.parts, run.path, self.step))
         self._started = time.perf_counter()
 
     def steps(self) -> Iterator[int]:

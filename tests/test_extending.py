@@ -47,7 +47,7 @@ def test_the_environment_keeps_the_contract(files: Path) -> None:
     assert [f for f in check_env(make(f"{files}/my_env.py:HigherLower")) if not f.ok] == []
 
 
-def test_a_run_takes_environment_reward_and_context_and_hands_its_metrics_to_a_tracker(files: Path) -> None:
+def test_a_run_takes_environment_reward_and_context_and_hands_its_numbers_to_a_tracker(files: Path) -> None:
     config = parse_config(
         {
             "iterations": 1,
@@ -60,15 +60,14 @@ def test_a_run_takes_environment_reward_and_context_and_hands_its_metrics_to_a_t
             "reward": "my_reward:short_wins",
             "eval": {"every": 0, "at_start": False},
             "tensorboard": False,
+            "tracker": "my_tracker:Lines",
+            "tracker_options": {"name": "mine.txt"},
         }
     )
     train(config, files / "run")
-    sent: list[tuple[int, dict[str, Any]]] = []
-    forward = runpy.run_path(str(files / "my_tracker.py"))["forward"]
-    assert forward(files / "run", lambda values, step: sent.append((step, values))) == 0
-    ((step, values),) = sent
-    assert step == 0
-    assert values["returns"] == pytest.approx(values["success"] - 0.02 * values["turns"])
+    (record,) = read_metrics(files / "run" / "metrics.jsonl")
+    assert record["returns"] == pytest.approx(record["success"] - 0.02 * record["turns"])
+    assert (files / "run" / "mine.txt").read_text() == f"# rlsd\n1 {record['returns']}\n"
 
 
 def smallest(files: Path, algorithm: Any) -> list[dict[str, Any]]:

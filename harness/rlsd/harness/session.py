@@ -17,6 +17,7 @@ from rlsd.harness.config.load import import_function
 from rlsd.harness.config.run import RunConfig
 from rlsd.harness.distributed import Ranks, RanksError, open_ranks
 from rlsd.harness.evals.evaluate import evaluate_parts, panel_of
+from rlsd.harness.iteration.header import header
 from rlsd.harness.iteration.outcome import Outcome
 from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.learner.finite import broken_weight
@@ -29,6 +30,7 @@ from rlsd.harness.runs.metrics import MetricsLog
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.runs.rundir import RunDir, RunError, replace_folder
 from rlsd.harness.runs.signals import on_stop
+from rlsd.harness.runs.trackers import check_tracker, open_tracker
 from rlsd.harness.runs.weights import save_merged
 
 
@@ -85,6 +87,7 @@ class Session:
         torch.manual_seed(derive(config.seed, "torch"))  # a fresh process starts at a random state
         with progress.status("loading model and environment"):
             self.reward = None if config.reward is None else import_function(config.reward, "reward")
+            check_tracker(config.tracker)
             if config.sft.trajectories is not None:
                 read_trajectories(config.sft.trajectories, config.env.id)  # a bad line is an error before a model loads
             self.parts: Parts = build(config, ranks=ranks)
@@ -97,11 +100,17 @@ class Session:
         self.last_eval: dict[str, Any] = {}
         self.step = self._resume()
         kept = self.step - 1 if self.step else -2  # the evaluation before the first step is number -1
-        self.metrics = MetricsLog(run.path if ranks.main else None, resume_step=kept, tensorboard=config.tensorboard)
+        self.metrics = MetricsLog(
+            run.path if ranks.main else None,
+            resume_step=kept,
+            tensorboard=config.tensorboard,
+            tracker=open_tracker(config, run.path, progress.warning) if ranks.main else None,
+        )
         if self.metrics.lost:
             progress.warning(self.metrics.lost)
         if ranks.main:
             run.write_versions({} if self.valid is None else {"valid": self.valid[0].digest})
+        progress.header(lambda: header(self.parts, run.path, self.step))
         self._started = time.perf_counter()
 
     def steps(self) -> Iterator[int]:

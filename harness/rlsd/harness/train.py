@@ -13,6 +13,7 @@ from typing import Any
 
 from rlsd.algorithms import Credit, assign
 from rlsd.harness.config import RunConfig
+from rlsd.harness.evals.reading import Reading
 from rlsd.harness.hindsight.hints import echo_share
 from rlsd.harness.iteration.outcome import Clock, Outcome, by_trajectory, totals, update_metrics
 from rlsd.harness.iteration.parts import Parts, settled
@@ -67,6 +68,7 @@ class Iteration:
         self.progress = progress
         self.now = now
         self.player = Player(parts, reward=reward, progress=progress)
+        self.reading = Reading(speaks=parts.config.hindsight.source == "own")
 
     def close(self) -> None:
         """Wait for a running rollout and close the environments."""
@@ -116,6 +118,9 @@ class Iteration:
 
     def _metrics(self, played: Played, scored: Scored, credit: Credit, updated: Updated) -> dict[str, Any]:
         batch, hints = scored.batch, scored.hints
+        hint_auc, unread = self.reading.add(batch)
+        if unread is not None:
+            self.progress.warning(unread)
         decoded = sum(self.parts.learner.ranks.gather(played.decoded_tokens))
         metrics = {
             **update_metrics(updated.stats),
@@ -132,6 +137,7 @@ class Iteration:
             "verified_tokens": scored.gap.tokens,
             "idle_trajectories": len(scored.idle),
             "credit": credit.diagnostics,
+            "hint_auc": hint_auc,
             "hints": {**hints.counts, "echo": echo_share(scored.trajectories, hints.texts)} if hints.counts else {},
         }
         gap = scored.teacher_gap

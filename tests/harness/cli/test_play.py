@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from rich.console import Console
 from rlsd.envs import Rewindable, TextEnv, make
 from rlsd.harness.cli.play import Session, play_episode
 from rlsd.harness.cli.readline import Prompt, completions
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def played(env: TextEnv, *lines: str, seed: int = 3) -> tuple[str, dict[str, Any]]:
@@ -43,6 +46,12 @@ def test_a_won_game() -> None:
     assert "go left, go right" in text
     assert "plan: go right; take key; go right; open door" in text
     assert result == {"return": pytest.approx(0.96), "turns": 4, "success": True}
+
+
+def test_the_goal_is_shown_where_the_first_observation_does_not_say_it() -> None:
+    coin = make(f"{ROOT}/examples/coin_env.py:CoinEnv")
+    assert "A coin lies under one of them.\ngoal: find the coin.\n" in played(coin)[0]
+    assert "goal:" not in played(open_keys())[0], "You want to find the key and open the door."
 
 
 def test_question_mark_groups_by_verb() -> None:

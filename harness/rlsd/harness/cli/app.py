@@ -61,7 +61,6 @@ app = typer.Typer(
     help="Train and evaluate multi-turn LLM agents; hindsight decides how much each step earned.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from rlsd.agents.memory import shows
 from rlsd.envs.core import Hindsight, Rewindable, TextEnv
 from rlsd.envs.registry import make
 from rlsd.harness.cli.options import ArgOption, env_arguments
@@ -98,6 +99,9 @@ def play_episode(
     ask = ask or Prompt()
     game = Session(env, task=task, seed=seed)
     console.print(f"[dim]{game.info.get('task_id', '')}[/dim]\n{game.observation}", highlight=False)
+    goal = str(game.info.get("goal") or "")
+    if not shows(game.observation, goal):  # as in a prompt
+        console.print(f"goal: {goal}", style="bold", markup=False, highlight=False)
     while not game.done:
         if isinstance(ask, Prompt):
             ask.commands = (*game.commands, *OWN)

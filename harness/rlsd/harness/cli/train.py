@@ -38,7 +38,7 @@ def train(
     received: list[int] = []
     before = on_stop(received)  # or the weights that were written for servers would be left behind
     try:
-        result = run_training(settings, folder, progress=Progress(quiet=quiet, total=settings.iterations))
+        result = run_training(settings, folder, progress=Progress(quiet=quiet, total=settings.iterations, headed=True))
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the same command goes on from the last checkpoint\n")
         raise SystemExit(128 + (received or [signal.SIGINT])[0]) from None

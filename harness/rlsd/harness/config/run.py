@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -62,6 +62,11 @@ class RunConfig(Block):
     """Iterations between saved trajectories (JSON lines, gzip); 0: never."""
     tensorboard: bool = True
     """Write TensorBoard event files beside `metrics.jsonl`."""
+    tracker: str | None = None
+    """Also send every number to wandb, mlflow, trackio or swanlab (extras of these names), or to a tracker of your own:
+    `module:Class`."""
+    tracker_options: dict[str, Any] = Field(default={})
+    """Arguments for the tracker's start, as in `{project: mine}`; keys of servers belong into environment variables."""
     threads: int | None = Field(default=None, ge=1)
     """Torch's CPU threads; results are repeatable for one number of threads."""
 

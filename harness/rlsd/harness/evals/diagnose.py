@@ -20,6 +20,7 @@ from rlsd.envs.answers import hindsight_answer
 from rlsd.envs.core import Hindsight, TextEnv
 from rlsd.harness.config import ConfigError
 from rlsd.harness.evals.evaluate import EvalResult, evaluate, panel_of
+from rlsd.harness.evals.reading import LEAST_TRUE
 from rlsd.harness.evals.stats import cluster_bootstrap_auc, wilson
 from rlsd.harness.hindsight.hints import Hinter, echo_share
 from rlsd.harness.iteration.parts import Parts, make_agent
@@ -32,8 +33,6 @@ from rlsd.harness.runs.progress import Progress
 from rlsd.harness.scoring.sequences import student_rows, teacher_rows
 from rlsd.harness.scoring.tables import flatten, token_batch, token_count, with_teacher
 
-LEAST_TRUE = 0.65
-"""AUC of true hindsight below this means Δ is noise."""
 LEAST_MARGIN = 0.15
 """Smallest difference between the AUC of true hindsight and that of another task's."""
 

@@ -18,6 +18,7 @@ from typing import Any
 from rlsd.envs.hiding import hidden_in
 from rlsd.harness import fail_points
 from rlsd.harness.runs.rundir import RunError
+from rlsd.harness.runs.trackers import Tracker
 
 
 class MetricsLog:
@@ -27,9 +28,18 @@ class MetricsLog:
         folder: the run directory; None writes nothing (all processes but the first).
         resume_step: records of later steps, and a last line cut in half, are dropped; they are written again.
         tensorboard: also write event files under `tensorboard/`.
+        tracker: also gets every number, by the iterations that are done.
     """
 
-    def __init__(self, folder: Path | None, *, resume_step: int = -1, tensorboard: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        resume_step: int = -1,
+        tensorboard: bool = False,
+        tracker: Tracker | None = None,
+    ) -> None:
+        self._tracker = tracker
         self._file: Any = None
         self._board: Any = None
         self.lost: str | None = None
@@ -65,10 +75,13 @@ class MetricsLog:
             self._push(line[: len(line) // 2])
             fail_points.kill()
         self._push(line)
+        scalars = [(f"{kind}/{name}", value) for name, value in _scalars({**values, "timing": timing or {}})]
         if self._board is not None:
-            for name, value in _scalars({**values, "timing": timing or {}}):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+            for name, value in scalars:
+                self._board.add_scalar(name, value, step)
             self._board.flush()
+        if self._tracker is not None:
+            self._tracker.log(dict(scalars), step + 1)
         return record
 
     def close(self) -> None:
@@ -76,6 +89,8 @@ class MetricsLog:
             self._file.close()
         if self._board is not None:
             self._board.close()
+        if self._tracker is not None:
+            self._tracker.close()
 
     def _push(self, text: str) -> None:
         self._file.write(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,11 +33,19 @@ class Progress:
     Args:
         quiet: print nothing.
         total: iterations of the run, for the line that is printed after each.
+        headed: also print what the run is before it begins.
     """
 
-    def __init__(self, *, quiet: bool = False, total: int = 0) -> None:
+    def __init__(self, *, quiet: bool = False, total: int = 0, headed: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
         self.total = total
+        self.headed = headed
+
+    def header(self, lines: Callable[[], Sequence[str]]) -> None:
+        """What the run is, once."""
+        if self.headed:
+            for line in lines():
+                self.console.print(hidden(line), markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, what: str, count: int | None) -> Iterator[Callable[[], None]]:

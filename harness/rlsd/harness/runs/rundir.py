@@ -33,6 +33,8 @@ MAY_CHANGE = (
     "keep_checkpoints",
     "save_rollouts_every",
     "tensorboard",
+    "tracker",
+    "tracker_options",
     "eval.every",
     "learner.processes",
     "learner.parallel",

@@ -27,6 +27,7 @@ from rlsd.harness.cli.serve import serve
 from rlsd.harness.cli.study import study
 from rlsd.harness.cli.train import train
 from rlsd.harness.cli.verify import leaderboard, verify
+from rlsd.harness.cli.view import view
 
 COMMANDS = {
     "train": train,
@@ -36,6 +37,7 @@ COMMANDS = {
     "verify": verify,
     "leaderboard": leaderboard,
     "report": report,
+    "view": view,
     "study": study,
     "diagnose": diagnose,
     "exam": exam,

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from rlsd.agents.token_texts import token_texts
@@ -84,7 +84,7 @@ class TokenCredit:
         columns = self.columns()
         pieces = token_texts(tokenizer, columns["ids"].tolist())
         partial = path.with_name(path.name + ".partial")
-        save_file(columns, partial, {HEADER: json.dumps({"pieces": pieces})})
+        partial.write_bytes(save(columns, {HEADER: json.dumps({"pieces": pieces})}))
         os.replace(partial, path)
 
 

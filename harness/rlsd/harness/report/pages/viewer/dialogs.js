@@ -33,6 +33,7 @@ function openHelp() {
     h("form", { method: "dialog" }, h("button", null, "Close")),
   );
   $("help").showModal();
+  $("help").focus();
   $("help").scrollTop = 0;
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from rlsd.harness.report.episodes import episode_of, row_of
 from rlsd.harness.report.kept import KeptEpisodes, kept_steps
 from rlsd.harness.report.lines import APART, GzipLines
+from rlsd.harness.rollout.trajectory import Trajectory
+from rlsd.harness.runs.records import head_of, record_of
 from rlsd.harness.runs.rundir import RunError
 from tests.support.viewer_page import numbers, record, write_records
 
@@ -106,3 +109,21 @@ def test_records_that_are_no_episodes_are_errors(tmp_path: Path) -> None:
             RunError, match=r"step-000000\.jsonl\.gz cannot be read .* delete it, or give another --step"
         ):
             _ = KeptEpisodes(path).index
+
+
+def test_the_index_needs_no_turns_of_records_that_say_their_sizes(tmp_path: Path) -> None:
+    """What a run writes is listed from the beginning of each line, and as a record of an earlier version is."""
+    said = {**record(0, credit=0.5)["turns"][0], "observation": '"}, "turns": [{"', "valid": False}
+    records = [{**record(0, credit=0.5), "goal": 'a, "turns": [ goal'}, {**record(1), "turns": [said, said]}]
+    kept = []
+    for n, one in enumerate(records):
+        trajectory = Trajectory.from_json(one)
+        line = json.dumps(record_of(trajectory, one["turn_credit"], ["read", None] if n else [])).encode()
+        assert json.loads(line)["turns"] == [turn | {"hindsight_after": {}} for turn in one["turns"]]
+        head = head_of(line)
+        assert "turns" not in head
+        old = {k: v for k, v in json.loads(line).items() if k != "sizes"}
+        assert row_of(head) == row_of(old)
+        assert head_of(json.dumps(old).encode()) == old
+        kept.append(head["sizes"])
+    assert kept == [{"turns": 2, "tokens": 6, "refused": 1}, {"turns": 2, "tokens": 6, "refused": 2}]

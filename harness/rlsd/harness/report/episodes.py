@@ -23,7 +23,7 @@ def is_number(value: Any) -> bool:
 
 
 def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the list and the search know of an episode.
+    """What the list and the search know of an episode; of a record with `sizes` its turns are not needed.
 
     `surprise` is the largest distance of a turn's credit from the mean of its episode: what hindsight made of one
     outcome.
@@ -31,8 +31,9 @@ def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError, TypeError, IndexError, AttributeError, ValueError: the record is no episode.
     """
-    credit, turns, error = record["turn_credit"], record["turns"], record.get("error")
-    if len(credit) != len(turns) or not all(map(is_number, credit)):
+    credit, error = record["turn_credit"], record.get("error")
+    sizes = record["sizes"] if "sizes" in record else _sizes(record["turns"])
+    if len(credit) != sizes["turns"] or not all(map(is_number, credit)):
         raise ValueError("an episode without the credit of each turn")
     mean = sum(credit) / len(credit) if credit else 0.0
     return {
@@ -43,9 +44,9 @@ def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
         "score": _short(float(record["score"])),
         "stop": str(record["stop"]),
         "failure": "" if error is None else str(error.get("reason", "raised")),
-        "turns": len(turns),
-        "tokens": sum(_tokens(turn) for turn in turns),
-        "invalid": sum(not _accepted(turn) for turn in turns),
+        "turns": int(sizes["turns"]),
+        "tokens": int(sizes["tokens"]),
+        "invalid": int(sizes["refused"]),
         "surprise": _short(max((abs(c - mean) for c in credit), default=0.0)),
     }
 
@@ -70,6 +71,8 @@ def episode_of(
     row = row_of(record)
     turns, credit, error = record["turns"], record["turn_credit"], record.get("error")
     read = record.get("hindsight_read") or [None] * len(turns)
+    if len(credit) != len(turns):
+        raise ValueError("an episode without the credit of each turn")
     if tokens is not None and [len(t["ids"]) for t in tokens] != [len(t["token_ids"]) for t in turns]:
         raise ValueError("its tokens are those of another episode")
     shown = [
@@ -127,8 +130,10 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _accepted(turn: Mapping[str, Any]) -> bool:
-    return bool(turn["format_ok"]) and turn.get("valid") is not False
+def _sizes(turns: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """What records of earlier versions do not say."""
+    accepted = [bool(turn["format_ok"]) and turn.get("valid") is not False for turn in turns]
+    return {"turns": len(turns), "tokens": sum(map(_tokens, turns)), "refused": accepted.count(False)}
 
 
 def _tokens(turn: Mapping[str, Any]) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 
 from rlsd.harness.report.episodes import DAMAGE, episode_of, row_of
 from rlsd.harness.report.lines import GzipLines
+from rlsd.harness.runs.records import head_of
 from rlsd.harness.runs.rundir import RunError
 from rlsd.harness.runs.token_credit import TokenFile, tokens_path
 
@@ -69,7 +70,7 @@ class KeptEpisodes:
         columns: dict[str, list[Any]] = {name: [] for name in (*PLAIN, *numbers)}
         try:
             for line in self._lines.scan():
-                row = row_of(json.loads(line))
+                row = row_of(head_of(line))
                 for name in PLAIN:
                     columns[name].append(row[name])
                 for name, known in numbers.items():

@@ -55,6 +55,7 @@ def write_report(
             blocks[f"group-{run}-{number}-{kept.index['group'][numbers[0]]}"] = block
             room -= len(block) + MARGIN
         else:
+            room = 0  # what comes later is worth less: packing it all to find a smaller one would take minutes
             start["left_out"] += len(numbers)
     place.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(place, page(start, blocks, served=False))

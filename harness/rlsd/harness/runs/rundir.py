@@ -26,6 +26,7 @@ from rlsd.harness.config import ConfigError, RunConfig, parse_config
 from rlsd.harness.config.masked import comparable, masked
 from rlsd.harness.config.yaml_text import read_yaml, write_yaml
 from rlsd.harness.rollout.trajectory import Trajectory
+from rlsd.harness.runs.records import record_of
 
 MAY_CHANGE = (
     "iterations",
@@ -159,12 +160,7 @@ class RunDir:
         with gzip.open(partial, "wt", compresslevel=5) as file:
             for n, (trajectory, turns) in enumerate(zip(trajectories, credit)):
                 read = [hindsight.get((n, k)) for k in range(len(trajectory.turns))]
-                record = {
-                    **trajectory.to_json(),
-                    "turn_credit": [round(x, 6) for x in turns],
-                    **({"hindsight_read": read} if any(text is not None for text in read) else {}),
-                }
-                file.write(json.dumps(hidden_in(record)) + "\n")
+                file.write(json.dumps(hidden_in(record_of(trajectory, turns, read))) + "\n")
         os.replace(partial, final)
 
 

@@ -27,6 +27,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,7 @@ class TokenFile:
             self._file = safe_open(path, framework="np")
             names = list(self._file.keys())
             self.names = tuple(name for name in names if name in VALUES or name.startswith("against_"))
-            header = json.loads((self._file.metadata() or {})[HEADER])
-            self.pieces: dict[int, str] = {int(i): str(text) for i, text in header["pieces"].items()}
+            self._header = (self._file.metadata() or {})[HEADER]
             self.episode_start: np.ndarray = self._file.get_tensor("episode_start")
             self.turn_start: np.ndarray = self._file.get_tensor("turn_start")
             self._check()
@@ -111,6 +111,11 @@ class TokenFile:
                 f"{path} cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); delete it to see the "
                 "episodes without their tokens' credit"
             ) from error
+
+    @cached_property
+    def pieces(self) -> dict[int, str]:
+        """Text of each token id."""
+        return {int(i): str(text) for i, text in json.loads(self._header)["pieces"].items()}
 
     @property
     def episodes(self) -> int:

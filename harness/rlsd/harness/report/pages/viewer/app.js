@@ -200,7 +200,8 @@ function onKey(event) {
   };
   let action = general[event.key];
   if (document.body.dataset.tab === "episodes") {
-    const inEpisode = $("pane").contains(target);
+    const drawn = target === document.body; // the button that had the focus was drawn anew
+    const inEpisode = $("pane").contains(target) || (drawn && document.body.dataset.pane === "episode");
     action = (inEpisode ? IN_EPISODE : IN_LIST)[event.key] ?? ANYWHERE[event.key] ?? action;
   }
   if (!action) return;
@@ -268,7 +269,11 @@ function begin() {
     filter();
   });
   $("list").addEventListener("scroll", () => requestAnimationFrame(drawRows));
+  for (const [part, pane] of [["pane", "episode"], ["list", "list"], ["search", "list"]]) {
+    $(part).addEventListener("focusin", () => (document.body.dataset.pane = pane));
+  }
   window.addEventListener("resize", drawRows);
+  window.addEventListener("hashchange", () => location.reload()); // another address was pasted
   document.addEventListener("keydown", onKey);
   readState();
   $("search").value = state.query;

@@ -92,8 +92,11 @@ def weights(run: Path) -> dict[str, bytes]:
     return found
 
 
-def rollouts(run: Path) -> dict[str, str]:
-    return {p.name: gzip.decompress(p.read_bytes()).decode() for p in sorted((run / "rollouts").glob("*.gz"))}
+def rollouts(run: Path) -> dict[str, bytes]:
+    return {
+        p.name: gzip.decompress(p.read_bytes()) if p.suffix == ".gz" else p.read_bytes()
+        for p in sorted((run / "rollouts").iterdir())
+    }
 
 
 def assert_same(run: Path, untouched: Path) -> None:

@@ -1,8 +1,9 @@
-"""Drives the shop in headless Chromium, and keeps a picture of every kind of page."""
+"""Headless Chromium, driven by keyboard and mouse as by a person."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,28 @@ FLAGS = (
 )  # fmt: skip
 
 
-def buy_the_goal(webdriver: Any, url: str, env_kwargs: dict[str, Any], pictures: Path) -> None:
-    """Play the oracle's plan for the first listed goal; the done page must show a score of 1."""
+def missing() -> str | None:
+    """What a browser test lacks here; None if it can run."""
+    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
+        return "needs chromium and chromedriver on the PATH"
+    return None
+
+
+def open_browser(webdriver: Any, folder: Path) -> Any:
+    """A browser with a fresh profile in `folder`; its console is kept."""
     options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for flag in (*FLAGS, f"--user-data-dir={pictures / 'profile'}"):
+    options.binary_location = shutil.which("chromium")
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
         options.add_argument(flag)
-    service = webdriver.ChromeService("/usr/bin/chromedriver")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+
+
+def buy_the_goal(webdriver: Any, url: str, env_kwargs: dict[str, Any], pictures: Path) -> None:
+    """Play the oracle's plan for the first listed goal; the done page must show a score of 1. Keeps pictures."""
     env = WebShopEnv(**env_kwargs)
     env.reset(options={"task": env.tasks()[0].task_id})
-    browser = webdriver.Chrome(options=options, service=service)
+    browser = open_browser(webdriver, pictures)
     try:
         browser.get(url)
         browser.save_screenshot(str(pictures / "home.png"))

@@ -29,6 +29,7 @@ import yaml
 
 from rlsd.harness.cli.app import main
 from tests.support.smallest_run import small_run
+from tests.support.viewer_page import Page
 
 CONFIG = small_run(
     checkpoint_every=1,
@@ -111,9 +112,14 @@ def evaluate(run: Path) -> tuple[int, str, Any]:
 
 def report(run: Path) -> tuple[int, str, Any]:
     code, error = call("report", run, "--to", run.parent / "report.html")
-    page = run.parent / "report.html"
-    text = re.sub("<svg.*?</svg>", "", page.read_text(), flags=re.DOTALL) if page.is_file() else None
-    return code, error, text
+    if not (run.parent / "report.html").is_file():
+        return code, error, None
+    page = Page.of(run.parent / "report.html")
+    for about in page.start["runs"]:  # times do not repeat
+        del about["seconds"]
+        values = about["curves"]["values"]
+        about["curves"]["values"] = {k: v for k, v in values.items() if not k.startswith("timing.")}
+    return code, error, page
 
 
 def compare(run: Path) -> tuple[int, str, Any]:
@@ -157,6 +163,10 @@ def garbled(name: str) -> Harm:
 
 def changed(name: str, change: Callable[[str], str]) -> Harm:
     return lambda run: (run / name).write_text(change((run / name).read_text())) and None
+
+
+def copied(name: str, to: str) -> Harm:
+    return lambda run: (run / to).write_bytes((run / name).read_bytes()) and None
 
 
 def swapped(name: str, old: str, new: str, times: int = -1) -> Harm:
@@ -283,6 +293,7 @@ WAYS: dict[str, Callable[[str], Harm]] = {"cut": cut, "empty": empty, "gone": go
 PARTS = ("model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json", "MANIFEST.json")
 BEST = ("config.json", "model.safetensors", "tokenizer.json", "rlsd.json")
 ROLLOUT = "rollouts/step-000001.jsonl.gz"
+TOKENS = "rollouts/step-000001.tokens.safetensors"
 METRICS = "metrics.jsonl"
 
 
@@ -368,6 +379,9 @@ def table() -> list[Fault]:
         fault("rollouts", "credit of fewer turns", episodes(lambda r: r["turn_credit"].pop()), report, "step-000001"),
         fault("rollouts", "a turn is no turn", episodes(lambda r: r["turns"].__setitem__(0, 3)), report, "step-000001"),
         fault("rollouts", "key cut", episodes(lambda r: r["key"].pop()), report, "step-000001"),
+        fault("rollouts", "tokens cut", cut(TOKENS), report, "step-000001.tokens"),
+        fault("rollouts", "tokens empty", empty(TOKENS), report, "step-000001.tokens"),
+        fault("rollouts", "tokens of another step", copied(TOKENS, TOKENS.replace("1.t", "0.t")), report, "step-00000"),
         fault("rollouts", "a foreign name", stray, report, "step-abc"),
         fault("links", "newest checkpoint elsewhere", linked(CHECKPOINT), go_on, "step-000002"),
         fault("links", "newest checkpoint a link to nothing", linked(CHECKPOINT, dangling=True), go_on, "step-000002"),

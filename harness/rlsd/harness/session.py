@@ -30,6 +30,7 @@ from rlsd.harness.runs.metrics import MetricsLog
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.runs.rundir import RunDir, RunError, replace_folder
 from rlsd.harness.runs.signals import on_stop
+from rlsd.harness.runs.token_credit import tokens_path
 from rlsd.harness.runs.trackers import check_tracker, open_tracker
 from rlsd.harness.runs.weights import save_merged
 
@@ -121,7 +122,7 @@ class Session:
         while self.step < config.iterations and not self.parts.spent() and not self.stopping:
             self._started = time.perf_counter()
             yield self.step
-            last = self.step + 1 == config.iterations or self.parts.spent() or self.stopping
+            last = self._last()
             if config.eval.every and ((self.step + 1) % config.eval.every == 0 or last):
                 self._evaluate(self.step)
             self.step += 1
@@ -133,10 +134,11 @@ class Session:
         self.stopping = True
 
     def log(self, outcome: Outcome) -> None:
-        """Write the present iteration's metrics, and its trajectories every `save_rollouts_every` iterations."""
+        """Write the present iteration's metrics, and its trajectories every `save_rollouts_every` iterations and at the
+        end."""
         every = self.config.save_rollouts_every
-        if self.ranks.main and every and self.step % every == 0 and outcome.turn_credit is not None:
-            self.run_dir.write_rollouts(self.step, outcome.trajectories, outcome.turn_credit)
+        if self.ranks.main and every and (self.step % every == 0 or self._last()):
+            self._keep(outcome)
         timing = {**outcome.timing, "iteration_s": time.perf_counter() - self._started}
         record = self.metrics.write(step=self.step, kind="train", timing=timing, **outcome.metrics)
         self.progress.iteration(record)
@@ -149,6 +151,19 @@ class Session:
     def close(self) -> None:
         self.parts.sampler.close()
         self.metrics.close()
+
+    def _last(self) -> bool:
+        """Whether the present iteration, once it has been played, is the run's last."""
+        return self.step + 1 == self.config.iterations or self.parts.spent() or self.stopping
+
+    def _keep(self, outcome: Outcome) -> None:
+        """Save the present iteration's trajectories and their tokens, if it has any with credit; trajectories last."""
+        if outcome.turn_credit is None:
+            return
+        if self.config.save_token_credit and outcome.tokens is not None:
+            path = tokens_path(self.run_dir.rollouts(self.step))
+            outcome.tokens.write(path, self.parts.agent.chat.tokenizer)
+        self.run_dir.write_rollouts(self.step, outcome.trajectories, outcome.turn_credit, outcome.hindsight)
 
     def _panel(self) -> Any:
         env = env_maker(self.config.env, "valid")()

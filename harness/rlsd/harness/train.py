@@ -23,6 +23,7 @@ from rlsd.harness.iteration.update import Updated, update
 from rlsd.harness.iteration.values import learn_values
 from rlsd.harness.rollout.rollout import RewardFn
 from rlsd.harness.runs.progress import Progress
+from rlsd.harness.runs.token_credit import TokenCredit
 from rlsd.harness.scoring.tables import episode_metrics
 from rlsd.harness.session import open_session
 from rlsd.harness.sft import Imitation
@@ -108,6 +109,8 @@ class Iteration:
                 *by_trajectory(credit.turn_credit, scored.trajectories),
                 *([0.0] * len(trajectory.turns) for trajectory in failed),
             ],
+            tokens=TokenCredit(trajectories=scored.trajectories, batch=scored.batch, credit=credit),
+            hindsight=scored.hints.texts,
         )
 
     def _budget(self, played: Played) -> dict[str, Any]:

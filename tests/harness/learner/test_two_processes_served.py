@@ -71,7 +71,7 @@ def two(config: dict[str, Any], wrapper: str = "auto") -> dict[str, Any]:
 def sampled(run: Path) -> list[Any]:
     """Token ids of every response of every training episode."""
     found: list[Any] = []
-    for path in sorted((run / "rollouts").iterdir()):
+    for path in sorted((run / "rollouts").glob("*.jsonl.gz")):
         with gzip.open(path, "rt") as file:
             found += [[t["token_ids"] for t in json.loads(line)["turns"]] for line in file]
     return found

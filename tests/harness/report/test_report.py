@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -13,12 +15,13 @@ import pytest
 from rlsd.harness.cli.app import main
 from rlsd.harness.config import parse_config
 from rlsd.harness.evals.stats import wilson
-from rlsd.harness.report.charts import TRAINING, draw, learning_curve, pooled, value_of
+from rlsd.harness.report.charts import learning_curve, pooled, value_of
 from rlsd.harness.report.report import write_report
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.rundir import RunError
 from rlsd.harness.train import train
 from tests.support.smallest_run import small_run
+from tests.support.viewer_page import Page, numbers
 
 BASE = small_run(
     eval={"every": 1, "episodes": 3, "at_start": True},
@@ -40,27 +43,45 @@ def kept(run: Path, step: int) -> list[dict[str, Any]]:
 
 
 def test_the_page_holds_what_was_recorded(run: Path) -> None:
-    page = write_report(run).read_text()
-    assert "<h1>a &amp; b</h1>" in page
-    assert "2 of 2 iterations" in page
+    path = write_report(run)
+    page, text = Page.of(path), path.read_text()
+    (about,) = page.start["runs"]
     records = read_metrics(run / "metrics.jsonl")
-    best = max((r for r in records if r["kind"] == "eval"), key=lambda r: (r["success"], r["score"], -r["step"]))
-    assert f"<b>{100 * best['success']:.1f} %</b>" in page
-    assert best["panel"]["digest"] in page
-    titles = re.findall(r"<figcaption>([^<]+)", page)
-    assert titles[0] == "Success, %"
-    assert {"Credit", "Loss", "Seconds an iteration", "Tokens read by the learner"} <= set(titles)
-    assert page.count("<svg") == len(titles)
-    episodes = kept(run, 1)
-    assert page.count('class="turn"') == sum(len(e["turns"]) for e in episodes)
-    for episode in episodes:
-        assert episode["task"]["task_id"] in page
-        for credit in episode["turn_credit"]:
-            assert f"{credit:+.3f}" in page
-    shown = re.findall(r"sibling (\d)", page)
-    assert sorted(shown) == sorted(str(e["key"][3]) for e in episodes)
-    assert "hindsight" in page
-    assert not re.search(r"(src|href)=.(?!#)|<script", page), "nothing is loaded from elsewhere"
+    train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
+    assert (about["name"], about["method"], about["env"]) == ("a & b", "rlsd", "rlsd/ALFWorld-v0")
+    assert (about["done"], about["iterations"], about["steps"]) == (2, 2, [1, 2])
+    best = max(evals, key=lambda r: (r["success"], r["score"], -r["step"]))
+    assert about["evals"][about["best"]]["success"] == best["success"]
+    assert [e["panel"]["digest"] for e in about["evals"]] == [best["panel"]["digest"]] * 3
+    assert about["curves"]["step"] == [1, 2]
+    assert about["curves"]["values"]["loss"] == [pytest.approx(r["loss"], rel=1e-5) for r in train]
+    gaps = [r["credit"].get("gap") for r in train]
+    assert about["curves"]["values"].get("credit.gap", [None] * 2) == [g and pytest.approx(g, rel=1e-5) for g in gaps]
+    assert {c["title"] for c in page.start["charts"]} >= {"Credit", "Loss", "Seconds an iteration"}
+    for step in (1, 2):
+        episodes = kept(run, step - 1)
+        assert page.indexes[0, step]["turns"] == [len(e["turns"]) for e in episodes]
+        for n, episode in enumerate(episodes):
+            shown = page.episodes[0, step, n]
+            assert [t["credit"] for t in shown["turns"]] == episode["turn_credit"]
+            assert [t["read"] for t in shown["turns"]] == episode.get("hindsight_read", [None] * len(episode["turns"]))
+    assert not re.search(r"""(src|href)=.(?!data:,")""", text), "nothing is loaded from elsewhere"
+
+
+def test_the_displayed_tokens_add_up_to_what_the_loss_took(run: Path) -> None:
+    """Of the first step of an iteration: minus the mean over episodes of the mean of their tokens' advantages."""
+    page = Page.of(write_report(run))
+    losses = {r["step"] + 1: r["loss"] for r in read_metrics(run / "metrics.jsonl") if r["kind"] == "train"}
+    for step in (1, 2):
+        shown = [numbers(e["columns"]["advantage"]) for key, e in page.episodes.items() if key[:2] == (0, step)]
+        assert losses[step] == pytest.approx(-sum(sum(a) / len(a) for a in shown) / len(shown), abs=1e-6)
+        for episode in (e for key, e in page.episodes.items() if key[:2] == (0, step)):
+            values, at = numbers(episode["columns"]["advantage"]), 0
+            for turn in episode["turns"]:
+                n = len(turn["pieces"])
+                assert turn["credit"] == pytest.approx(sum(values[at : at + n]) / n, abs=2e-6)
+                at += n
+            assert at == len(values)
 
 
 def test_another_iteration_and_another_place(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,11 +89,29 @@ def test_another_iteration_and_another_place(run: Path, tmp_path: Path, capsys: 
         main(["report", str(run), "--to", str(tmp_path / "new" / "x.html"), "--step", "1", "--groups", "1"])
     assert stop.value.code == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "new" / "x.html")
-    page = (tmp_path / "new" / "x.html").read_text()
-    assert "Iteration 1 (kept: 1, 2)" in page
-    sizes = [sum(len(e["turns"]) for e in kept(run, 0) if e["key"][2] == group) for group in range(2)]
-    assert page.count('class="turn"') in sizes
-    assert page.count("<h3>") == 1
+    page = Page.of(tmp_path / "new" / "x.html")
+    assert list(page.indexes) == [(0, 1)]
+    assert len(page.episodes) == 2
+    assert page.start["left_out"] == 0, "what was not wanted is not left out"
+    assert page.start["runs"][0]["kept"] == [1, 2]
+
+
+def test_a_page_says_what_its_limit_left_out(run: Path, tmp_path: Path) -> None:
+    whole = Page.of(write_report(run, tmp_path / "whole.html"))
+    assert (len(whole.episodes), whole.start["left_out"]) == (8, 0)
+    limit = (tmp_path / "whole.html").stat().st_size - 1
+    part = Page.of(write_report(run, tmp_path / "part.html", max_mib=limit / (1 << 20)))
+    assert (len(part.episodes), part.start["left_out"]) == (6, 2)
+    assert sorted(key[1] for key in part.episodes) == [1, 1, 2, 2, 2, 2], "the last iteration comes first"
+    assert (tmp_path / "part.html").stat().st_size <= limit
+    assert part.indexes == whole.indexes, "all are listed"
+
+
+def test_several_runs_stand_in_one_page_under_names_of_their_own(run: Path, tmp_path: Path) -> None:
+    page = Page.of(write_report([run, run.parent / "a & b"], tmp_path / "x.html"))
+    assert [r["name"] for r in page.start["runs"]] == ["a & b", "a & b"]
+    assert set(page.indexes) == {(r, s) for r in (0, 1) for s in (1, 2)}
+    assert page.indexes[0, 1] == page.indexes[1, 1]
 
 
 def test_text_of_the_environment_stays_text(run: Path, tmp_path: Path) -> None:
@@ -81,27 +120,43 @@ def test_text_of_the_environment_stays_text(run: Path, tmp_path: Path) -> None:
     for name in ("config.yaml", "metrics.jsonl"):
         (copy / name).write_bytes((run / name).read_bytes())
     episode = kept(run, 1)[0]
-    episode["goal"] = episode["turns"][0]["observation"] = "<script>alert(1)</script>"
-    episode["turns"][0]["action"] = "<img onerror=x>"
+    episode["goal"] = episode["turns"][0]["observation"] = "</script><script>alert(1)</script>\ud800"
+    episode["score"] = float("nan")
     with gzip.open(copy / "rollouts" / "step-000001.jsonl.gz", "wt") as file:
         file.write(json.dumps(episode) + "\n")
-    page = write_report(copy).read_text()
-    assert "<script" not in page
-    assert "<img" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    path = write_report(copy)
+    assert "alert(1)" not in path.read_text(encoding="utf-8")
+    shown = Page.of(path).episodes[0, 2, 0]
+    assert shown["goal"] == "</script><script>alert(1)</script>\ud800"
+    assert shown["score"] is None
     (copy / "rollouts" / "step-000001.jsonl.gz").write_bytes(b"\x1f\x8bdamaged")
     with pytest.raises(RunError, match=r"step-000001\.jsonl\.gz cannot be read"):
         write_report(copy)
     (copy / "rollouts" / "step-000001.jsonl.gz").unlink()
-    assert "None were kept" in write_report(copy).read_text()
+    assert Page.of(write_report(copy)).indexes == {}
+
+
+def test_the_policy_lets_only_the_pages_own_script_and_style_run(run: Path) -> None:
+    text = write_report(run).read_text()
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, script)]
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert "innerHTML" not in script
+    assert "eval(" not in script
 
 
 def test_supervised_runs_have_a_page_too(tmp_path: Path) -> None:
     data = {k: v for k, v in BASE.items() if k not in ("reward", "algorithm")}
     train(parse_config({**data, "algorithm": "sft", "sft": {"only_success": False}}), tmp_path / "run")
-    page = write_report(tmp_path / "run").read_text()
-    assert "sft on rlsd/ALFWorld-v0" in page
-    assert "<figcaption>Loss" in page
+    page = Page.of(write_report(tmp_path / "run"))
+    assert page.start["runs"][0]["method"] == "sft"
+    assert len(page.start["runs"][0]["curves"]["values"]["loss_teacher"]) == 2
+    assert page.indexes == {}
 
 
 def test_what_is_no_run_is_an_error(run: Path, tmp_path: Path) -> None:
@@ -114,18 +169,12 @@ def test_what_is_no_run_is_an_error(run: Path, tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-def test_charts_show_what_is_there() -> None:
-    records = [{"step": i, "credit": {"gap": -0.5 * i, "clipped": None}, "flag": True} for i in range(3)]
-    assert value_of(records[2], "credit.gap") == -1.0
-    assert value_of(records[2], "credit.clipped") is None
-    assert value_of(records[2], "flag") is None
-    assert value_of(records[2], "credit.gap.deeper") is None
-    gap = next(c for c in TRAINING if "credit.gap" in c.lines.values())
-    drawn = draw(gap, records)
-    assert drawn is not None
-    assert drawn.startswith("<svg")
-    assert "credit.gap" not in drawn
-    assert all(draw(c, records) is None for c in TRAINING if c is not gap)
+def test_values_are_found_by_their_path() -> None:
+    record = {"step": 2, "credit": {"gap": -1.0, "clipped": None}, "flag": True}
+    assert value_of(record, "credit.gap") == -1.0
+    assert value_of(record, "credit.clipped") is None
+    assert value_of(record, "flag") is None
+    assert value_of(record, "credit.gap.deeper") is None
 
 
 def test_evaluations_of_several_seeds_are_pooled() -> None:

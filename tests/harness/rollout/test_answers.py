@@ -38,6 +38,7 @@ from tests.support.misbehaving import BENIGN, FAULTS, GOOD, Misbehaving, Unopena
 from tests.support.plain_worlds import Plain
 from tests.support.rollouts import WALK, play
 from tests.support.smallest_run import small_run
+from tests.support.viewer_page import Page
 
 SPEC = "tests.support.misbehaving:Misbehaving"
 COUNTS = dict(Counter(fault.reason for fault in FAULTS.values()))
@@ -289,9 +290,12 @@ def test_a_run_goes_on_and_says_what_failed(tmp_path: Path, capsys: pytest.Captu
     for reason in COUNTS:
         assert said.count(f"episodes fail in the environment ({reason}), the first with env.") == 1, "once a run"
     assert f"failed {2 * len(FAULTS)} (raised {2 * COUNTS['raised']}, " in said
-    page = write_report(tmp_path / "run", step=2, groups=tasks).read_text()
-    assert f"{4 * len(FAULTS)} training episodes failed in the environment and were left out: raised " in page
-    assert page.count("env.step: the reward is None, expected a number") == 2
+    page = Page.of(write_report(tmp_path / "run", step=2))
+    about = page.start["runs"][0]
+    assert about["failed"] == 4 * len(FAULTS)
+    assert about["failures"][0] == ["raised", 4 * COUNTS["raised"]]
+    told = [e["failure"] for e in page.episodes.values()]
+    assert told.count("env.step: the reward is None, expected a number") == 2
     kept = tmp_path / "run" / "rollouts" / "step-000001.jsonl.gz"
     assert len(read_trajectories(kept, "x")) == records[1]["episodes"], "failed episodes are no demonstrations"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -189,10 +188,10 @@ def test_out_of_steps_is_an_end_too(tmp_path: Path) -> None:
 def test_a_browser_buys_the_goal(tmp_path: Path) -> None:
     """The whole way in headless Chromium, by keyboard and mouse as a person would."""
     selenium = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
-    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
-        pytest.skip("needs chromium and chromedriver on the PATH")
-    from tests.support.browser import buy_the_goal
+    from tests.support.browser import buy_the_goal, missing
 
+    if lacks := missing():
+        pytest.skip(lacks)
     with serving(tmp_path) as url:
         buy_the_goal(selenium, url, KWARGS, tmp_path)
     assert read_trajectories(tmp_path / "people.jsonl", "rlsd/WebShop-v0")[0].score == 1.0

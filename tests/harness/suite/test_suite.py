@@ -27,6 +27,7 @@ from rlsd.harness.suite.runs import run_suite
 from tests.support.faulty_endpoint import LOST, TASKS, FaultyEndpoint
 from tests.support.plain_worlds import ReshuffledByProcess
 from tests.support.stub_server import stub
+from tests.support.viewer_page import Page
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "configs" / "suite" / "example.yaml"
@@ -95,9 +96,10 @@ def test_the_example_is_played_and_tabled(tmp_path: Path, capsys: pytest.Capture
     with pytest.raises(SystemExit) as end:
         main(["report", str(tmp_path / "s" / "episodes" / "house" / "explorer" / "seed-1"), "--groups", "2"])
     assert not end.value.code
-    page = (tmp_path / "s" / "episodes" / "house" / "explorer" / "seed-1" / "report.html").read_text()
-    assert "2 of 20 tasks" in page
-    assert "success<b>100.0 %</b>" in page
+    page = Page.of(tmp_path / "s" / "episodes" / "house" / "explorer" / "seed-1" / "report.html")
+    (about,) = page.start["runs"]
+    assert (about["kind"], about["evals"][0]["success"], about["evals"][0]["panel"]["tasks"]) == ("evaluation", 1.0, 20)
+    assert (len(page.indexes[0, 1]["task"]), len(page.episodes)) == (20, 2)
 
 
 def test_jobs_file_order_and_concurrency_change_no_number(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from rlsd.harness.cli.serve import serve
 from rlsd.harness.cli.study import study
 from rlsd.harness.cli.train import train
 from rlsd.harness.cli.verify import leaderboard, verify
+from rlsd.harness.cli.view import view
 from rlsd.harness.cli.warm_start import warm_start
 
 COMMANDS = {
@@ -38,6 +39,7 @@ COMMANDS = {
     "verify": verify,
     "leaderboard": leaderboard,
     "report": report,
+    "view": view,
     "study": study,
     "diagnose": diagnose,
     "exam": exam,

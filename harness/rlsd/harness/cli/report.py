@@ -11,27 +11,30 @@ from rlsd.harness.cli.tables import print_text
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run directory, a suite's folder, or a folder of `rlsd eval --keep`.")],
-    to: Annotated[Path | None, typer.Option(help="Where to write; default RUN/report.html.")] = None,
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories, and folders of `rlsd eval --keep`; or a suite's folder.")
+    ],
+    to: Annotated[Path | None, typer.Option(help="Where to write; default report.html in the first folder.")] = None,
     step: Annotated[
-        int | None, typer.Option(help="Iteration whose episodes are shown; default: the last kept.")
+        int | None, typer.Option(help="The only iteration whose episodes are wanted; default: all that were kept.")
     ] = None,
-    groups: Annotated[int, typer.Option(min=0, help="Tasks whose episodes are shown.")] = 4,
+    groups: Annotated[
+        int | None,
+        typer.Option(min=0, help="Tasks of an iteration whose turns are in the page; default: all."),
+    ] = None,
+    max_mib: Annotated[float, typer.Option(min=0.1, help="Largest size of the page.")] = 16.0,
 ) -> None:
-    """One HTML page of a run: results, curves, and episodes with the credit that each turn got; or of a suite or of one
-    evaluation."""
-    from rlsd.harness.report.evaluation import is_evaluation, write_evaluation
+    """One HTML page that needs nothing else: results, curves, and episodes with what each turn and token earned. Of a
+    suite: its table and comparisons, and a page of episodes beside it for each environment."""
     from rlsd.harness.report.report import write_report
     from rlsd.harness.report.suite import is_suite, write_suite
     from rlsd.harness.runs.rundir import RunError
 
-    for holds, what, write in (
-        (is_evaluation, "the episodes of an evaluation", write_evaluation),
-        (is_suite, "a suite", write_suite),
-    ):
-        if holds(run):
-            if step is not None:
-                raise RunError(f"--step is for runs; {run} holds {what}")
-            print_text(str(write(run, to, groups=groups)))
-            return
-    print_text(str(write_report(run, to, step=step, groups=groups)))
+    if not any(map(is_suite, runs)):
+        print_text(str(write_report(runs, to, step=step, groups=groups, max_mib=max_mib)))
+        return
+    if len(runs) > 1:
+        raise RunError(f"a suite's page is made of one folder; {len(runs)} were given")
+    if step is not None:
+        raise RunError(f"--step is for runs; {runs[0]} holds a suite")
+    print_text(str(write_suite(runs[0], to, groups=groups, max_mib=max_mib)))

@@ -59,7 +59,10 @@ class RunConfig(Block):
     keep_checkpoints: int = Field(default=2, ge=1)
     """Number of newest checkpoints that are kept."""
     save_rollouts_every: int = Field(default=10, ge=0)
-    """Iterations between saved trajectories (JSON lines, gzip); 0: never."""
+    """Iterations between saved trajectories (JSON lines, gzip); the last iteration's are saved too. 0: never."""
+    save_token_credit: bool = True
+    """With saved trajectories also what each of their tokens earned: log-probs of both views, weight, advantage; 32
+    bytes a token."""
     tensorboard: bool = True
     """Write TensorBoard event files beside `metrics.jsonl`."""
     tracker: str | None = None

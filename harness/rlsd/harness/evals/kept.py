@@ -19,6 +19,7 @@ from typing import Any
 from rlsd.envs.hiding import hidden_in
 from rlsd.harness.evals.evaluate import EvalResult
 from rlsd.harness.rollout.trajectory import Trajectory
+from rlsd.harness.runs.records import record_of
 from rlsd.harness.runs.rundir import write_atomic
 
 ABOUT, TIMINGS, CALLS = "about.json", "timings.jsonl", "calls.jsonl"
@@ -55,7 +56,7 @@ def keep_episodes(folder: Path | None, result: EvalResult, about: dict[str, Any]
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as raw, gzip.GzipFile("", "wb", 5, raw, mtime=0) as file:
         for trajectory in result.trajectories:
-            record = {**trajectory.to_json(prompts=True), "turn_credit": [0.0] * len(trajectory.turns)}
+            record = record_of(trajectory, [0.0] * len(trajectory.turns), prompts=True)
             file.write(json.dumps(hidden_in(record)).encode() + b"\n")
     os.replace(partial, path)
     write_atomic(folder / ABOUT, json.dumps(hidden_in(about), indent=1) + "\n")

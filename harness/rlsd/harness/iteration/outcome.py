@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rlsd.harness.learner.step import UpdateStats
 from rlsd.harness.rollout.trajectory import Trajectory
+from rlsd.harness.runs.token_credit import TokenCredit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,10 @@ class Outcome:
     """Those that were trained on, then those that failed, whose credit is 0."""
     turn_credit: list[list[float]] | None = None
     """Mean credit of each turn, by trajectory; None if there is none."""
+    tokens: TokenCredit | None = None
+    """Credit of each token of those that were trained on."""
+    hindsight: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    """What the teacher read, by (trajectory, turn)."""
 
 
 class Clock:

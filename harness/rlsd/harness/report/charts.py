@@ -1,8 +1,7 @@
-"""Charts of a run's metrics: small ones as SVG text for a page, light or dark, and a learning curve as a PNG file."""
+"""Charts of a run's metrics: which ones the viewer draws, and learning curves as PNG files."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,6 @@ from rlsd.harness.evals.stats import wilson
 from rlsd.harness.runs.metrics import read_metrics
 
 Records = Sequence[Mapping[str, Any]]
-BOUNDS = {"left": 0.13, "right": 0.98, "top": 0.9, "bottom": 0.14}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +19,12 @@ class Chart:
 
     Args:
         lines: label → path of the value in a record ("credit.gap_success"); lines without values are left out.
-        stacked: areas on top of each other.
         scale: what values are multiplied by.
     """
 
     title: str
     lines: Mapping[str, str]
     note: str = ""
-    stacked: bool = False
     scale: float = 1.0
     log: bool = False
     share: bool = field(default=False)
@@ -71,12 +67,10 @@ TRAINING = (
             "wait": "timing.wait_s",
             "weights": "timing.refresh_s",
         },
-        stacked=True,
     ),
     Chart(
         title="Tokens read by the learner",
         lines={kind: f"forwarded_tokens.{kind}" for kind in ("prefix", "student", "teacher", "reference", "update")},
-        stacked=True,
     ),
     Chart(
         title="Idle, %",
@@ -99,58 +93,6 @@ def value_of(record: Mapping[str, Any], path: str) -> float | None:
 def own_success(record: Mapping[str, Any]) -> float:
     """Success of an iteration's own tasks: what is trained on after a refill is mixed by choice."""
     return record.get("own_success", record["success"])
-
-
-def draw(chart: Chart, records: Records) -> str | None:
-    """SVG, or None where no record has any of the values."""
-    steps = [r["step"] + 1 for r in records]
-    lines = {label: [value_of(r, path) for r in records] for label, path in chart.lines.items()}
-    lines = {label: values for label, values in lines.items() if any(v is not None for v in values)}
-    if not lines:
-        return None
-    figure, axes = _axes()
-    if chart.stacked:
-        heights = [[chart.scale * (v or 0.0) for v in values] for values in lines.values()]
-        axes.stackplot(steps, heights, labels=list(lines), alpha=0.8)
-    for label, values in lines.items():
-        if chart.stacked:
-            break
-        points = [(s, chart.scale * v) for s, v in zip(steps, values) if v is not None]
-        axes.plot(*zip(*points), label=label, linewidth=1.6, marker="o" if len(points) == 1 else None)
-    if chart.log:
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter("")
-    elif chart.share:
-        axes.set_ylim(0, 100)
-    if len(lines) > 1:
-        _legend(axes)
-    return _svg(figure)
-
-
-def success(train: Records, evals: Records) -> str | None:
-    """Training episodes as a line, evaluations as dots with their intervals, in percent."""
-    if not train and not evals:
-        return None
-    figure, axes = _axes()
-    if train:
-        axes.plot(
-            [r["step"] + 1 for r in train], [100 * own_success(r) for r in train], linewidth=1.2, label="training"
-        )
-    if evals:
-        rates = [100 * r["success"] for r in evals]
-        below = [y - 100 * r["interval"][0] for y, r in zip(rates, evals)]
-        above = [100 * r["interval"][1] - y for y, r in zip(rates, evals)]
-        axes.errorbar(
-            [r["step"] + 1 for r in evals],
-            rates,
-            yerr=([max(0.0, b) for b in below], [max(0.0, a) for a in above]),
-            marker="o",
-            capsize=3,
-            label="validation panel, 95 %",
-        )
-    axes.set_ylim(0, 100)
-    _legend(axes)
-    return _svg(figure)
 
 
 def learning_curve(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str) -> None:
@@ -241,46 +183,3 @@ def _smooth(points: list[tuple[int, float]], width: int = 3) -> list[tuple[int, 
         window = points[max(0, i - width + 1) : i + 1]
         out.append((x, sum(y for _, y in window) / len(window)))
     return out
-
-
-def _axes() -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(4.6, 2.9))
-    axes = figure.subplots()
-    figure.subplots_adjust(**BOUNDS)
-    figure.patch.set_alpha(0.0)
-    axes.patch.set_alpha(0.0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#888888")
-    axes.tick_params(which="both", colors="#888888", labelsize=8)
-    axes.grid(alpha=0.25)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("iteration", color="#888888", fontsize=8)
-    return figure, axes
-
-
-def _legend(axes: Any) -> None:
-    """Above the curves, which it never covers."""
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 0.98),
-        ncols=5,
-        frameon=False,
-        fontsize=8,
-        labelcolor="#888888",
-        handlelength=1.2,
-        columnspacing=1.0,
-    )
-
-
-def _svg(figure: Any) -> str:
-    import matplotlib
-
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rlsd"}):
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()[out.getvalue().index("<svg") :]

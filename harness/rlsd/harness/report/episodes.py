@@ -1,132 +1,160 @@
-"""Kept episodes as the pages show them."""
+"""Kept episodes as the viewer shows them: a row of the index each, and everything about one."""
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
+import numpy as np
 
 HINTS = ("plan", "missing", "whereabouts", "demonstration", "answer", "feedback", "distance")
-"""Fields of hindsight in the order in which they are shown."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One turn as the page shows it."""
-
-    observation: str
-    response: str
-    action: str
-    next_observation: str
-    valid: bool
-    format_ok: bool
-    reward: float
-    credit: float
-    bar: float
-    """Width of the credit's bar in percent of the largest shown, with its sign."""
-    share: float | None
-    """Credit over the episode's mean: what hindsight made of it; None where that is 0."""
-    hindsight: Sequence[tuple[str, str]]
-    tokens: int
-    """Of the response."""
-    prompt: Sequence[tuple[str, str]] = ()
-    """Role and text of the messages that a chat endpoint was sent, those of earlier turns left out."""
-    spent: str = ""
-    """Tokens and seconds of the turn, of an agent that gets no credit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
-    goal: str
-    task_id: str
-    task_type: str
-    sibling: int
-    won: bool
-    score: float
-    stop: str
-    failure: str
-    """What the environment did wrong; "" if nothing."""
-    turns: Sequence[Turn]
-
-
-def template(name: str) -> Any:
-    """A page of this package; what it shows is escaped."""
-    pages = Environment(loader=PackageLoader("rlsd.harness.report", "pages"), autoescape=True, trim_blocks=True)
-    pages.filters["percent"] = lambda x: f"{100 * x:.1f} %"
-    pages.filters["number"] = _number
-    return pages.get_template(name)
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else str(value)
-    return str(value)
+"""Fields of recorded hindsight in the order in which they are shown."""
+COLUMNS = ("sampler_logp", "student_logp", "teacher_logp", "base", "weight", "advantage")
+"""Of a token file, what the page gets; Δ is the difference of two of them."""
+DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError)
+"""What a record raises that is no episode."""
 
 
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def episode_of(record: Mapping[str, Any], largest: float, seconds: Sequence[float] = ()) -> Episode:
-    """An episode as it was kept.
+def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the list and the search know of an episode; of a record with `sizes` its turns are not needed.
 
-    Args:
-        largest: credit that a full bar stands for.
-        seconds: that the agent took at each turn, where they were kept.
+    `surprise` is the largest distance of a turn's credit from the mean of its episode: what hindsight made of one
+    outcome.
 
     Raises:
         KeyError, TypeError, IndexError, AttributeError, ValueError: the record is no episode.
     """
-    credit = record["turn_credit"]
+    credit, error = record["turn_credit"], record.get("error")
+    sizes = record["sizes"] if "sizes" in record else _sizes(record["turns"])
+    if len(credit) != sizes["turns"] or not all(map(is_number, credit)):
+        raise ValueError("an episode without the credit of each turn")
     mean = sum(credit) / len(credit) if credit else 0.0
-    error = record.get("error")
-    return Episode(
-        goal=record["goal"],
-        task_id=record["task"]["task_id"],
-        task_type=record["task"]["task_type"],
-        sibling=record["key"][3],
-        won=bool(record["success"]),
-        score=float(record["score"]),
-        stop=record["stop"],
-        failure="" if error is None else f"{error['boundary']}: {error['message']}",
-        turns=[
-            _turn(t, c, largest, mean, s) for t, c, s in zip_longest(record["turns"], credit, seconds[: len(credit)])
-        ],
-    )
+    return {
+        "task": [record["task"]["task_id"], record["task"]["task_type"], record["goal"]],
+        "group": int(record["key"][2]),
+        "sibling": int(record["key"][3]),
+        "won": int(bool(record["success"])),
+        "score": _short(float(record["score"])),
+        "stop": str(record["stop"]),
+        "failure": "" if error is None else str(error.get("reason", "raised")),
+        "turns": int(sizes["turns"]),
+        "tokens": int(sizes["tokens"]),
+        "invalid": int(sizes["refused"]),
+        "surprise": _short(max((abs(c - mean) for c in credit), default=0.0)),
+    }
 
 
-def _turn(turn: Mapping[str, Any], credit: float, largest: float, mean: float, seconds: float | None) -> Turn:
+def episode_of(
+    record: Mapping[str, Any],
+    tokens: Sequence[Mapping[str, np.ndarray]] | None = None,
+    pieces: Mapping[int, str] | None = None,
+    seconds: Sequence[float] = (),
+) -> dict[str, Any]:
+    """Everything about an episode, as plain data.
+
+    Args:
+        tokens: columns of each turn's tokens, of `TokenFile.turns`.
+        pieces: text of each token id.
+        seconds: that the agent took at each turn, where they were kept.
+
+    Raises:
+        KeyError, TypeError, IndexError, AttributeError, ValueError: the record is no episode, or its tokens are those
+            of another one.
+    """
+    row = row_of(record)
+    turns, credit, error = record["turns"], record["turn_credit"], record.get("error")
+    read = record.get("hindsight_read") or [None] * len(turns)
+    if len(credit) != len(turns):
+        raise ValueError("an episode without the credit of each turn")
+    if tokens is not None and [len(t["ids"]) for t in tokens] != [len(t["token_ids"]) for t in turns]:
+        raise ValueError("its tokens are those of another episode")
+    shown = [
+        {
+            **_turn(turn),
+            "credit": credit[k],
+            "read": read[k],
+            "spent": _spent(turn, seconds[k] if k < len(seconds) else None),
+            **({} if tokens is None else {"pieces": [(pieces or {}).get(int(i), "\ufffd") for i in tokens[k]["ids"]]}),
+        }
+        for k, turn in enumerate(turns)
+    ]
+    for before, after in zip(turns, shown[1:]):
+        if after["observation"] == before["next_observation"]:
+            del after["observation"]  # it stands in the page once
+    columns = {} if tokens is None else {name: packed([t[name] for t in tokens]) for name in COLUMNS}
+    return {
+        **{name: row[name] for name in ("won", "score", "stop", "sibling", "group")},
+        "goal": record["goal"],
+        "task_id": record["task"]["task_id"],
+        "task_type": record["task"]["task_type"],
+        "return": float(record.get("episode_return", record.get("returns", 0.0))),
+        "failure": "" if error is None else f"{error['boundary']}: {error['message']}",
+        "turns": shown,
+        "columns": columns,
+    }
+
+
+def packed(parts: Sequence[np.ndarray]) -> str:
+    """Numbers as base64 of their little-endian float32 bytes.
+
+    >>> packed([np.array([1.0], dtype=np.float32)])
+    'AACAPw=='
+    """
+    joined = np.concatenate(parts) if parts else np.zeros(0)
+    return base64.b64encode(joined.astype("<f4").tobytes()).decode()
+
+
+def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
+    hindsight = turn.get("hindsight_before") or {}
+    messages = (turn.get("prompt") or {}).get("messages") or ()
+    return {
+        "observation": str(turn["observation"]),
+        "response": str(turn["response"]),
+        "action": str(turn["action"]),
+        "next_observation": str(turn["next_observation"]),
+        "valid": turn.get("valid") is not False,
+        "format_ok": bool(turn["format_ok"]),
+        "reward": float(turn["reward"]),
+        "action_span": list(turn.get("action_span") or (0, 0)),
+        "thought_span": list(turn.get("thought_span") or (0, 0)),
+        "tokens": _tokens(turn),
+        "hindsight": [[name, _words(hindsight[name])] for name in HINTS if hindsight.get(name) not in (None, [], "")],
+        "prompt": [[str(m.get("role")), _content(m)] for m in messages],
+    }
+
+
+def _sizes(turns: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """What records of earlier versions do not say."""
+    accepted = [bool(turn["format_ok"]) and turn.get("valid") is not False for turn in turns]
+    return {"turns": len(turns), "tokens": sum(map(_tokens, turns)), "refused": accepted.count(False)}
+
+
+def _tokens(turn: Mapping[str, Any]) -> int:
+    return len(turn["token_ids"]) or (turn.get("usage") or {}).get("output", 0)
+
+
+def _spent(turn: Mapping[str, Any], seconds: float | None) -> str:
     usage = turn.get("usage") or {}
     spent = [f"{usage['input']} + {usage['output']} tokens"] if usage else []
-    if seconds is not None:
-        spent.append(f"{seconds:.1f} s")
-    messages = (turn.get("prompt") or {}).get("messages") or ()
-    hindsight = turn.get("hindsight_before") or {}
-    return Turn(
-        observation=turn["observation"],
-        response=turn["response"],
-        action=turn["action"],
-        next_observation=turn["next_observation"],
-        valid=turn.get("valid") is not False,
-        format_ok=bool(turn["format_ok"]),
-        reward=float(turn["reward"]),
-        credit=credit,
-        bar=100.0 * credit / largest if largest else 0.0,
-        share=credit / mean if mean else None,
-        hindsight=[(name, _words(hindsight[name])) for name in HINTS if hindsight.get(name) not in (None, [], "")],
-        tokens=len(turn["token_ids"]) or usage.get("output", 0),
-        prompt=[(str(m.get("role")), _content(m)) for m in messages],
-        spent=", ".join(spent),
-    )
+    return ", ".join([*spent, *([] if seconds is None else [f"{seconds:.1f} s"])])
+
+
+def _short(value: float) -> float:
+    """With six digits, which is what JSON lines keep of credit."""
+    return float(f"{value:.6g}")
 
 
 def _words(value: Any) -> str:
-    return " · ".join(map(str, value)) if isinstance(value, list) else _number(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return " · ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _content(message: Mapping[str, Any]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 from collections import defaultdict
@@ -13,14 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
-
-from rlsd.envs.hiding import hidden
 from rlsd.harness.evals.compare import UNSETTLED, compare_pair, verdict
 from rlsd.harness.evals.rates import rate_interval
 from rlsd.harness.evals.results_file import state
 from rlsd.harness.evals.saved import CompareError, Entrant, Saved, read_saved
 from rlsd.harness.evals.stats import holm
+from rlsd.harness.report.static_page import static_page
 from rlsd.harness.runs.rundir import write_atomic
 
 PUBLISHED = {
@@ -100,21 +96,10 @@ def write_leaderboard(folder: Path, out: Path | None = None, *, quoted: bool = T
     boards.sort(key=lambda board: (board.env, board.split, -board.tasks, -len(board.rows)))
     first = {(board.env, board.split): board.digest for board in reversed(boards) if board.quoted}
     boards = [b if first.get((b.env, b.split)) == b.digest else replace(b, quoted=()) for b in boards]
-    pages = Environment(loader=PackageLoader("rlsd.harness.report", "pages"), autoescape=True, trim_blocks=True)
-    parts = files("rlsd.harness.report").joinpath("pages")
-    style, script = (parts.joinpath(f"leaderboard.{end}").read_text(encoding="utf-8") for end in ("css", "js"))
-    sources = f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
-    page = pages.get_template("leaderboard.html").render(
-        boards=boards,
-        passed=passed,
-        results=len(found),
-        style=style,
-        script=script,
-        policy=f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'",
-    )
+    page = static_page("leaderboard", boards=boards, passed=passed, results=len(found))
     place = out or folder / "leaderboard.html"
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, hidden(page))
+    write_atomic(place, page)
     return place
 
 
@@ -216,7 +201,3 @@ def _published(saved: Saved) -> bool:
     argument, value = DATA.get(str(env), ("questions", None))
     given = (played.get("arguments") or {}).get(argument)
     return given == value if value is not None else not str(given or "").startswith("gen-")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

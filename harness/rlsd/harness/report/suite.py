@@ -1,23 +1,23 @@
-"""One page of a whole suite: its table, why episodes were lost, who is better, and episodes of every evaluation."""
+"""One page of a whole suite: its table, who is better, why episodes were lost; beside it a page of episodes for each
+environment."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rlsd.envs.hiding import hidden
 from rlsd.harness.evals.compare import compare_entrants, verdict
 from rlsd.harness.evals.kept import EPISODES
 from rlsd.harness.evals.results_file import state
 from rlsd.harness.evals.saved import Entrant, check_alike, read_saved
 from rlsd.harness.evals.stats import holm
-from rlsd.harness.report.episodes import Episode, episode_of, template
-from rlsd.harness.report.evaluation import kept_records, seconds_of
+from rlsd.harness.report.kept import KeptEpisodes
+from rlsd.harness.report.report import MAX_MIB, write_report
+from rlsd.harness.report.sources import is_evaluation
+from rlsd.harness.report.static_page import static_page
 from rlsd.harness.runs.rundir import RunError, write_atomic
 
 ENDINGS = {
@@ -41,7 +41,7 @@ class Loss:
     message: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """One agent in one environment with one seed."""
 
@@ -50,9 +50,10 @@ class Evaluation:
     success: float
     episodes: int
     errors: int
+    folder: Path
+    """Of its episodes."""
     kept: bool
-    """Whether its episodes are there."""
-    groups: list[list[Episode]] = field(default_factory=list)
+    """Whether they are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,45 +72,56 @@ class World:
     edited: Sequence[str]
     """Agents whose files are not what was written."""
 
+    @property
+    def kept(self) -> list[Path]:
+        """Folders of the evaluations whose episodes are there."""
+        return [e.folder for e in self.evaluations if e.kept]
+
 
 def is_suite(folder: Path) -> bool:
     return (folder / "suite.json").is_file()
 
 
-def write_suite(folder: Path, out: Path | None = None, *, groups: int = 4) -> Path:
-    """Write `report.html` into the suite's folder, or to `out`.
+def write_suite(folder: Path, out: Path | None = None, *, groups: int | None = None, max_mib: float = MAX_MIB) -> Path:
+    """Write `report.html` into the suite's folder, or to `out`; and beside it, of each environment whose episodes were
+    kept, a page on which all agents play the same tasks, `report-ENVIRONMENT.html`.
 
     Args:
-        groups: tasks whose episodes are shown: the same of every evaluation of an environment, those first that some
-            agents win and others lose.
+        groups, max_mib: of the pages of episodes, see `write_report`.
 
     Raises:
         RunError: there is no table yet, or a damaged file; names it.
         CompareError: results that are no results, or are of different tasks.
     """
     results = _results(folder / "results.json")
-    worlds = [_world(folder, name, entry, groups) for name, entry in results["environments"].items()]
+    place = out or folder / "report.html"
+    worlds = [_world(folder, name, entry) for name, entry in results["environments"].items()]
+    pages = {world.name: place.with_name(f"{place.stem}-{world.name}.html") for world in worlds if world.kept}
+    for world in worlds:
+        if world.kept:
+            write_report(world.kept, pages[world.name], groups=groups, max_mib=max_mib)
     pairs = [{"env": world.name, **pair} for world in worlds for pair in world.compared["pairs"]]
     for pair, p in zip(pairs, holm([pair["p"] for pair in pairs])):
         pair["p_holm"] = p
         pair["verdict"] = verdict(pair)
     tabled = sum(len(agent["seeds"]) for world in worlds for agent in world.agents.values())
-    page = template("suite.html").render(
+    page = static_page(
+        "suite",
         name=folder.resolve().name,
         results=results,
         worlds=worlds,
+        pages={name: path.name for name, path in pages.items()},
         pairs=pairs,
         notes=_notes(worlds),
         endings=ENDINGS,
-        scored=any(a["score"] != a["success"] for w in worlds for a in w.agents.values()),
+        scored=any(abs(a["score"] - a["success"]) > 1e-9 for w in worlds for a in w.agents.values()),
         used=any("usage" in a for w in worlds for a in w.agents.values()),
         priced=any("cost" in a for w in worlds for a in w.agents.values()),
         failed=_failed(folder),
         newer=len(list(folder.glob("results/*/*/seed-*.json"))) - tabled,
     )
-    place = out or folder / "report.html"
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, hidden(page))
+    write_atomic(place, page)
     return place
 
 
@@ -131,7 +143,7 @@ def _results(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read ({error}); `rlsd eval --suite FILE --report` writes it anew") from error
 
 
-def _world(folder: Path, env: str, entry: Mapping[str, Any], groups: int) -> World:
+def _world(folder: Path, env: str, entry: Mapping[str, Any]) -> World:
     found = [
         Entrant(
             name=agent,
@@ -141,24 +153,24 @@ def _world(folder: Path, env: str, entry: Mapping[str, Any], groups: int) -> Wor
     ]
     for file in (file for entrant in found for file in entrant.files):
         check_alike(found[0].files[0], file)
-    chosen = _told_apart(found)[:groups]
     evaluations = list[Evaluation]()
     losses: dict[str, dict[str, Loss]] = {}
     for entrant in found:
         mine = losses.setdefault(entrant.name, {})
         for seed, file in zip(entry["agents"][entrant.name]["seeds"], entrant.files):
             place = folder / "episodes" / env / entrant.name / f"seed-{seed}"
-            kept = (place / EPISODES).is_file()
+            kept = is_evaluation(place) and (place / EPISODES).is_file()
             evaluation = Evaluation(
                 agent=entrant.name,
                 seed=seed,
                 success=file.data["success"],
                 episodes=file.data["episodes"],
                 errors=file.data["errors"],
+                folder=place,
                 kept=kept,
             )
             if kept:
-                evaluation.groups = _shown(place, chosen, mine)
+                _look(KeptEpisodes(place / EPISODES, advice="play the evaluation again"), mine)
             else:
                 _count(mine, file.data["failures"])
             evaluations.append(evaluation)
@@ -177,34 +189,19 @@ def _world(folder: Path, env: str, entry: Mapping[str, Any], groups: int) -> Wor
     )
 
 
-def _told_apart(found: Sequence[Entrant]) -> list[str]:
-    """The panel's tasks, those first on which agents are furthest apart."""
-    tasks = list(found[0].files[0].wins)
-    rates = np.array([entrant.table("success", tasks).mean(axis=0) for entrant in found])
-    apart = rates.max(axis=0) - rates.min(axis=0)
-    return [tasks[i] for i in np.argsort(-apart, kind="stable")]
-
-
-def _shown(place: Path, chosen: Sequence[str], losses: dict[str, Loss]) -> list[list[Episode]]:
-    """Episodes of the chosen tasks, in their order, and below them the first that failed in each way; counts what was
-    lost."""
-    seconds = seconds_of(place)
-    shown: dict[str, list[Episode]] = {task: [] for task in chosen}
-    seen = set[str]()
-    with kept_records(place) as records:
-        for record in records:
-            task, error = record["task"]["task_id"], record.get("error")
-            kind = record["stop"] if error is None else error["reason"]
-            first = error is not None and kind not in seen
-            if error is not None or not record["success"]:
-                seen.add(kind)
-                loss = losses.setdefault(kind, Loss(failed=error is not None, task=task))
-                loss.count += 1
-                loss.message = loss.message or ("" if error is None else f"{error['boundary']}: {error['message']}")
-            if task in shown or (first and chosen):
-                episode = episode_of(record, 0.0, seconds.get(tuple(record["key"]), ()))
-                shown.setdefault(task, []).append(episode)
-    return [episodes for episodes in shown.values() if episodes]
+def _look(kept: KeptEpisodes, losses: dict[str, Loss]) -> None:
+    """Count the lost episodes by kind, with the first one of each."""
+    index = kept.index
+    for number, won in enumerate(index["won"]):
+        reason = index["failures"][index["failure"][number]]
+        if won and not reason:
+            continue
+        kind = reason or index["stops"][index["stop"][number]]
+        if kind not in losses or not losses[kind].task:
+            losses.setdefault(kind, Loss(failed=bool(reason)))
+            losses[kind].task = index["tasks"][index["task"][number]][0]
+            losses[kind].message = kept.episode(number)["failure"] if reason else ""
+        losses[kind].count += 1
 
 
 def _count(losses: dict[str, Loss], failures: Mapping[str, int]) -> None:

@@ -1,7 +1,7 @@
 """The run directory: config, results and checkpoints of a run.
 
 config.yaml        the resolved config          metrics.jsonl     one record a line
-versions.json      packages and panel hashes     rollouts/         trajectories with turn credit, gzip JSON lines
+versions.json      packages and panel hashes     rollouts/         trajectories with the credit of turns and tokens
 checkpoints/       the newest few                best/             transformers folder, best on the valid panel
 """
 
@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,14 @@ from rlsd.harness.config import ConfigError, RunConfig, parse_config
 from rlsd.harness.config.masked import comparable, masked
 from rlsd.harness.config.yaml_text import read_yaml, write_yaml
 from rlsd.harness.rollout.trajectory import Trajectory
+from rlsd.harness.runs.records import record_of
 
 MAY_CHANGE = (
     "iterations",
     "checkpoint_every",
     "keep_checkpoints",
     "save_rollouts_every",
+    "save_token_credit",
     "tensorboard",
     "tracker",
     "tracker_options",
@@ -125,8 +127,8 @@ class RunDir:
     def write_versions(self, panels: dict[str, Any]) -> None:
         write_atomic(self.path / "versions.json", json.dumps({**versions(), "panels": panels}, indent=1))
 
-    def write_rollouts(self, step: int, trajectories: Sequence[Trajectory], credit: Sequence[Sequence[float]]) -> None:
-        """Save an iteration's trajectories with the credit of each turn.
+    def rollouts(self, step: int) -> Path:
+        """The file of an iteration's trajectories, in a folder that is there.
 
         Raises:
             RunError: there is no such folder, and none can be made.
@@ -138,12 +140,30 @@ class RunDir:
             raise RunError(
                 f"{folder} cannot be written: {error.strerror}; it is the folder of kept episodes"
             ) from error
-        partial = folder / f"step-{step:06d}.jsonl.gz.partial"
+        return folder / f"step-{step:06d}.jsonl.gz"
+
+    def write_rollouts(
+        self,
+        step: int,
+        trajectories: Sequence[Trajectory],
+        credit: Sequence[Sequence[float]],
+        hindsight: Mapping[tuple[int, int], str],
+    ) -> None:
+        """Save an iteration's trajectories with the credit of each turn, and the hindsight that the teacher read.
+
+        Args:
+            hindsight: its text by (trajectory, turn).
+
+        Raises:
+            RunError: there is no such folder, and none can be made.
+        """
+        final = self.rollouts(step)
+        partial = final.with_name(final.name + ".partial")
         with gzip.open(partial, "wt", compresslevel=5) as file:
-            for trajectory, turns in zip(trajectories, credit):
-                record = {**trajectory.to_json(), "turn_credit": [round(x, 6) for x in turns]}
-                file.write(json.dumps(hidden_in(record)) + "\n")
-        os.replace(partial, folder / f"step-{step:06d}.jsonl.gz")
+            for n, (trajectory, turns) in enumerate(zip(trajectories, credit)):
+                read = [hindsight.get((n, k)) for k in range(len(trajectory.turns))]
+                file.write(json.dumps(hidden_in(record_of(trajectory, turns, read))) + "\n")
+        os.replace(partial, final)
 
 
 @contextmanager

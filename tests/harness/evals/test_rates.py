@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rlsd.harness.evals.rates import (
@@ -148,6 +148,8 @@ def test_false_alarms_are_as_rare_as_the_level_says() -> None:
 
 
 @given(p=st.floats(1e-4, 1 - 1e-4), freedom=st.floats(0.5, 500))
+@example(p=0.5000000000000001, freedom=1.0)
+@example(p=0.5, freedom=3.0)
 @settings(max_examples=40, deadline=None)
 def test_students_tails_are_scipys(p: float, freedom: float) -> None:
     stats = pytest.importorskip("scipy.stats")

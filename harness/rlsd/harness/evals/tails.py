@@ -27,16 +27,19 @@ def normal_tail(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-def incomplete_beta(x: float, a: float, b: float) -> float:
+def incomplete_beta(x: float, a: float, b: float, *, rest: float | None = None) -> float:
     """The regularised incomplete beta function I_x(a, b), by Lentz's continued fraction.
+
+    Args:
+        rest: 1 - x, where the caller knows it more exactly than the difference says.
 
     >>> round(incomplete_beta(0.5, 2.0, 3.0), 6)
     0.6875
     """
-    if x <= 0 or x >= 1:
+    if x <= 0 or (x >= 1 and not rest):
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):  # the fraction converges fast on the other side
-        return 1 - incomplete_beta(1 - x, b, a)
+        return 1 - incomplete_beta(1 - x if rest is None else rest, b, a)
     log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     c, d = 1.0, 1 / _away(1 - (a + b) * x / (a + 1))
     whole = d
@@ -59,7 +62,8 @@ def t_tail(t: float, freedom: float) -> float:
     >>> round(t_tail(2.776445, 4), 6)
     0.025
     """
-    half = 0.5 * incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5)
+    whole = freedom + t * t
+    half = 0.5 * incomplete_beta(freedom / whole, freedom / 2, 0.5, rest=t * t / whole)
     return half if t >= 0 else 1 - half
 
 

@@ -198,3 +198,13 @@ class Reshuffled(Plain):
         turn = Reshuffled.opened % self.count
         tasks = list(super().tasks())
         return [*tasks[turn:], *tasks[:turn]]
+
+
+class ReshuffledByProcess(Plain):
+    """A process has its tasks in an order of its own, and keeps to it; `turn` stands for the process."""
+
+    turn = 0
+
+    def tasks(self) -> Sequence[Task]:
+        tasks = list(super().tasks())
+        return [*tasks[self.turn :], *tasks[: self.turn]]

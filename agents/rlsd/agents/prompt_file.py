@@ -29,6 +29,19 @@ def is_inline(source: str | Path) -> bool:
     return isinstance(source, str) and any(mark in source for mark in ("\n", "{{", "{%"))
 
 
+def read_prompt(path: str | Path, *, key: str) -> str:
+    """The text of a prompt file.
+
+    Raises:
+        FormatError: it cannot be read; names `key`, the setting it comes from.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text file"
+        raise FormatError(f"{key}: cannot read {str(path)!r}: {reason}") from error
+
+
 class PromptFile:
     """A template for user messages, sandboxed: it can format its variables and access nothing else.
 
@@ -44,12 +57,9 @@ class PromptFile:
         self.key, self.path = key, "the template" if is_inline(source) else str(source)
         sandbox = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
         try:
-            text = str(source) if is_inline(source) else Path(source).read_text(encoding="utf-8")
+            text = str(source) if is_inline(source) else read_prompt(source, key=key)
             unknown = meta.find_undeclared_variables(sandbox.parse(text)) - set(VARIABLES)
             self._template = sandbox.from_string(text)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text file"
-            raise FormatError(f"{key}: cannot read {self.path!r}: {reason}") from error
         except TemplateSyntaxError as error:
             raise FormatError(f"{key}: {self.path}, line {error.lineno}: {error.message}") from error
         for name in sorted(unknown):

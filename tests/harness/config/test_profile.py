@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from rlsd.agents.formats import FormatError
 from rlsd.agents.types import Action, History
-from rlsd.harness.config import AgentConfig, ConfigError, load_config, parse_config
+from rlsd.harness.config import AgentConfig, ConfigError, load_config, of_profile, parse_config
 from rlsd.harness.config.profile import NOTE, shipped, summary
 from rlsd.harness.config.yaml_text import read_yaml, write_yaml
 from rlsd.harness.iteration.agent import memory_of
@@ -49,6 +50,13 @@ def test_a_file_of_one_s_own_with_a_prompt_beside_it(tmp_path: Path) -> None:
     assert AgentConfig(profile=own(tmp_path, "agent: {memory: full, name: other}")).name == "other"
 
 
+def test_a_prompt_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    agent = of_profile(own(tmp_path, "format: think\nprompt: nowhere.jinja"))
+    for use in (agent.digest, lambda: memory_of(agent)):
+        with pytest.raises(FormatError, match=r"^agent\.prompt: cannot read '.*nowhere\.jinja': No such file"):
+            use()
+
+
 def test_the_note_beside_weights_is_a_profile(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
@@ -65,11 +73,13 @@ def test_the_note_beside_weights_is_a_profile(tmp_path: Path) -> None:
         ("profile: react", r"profile .*mine\.yaml: unknown key 'profile'"),
         ("- a", r"profile .*mine\.yaml holds no settings \(expected a mapping, got list\)"),
         ("a: [", r"mine\.yaml is not YAML"),
+        ("agent: [1]", r"profile .*mine\.yaml: agent is \[1\], expected a mapping of settings"),
+        ("temperature: hot", r"profile .*mine\.yaml: config temperature: Input should be a valid number.*got 'hot'"),
     ],
 )
 def test_a_profile_that_cannot_be_used(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told) as error:
-        AgentConfig(profile=own(tmp_path, text))
+        of_profile(own(tmp_path, text))
     assert "\n" not in str(error.value)
 
 

@@ -25,6 +25,7 @@ from rlsd.harness.suite.report import rows_of, write_results
 from rlsd.harness.suite.requests import check
 from rlsd.harness.suite.runs import run_suite
 from tests.support.faulty_endpoint import LOST, TASKS, FaultyEndpoint
+from tests.support.plain_worlds import ReshuffledByProcess
 from tests.support.stub_server import stub
 
 ROOT = Path(__file__).parents[3]
@@ -205,6 +206,22 @@ def test_a_reshuffled_panel_is_caught(tmp_path: Path) -> None:
             written(tmp_path, environments=environments, agents={"random": "random", "echo": "echo"}), tmp_path / "s"
         )
     assert "\n" not in str(e.value)
+
+
+def test_processes_that_each_shuffle_the_tasks_for_themselves_are_caught(tmp_path: Path) -> None:
+    environments = {"e": {"id": "tests.support.plain_worlds:ReshuffledByProcess"}}
+
+    def play(seeds: int) -> None:
+        played(written(tmp_path, environments=environments, agents={"random": "random"}, seeds=seeds), tmp_path / "s")
+
+    play(1)
+    play(2)  # one order throughout is a panel like any other
+    ReshuffledByProcess.turn = 1
+    try:
+        with pytest.raises(SuiteError, match=r"environment e: e/random/0 was played on panel \w+ and e/random/2 on"):
+            play(3)
+    finally:
+        ReshuffledByProcess.turn = 0
 
 
 def test_samples_give_pass_at_k_and_results_can_be_verified(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ profile = typer.Typer(help="How an agent is prompted, sampled and read, as one f
 @profile.command("list")
 def list_profiles() -> None:
     """The profiles that ship with rlsd: what they are, and their digests."""
-    from rlsd.harness.config import AgentConfig
+    from rlsd.harness.config import of_profile
     from rlsd.harness.config.profile import shipped, summary
 
     rows = [["profile", "format", "memory", "digest", "what it is"]]
     for name, path in shipped().items():
-        agent = AgentConfig(profile=name)
+        agent = of_profile(name)
         rows.append([name, agent.format, agent.memory, agent.digest(), summary(path)])
     print_table("profiles", rows)
 
@@ -33,11 +33,11 @@ def show(
     arg: ArgOption = None,
 ) -> None:
     """A profile's settings and digest."""
-    from rlsd.harness.config import AgentConfig
+    from rlsd.harness.config import of_profile
     from rlsd.harness.config.yaml_text import write_yaml
     from rlsd.harness.evals.first_prompt import first_prompt
 
-    agent = AgentConfig(profile=name)
+    agent = of_profile(name)
     settings = agent.model_dump(mode="json", exclude_defaults=True)
     print_text(f"# digest {agent.digest()}\n{write_yaml(settings)}".rstrip())
     if env is not None:

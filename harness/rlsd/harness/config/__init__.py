@@ -20,6 +20,7 @@ from rlsd.harness.config.load import (
     explain,
     import_function,
     load_config,
+    of_profile,
     parse_config,
     read_value,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "explain",
     "import_function",
     "load_config",
+    "of_profile",
     "parse_config",
     "read_value",
 ]

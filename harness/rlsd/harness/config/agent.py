@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import date
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from rlsd.agents.formats import AUTO, TOOLS, FormatError, find_format
-from rlsd.agents.prompt_file import is_inline
+from rlsd.agents.prompt_file import is_inline, read_prompt
 from rlsd.harness.config.blocks import Block
 from rlsd.harness.config.profile import PROMPTS, with_profile
 
@@ -108,13 +107,12 @@ class AgentConfig(Block):
         equal for equal profiles, whatever their names and files are called.
 
         Raises:
-            FormatError: the format does not exist.
-            OSError: a prompt file cannot be read.
+            FormatError: the format does not exist, or a prompt file cannot be read.
         """
         data = self.model_dump(mode="json", exclude={"profile", "name", "envs", "check_fit"})
         for key in PROMPTS:
             if data[key] is not None and not is_inline(data[key]):
-                data[key] = Path(data[key]).read_text(encoding="utf-8")
+                data[key] = read_prompt(data[key], key=f"agent.{key}")
         if self.format not in (AUTO, TOOLS):
             data["instructions"] = find_format(self.format).instructions
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]

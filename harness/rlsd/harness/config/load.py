@@ -12,6 +12,7 @@ from typing import Any, get_origin
 from pydantic import BaseModel, ValidationError
 
 from rlsd.envs.errors import closest
+from rlsd.harness.config.agent import AgentConfig
 from rlsd.harness.config.blocks import ConfigError
 from rlsd.harness.config.masked import masked
 from rlsd.harness.config.renames import place, renamed, renamed_settings
@@ -37,6 +38,18 @@ def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Se
             del data["agent"]  # a run's record, which has every key
         place(data, name, value)
     return parse_config(data)
+
+
+def of_profile(profile: str) -> AgentConfig:
+    """The `agent` block that a profile alone makes.
+
+    Raises:
+        ConfigError: no such profile, an unreadable one, or a value that does not fit; one line.
+    """
+    try:
+        return AgentConfig(profile=profile)
+    except ValidationError as error:
+        raise ConfigError(f"profile {profile}: {explain(error, AgentConfig)}") from error
 
 
 def read_file(path: str | Path) -> dict[str, Any]:

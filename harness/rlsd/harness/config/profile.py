@@ -103,6 +103,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read profile {str(path)!r}: {reason}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"profile {path} holds no settings (expected a mapping, got {type(data).__name__})")
-    if isinstance(data.get("agent"), dict) and len(data) == 1:
+    if list(data) == ["agent"]:
         data = data["agent"]
+        if not isinstance(data, dict):
+            raise ConfigError(f"profile {path}: agent is {data!r}, expected a mapping of settings")
     return beside(path, renamed({"agent": data}).get("agent", {}))

@@ -9,7 +9,7 @@ from typing import Any
 from rlsd.envs.core import Panel, TextEnv
 from rlsd.envs.redact import bare, revealed, stored
 from rlsd.envs.registry import make
-from rlsd.harness.config import AgentConfig, ConfigError
+from rlsd.harness.config import ConfigError, of_profile
 from rlsd.harness.config.masked import comparable
 from rlsd.harness.evals.api import account_of, check_api, closing
 from rlsd.harness.evals.evaluate import EvalResult, evaluate, evaluate_parts, panel_of
@@ -181,7 +181,7 @@ def _identity(request: EvalRequest, world: str, name: str) -> dict[str, Any]:
     if request.profile is not None:
         if name.partition(":")[0] not in MODELS:
             raise ConfigError(f"--profile is for models (hf:FOLDER, vllm:URL, openai:URL#MODEL), not for {name}")
-        identity["profile"] = AgentConfig(profile=request.profile).digest()
+        identity["profile"] = of_profile(request.profile).digest()
     identity.update(seed=request.seed, temperature=request.temperature, settings=list(request.overrides))
     identity.update(bare(request.api.identity()))
     return identity | ({"samples": request.samples} if request.samples > 1 else {})

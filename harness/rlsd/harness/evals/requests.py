@@ -9,7 +9,7 @@ from typing import Any
 
 from rlsd.envs.core import Panel, TextEnv
 from rlsd.envs.redact import bare
-from rlsd.harness.config import AgentConfig, ConfigError, RunConfig, load_config
+from rlsd.harness.config import ConfigError, RunConfig, load_config, of_profile
 from rlsd.harness.evals.api import ApiRequest
 from rlsd.harness.evals.evaluate import EvalResult
 from rlsd.harness.evals.played import weights_of
@@ -128,7 +128,7 @@ def profile_first(request: EvalRequest) -> tuple[str, ...]:
 
 def profile_temperature(request: EvalRequest) -> tuple[str, ...]:
     """The temperature of `--profile` as an override of a config; a protocol and `--temperature` go before it."""
-    temperature = None if request.profile is None else AgentConfig(profile=request.profile).temperature
+    temperature = None if request.profile is None else of_profile(request.profile).temperature
     return () if temperature is None else (f"eval.temperature={temperature}",)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from rlsd.envs.errors import closest
-from rlsd.harness.config import AgentConfig, ConfigError
+from rlsd.harness.config import AgentConfig, ConfigError, of_profile
 from rlsd.harness.config.yaml_text import read_yaml, write_yaml
 from rlsd.harness.importing import agentgym, search_r1, verl_agent
 
@@ -98,7 +98,7 @@ def write_profiles(profiles: Mapping[str, Mapping[str, Any]], out: Path, *, abou
             file.write_text(profile_text(profile, about=f"{about}: {name}"), encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot write {file}: {error.strerror}") from error
-        done[file] = AgentConfig(profile=str(file))
+        done[file] = of_profile(str(file))
     return done
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from rlsd.envs.errors import closest
 from rlsd.envs.redact import stored
-from rlsd.harness.config import AgentConfig
+from rlsd.harness.config import of_profile
 from rlsd.harness.config.blocks import Block, ConfigError
 from rlsd.harness.config.load import explain, read_file
 
@@ -164,7 +164,7 @@ class Suite:
             "samples": self.plan.samples,
         }
         if agent.profile is not None:
-            data["profile"] = AgentConfig(profile=agent.profile).digest()
+            data["profile"] = of_profile(agent.profile).digest()
         return json.loads(json.dumps(stored(data, "suite"), default=str))
 
     def digest(self, cells: Iterable[Cell]) -> str:

@@ -231,6 +231,13 @@ def test_what_is_missing_or_not_as_written_is_said(tmp_path: Path, capsys: pytes
     evaluation(tmp_path, "house", "two", of(3, 7))
     with pytest.raises(CompareError, match="do not list the same tasks"):
         write_suite(tmp_path)
+    (tmp_path / "file").write_text("")
+    evaluation(tmp_path, "house", "two", of(3, 8))
+    with pytest.raises(RunError, match=r"cannot write .*file/x\.html: "):
+        write_suite(tmp_path, tmp_path / "file" / "x.html")
+    path.unlink()
+    with pytest.raises(CompareError, match=r"there is no file .*one/seed-0\.json"):
+        write_suite(tmp_path)
     with pytest.raises(SystemExit) as end:
         main(["report", str(tmp_path), "--step", "3"])
     assert end.value.code == 2

@@ -7,9 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
+
+from rlsd.envs.hiding import hidden
+from rlsd.harness.runs.rundir import RunError, write_atomic
 
 HINTS = ("plan", "missing", "whereabouts", "demonstration", "answer", "feedback", "distance")
 """Fields of hindsight in the order in which they are shown."""
@@ -60,6 +64,20 @@ def template(name: str) -> Any:
     pages.filters["percent"] = lambda x: f"{100 * x:.1f} %"
     pages.filters["number"] = _number
     return pages.get_template(name)
+
+
+def write_page(place: Path, page: str) -> Path:
+    """Write a page without secrets, and the folders above it.
+
+    Raises:
+        RunError: it cannot be written there.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(place, hidden(page))
+    except OSError as error:
+        raise RunError(f"cannot write {place}: {error.strerror}") from error
+    return place
 
 
 def _number(value: Any) -> str:

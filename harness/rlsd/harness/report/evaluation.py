@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rlsd.envs.hiding import hidden
 from rlsd.harness.config.yaml_text import write_yaml
 from rlsd.harness.evals.kept import ABOUT, EPISODES, TIMINGS
-from rlsd.harness.report.episodes import Episode, episode_of, template
-from rlsd.harness.runs.rundir import RunError, write_atomic
+from rlsd.harness.report.episodes import Episode, episode_of, template, write_page
+from rlsd.harness.runs.rundir import RunError
 
 SHOWN = ("panel", "by_type", "failures", "usage", "interval")
 """Parts of the summary that the page shows in its own way."""
@@ -43,10 +42,7 @@ def write_evaluation(folder: Path, out: Path | None = None, *, groups: int = 4) 
         credited=False,
         asked=write_yaml({key: value for key, value in about.items() if key not in SHOWN}),
     )
-    place = out or folder / "report.html"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, hidden(page))
-    return place
+    return write_page(out or folder / "report.html", page)
 
 
 def _about(path: Path) -> dict[str, Any]:

@@ -15,13 +15,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from rlsd.envs.hiding import hidden
 from rlsd.harness.evals.compare import UNSETTLED, compare_pair, verdict
 from rlsd.harness.evals.rates import rate_interval
 from rlsd.harness.evals.results_file import state
 from rlsd.harness.evals.saved import CompareError, Entrant, Saved, read_saved
 from rlsd.harness.evals.stats import holm
-from rlsd.harness.runs.rundir import write_atomic
+from rlsd.harness.report.episodes import write_page
 
 PUBLISHED = {
     "rlsd/ALFWorld-v0": ("valid_seen", "valid_unseen"),
@@ -112,10 +111,7 @@ def write_leaderboard(folder: Path, out: Path | None = None, *, quoted: bool = T
         script=script,
         policy=f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'",
     )
-    place = out or folder / "leaderboard.html"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, hidden(page))
-    return place
+    return write_page(out or folder / "leaderboard.html", page)
 
 
 def quoted_figures() -> list[dict[str, Any]]:

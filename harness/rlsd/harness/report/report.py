@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlsd.envs.hiding import hidden
 from rlsd.harness.config.masked import masked
 from rlsd.harness.config.yaml_text import write_yaml
 from rlsd.harness.report.charts import TRAINING, draw, success
-from rlsd.harness.report.episodes import Episode, episode_of, is_number, template
+from rlsd.harness.report.episodes import Episode, episode_of, is_number, template, write_page
 from rlsd.harness.runs.metrics import lost_records, read_metrics
-from rlsd.harness.runs.rundir import RunError, load_run_config, write_atomic
+from rlsd.harness.runs.rundir import RunError, load_run_config
 
 
 def write_report(run: Path, out: Path | None = None, *, step: int | None = None, groups: int = 4) -> Path:
@@ -64,10 +63,7 @@ def write_report(run: Path, out: Path | None = None, *, step: int | None = None,
         config=write_yaml(masked(config.model_dump(mode="json", exclude_defaults=True))),
         versions=_versions(run),
     )
-    place = out or run / "report.html"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, hidden(page))
-    return place
+    return write_page(out or run / "report.html", page)
 
 
 def _failures(train: Sequence[Mapping[str, Any]]) -> str:

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from rlsd.envs.hiding import hidden
 from rlsd.harness.evals.compare import compare_entrants, verdict
 from rlsd.harness.evals.kept import EPISODES
 from rlsd.harness.evals.results_file import state
 from rlsd.harness.evals.saved import Entrant, check_alike, read_saved
 from rlsd.harness.evals.stats import holm
-from rlsd.harness.report.episodes import Episode, episode_of, template
+from rlsd.harness.report.episodes import Episode, episode_of, template, write_page
 from rlsd.harness.report.evaluation import kept_records, seconds_of
-from rlsd.harness.runs.rundir import RunError, write_atomic
+from rlsd.harness.runs.rundir import RunError
 
 ENDINGS = {
     "terminated": "the task ended",
@@ -107,10 +106,7 @@ def write_suite(folder: Path, out: Path | None = None, *, groups: int = 4) -> Pa
         failed=_failed(folder),
         newer=len(list(folder.glob("results/*/*/seed-*.json"))) - tabled,
     )
-    place = out or folder / "report.html"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, hidden(page))
-    return place
+    return write_page(out or folder / "report.html", page)
 
 
 def _results(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from rlsd.harness.evals.stats import holm
 from rlsd.harness.report.episodes import Episode, episode_of, template, write_page
 from rlsd.harness.report.evaluation import kept_records, seconds_of
 from rlsd.harness.runs.rundir import RunError
+from rlsd.harness.suite.report import scored
 
 ENDINGS = {
     "terminated": "the task ended",
@@ -100,7 +101,7 @@ def write_suite(folder: Path, out: Path | None = None, *, groups: int = 4) -> Pa
         pairs=pairs,
         notes=_notes(worlds),
         endings=ENDINGS,
-        scored=any(a["score"] != a["success"] for w in worlds for a in w.agents.values()),
+        scored=scored(a for w in worlds for a in w.agents.values()),
         used=any("usage" in a for w in worlds for a in w.agents.values()),
         priced=any("cost" in a for w in worlds for a in w.agents.values()),
         failed=_failed(folder),

@@ -51,7 +51,7 @@ def test_a_file_of_one_s_own_with_a_prompt_beside_it(tmp_path: Path) -> None:
 
 
 def test_a_prompt_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    agent = of_profile(own(tmp_path, "prompt: nowhere.jinja"))
+    agent = of_profile(own(tmp_path, "format: think\nprompt: nowhere.jinja"))
     for use in (agent.digest, lambda: memory_of(agent)):
         with pytest.raises(FormatError, match=r"^agent\.prompt: cannot read '.*nowhere\.jinja': No such file"):
             use()

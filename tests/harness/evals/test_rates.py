@@ -15,6 +15,7 @@ from rlsd.harness.evals.rates import (
     pass_at_k,
     pass_hat_k,
     passes,
+    passes_over_seeds,
     rate_interval,
     spread,
 )
@@ -50,6 +51,16 @@ def test_passes_of_a_panel() -> None:
     assert found["pass_at"]["6"][0] == 0.75
     assert found["pass_hat"]["6"][0] == 0.5
     assert all(low <= value <= high for kind in found.values() for value, low, high in kind.values())
+
+
+def test_passes_over_seeds_are_the_means_of_those_of_each_seed() -> None:
+    wins = [[4, 1, 0, 0, 3], [4, 4, 1, 0, 2]]
+    both, each = passes_over_seeds(wins, 4), [passes(row, 4) for row in wins]
+    for kind, k in itertools.product(("pass_at", "pass_hat"), ("1", "2", "4")):
+        value, low, high = both[kind][k]
+        assert value == pytest.approx(sum(found[kind][k][0] for found in each) / 2)
+        assert low < value < high
+    assert passes_over_seeds([wins[0]], 4) == each[0]
 
 
 @given(wins=st.lists(st.booleans(), min_size=1, max_size=40))

@@ -18,7 +18,7 @@ from rlsd.harness.report.suite import write_suite
 from rlsd.harness.runs.rundir import RunError
 from rlsd.harness.suite.folder import SuiteFolder, freeze
 from rlsd.harness.suite.plan import load_suite
-from rlsd.harness.suite.report import write_results
+from rlsd.harness.suite.report import rows_of, write_results
 from rlsd.harness.suite.runs import run_suite
 from tests.support.faulty_endpoint import LOST, TASKS, FaultyEndpoint
 from tests.support.html_page import Page as TablePage
@@ -128,6 +128,18 @@ def test_the_table_and_the_comparisons_have_the_exact_numbers(tmp_path: Path) ->
     assert next(row for row in rows if len(row) == 5 and row[2] == "the environment's step limit") == [
         "house", "low", "the environment's step limit", "35", "t5",
     ]  # fmt: skip
+
+
+def test_a_score_that_is_success_but_for_rounding_has_no_column(tmp_path: Path) -> None:
+    evaluation(tmp_path, "house", "one", of(3, 10))
+    results = json.loads((tabled(tmp_path) / "results.json").read_text())
+    agent = results["environments"]["house"]["agents"]["one"]
+    for score, shown in ((0.1 + 0.2, False), (0.35, True)):
+        agent["score"] = score
+        (tmp_path / "results.json").write_text(json.dumps(results))
+        assert agent["success"] == 0.3 != score
+        assert ("score, %" in write_suite(tmp_path).read_text()) == shown
+        assert ("score" in rows_of(results)[0]) == shown
 
 
 def test_each_environment_has_a_page_of_episodes_on_which_all_agents_play_the_same_tasks(tmp_path: Path) -> None:

@@ -46,8 +46,10 @@ class Saved:
 def read_saved(path: Path) -> Saved:
     """
     Raises:
-        CompareError: the file is unreadable, or no result file.
+        CompareError: there is no such file, it is unreadable, or no result file.
     """
+    if not path.exists():
+        raise CompareError(f"there is no file {path}; `rlsd eval --save FILE` writes one")
     try:
         data = json.loads(path.read_text())
         outcomes = data.get("outcomes")

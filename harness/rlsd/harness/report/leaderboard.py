@@ -16,8 +16,7 @@ from rlsd.harness.evals.rates import rate_interval
 from rlsd.harness.evals.results_file import state
 from rlsd.harness.evals.saved import CompareError, Entrant, Saved, read_saved
 from rlsd.harness.evals.stats import holm
-from rlsd.harness.report.static_page import static_page
-from rlsd.harness.runs.rundir import write_atomic
+from rlsd.harness.report.static_page import static_page, write_page
 
 PUBLISHED = {
     "rlsd/ALFWorld-v0": ("valid_seen", "valid_unseen"),
@@ -97,10 +96,7 @@ def write_leaderboard(folder: Path, out: Path | None = None, *, quoted: bool = T
     first = {(board.env, board.split): board.digest for board in reversed(boards) if board.quoted}
     boards = [b if first.get((b.env, b.split)) == b.digest else replace(b, quoted=()) for b in boards]
     page = static_page("leaderboard", boards=boards, passed=passed, results=len(found))
-    place = out or folder / "leaderboard.html"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, page)
-    return place
+    return write_page(out or folder / "leaderboard.html", page)
 
 
 def quoted_figures() -> list[dict[str, Any]]:

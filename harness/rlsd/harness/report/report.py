@@ -10,7 +10,7 @@ from rlsd.harness.report.charts import TRAINING
 from rlsd.harness.report.kept import KeptEpisodes
 from rlsd.harness.report.page import pack, page
 from rlsd.harness.report.sources import Source, names_of, open_source
-from rlsd.harness.runs.rundir import write_atomic
+from rlsd.harness.report.static_page import write_page
 
 MAX_MIB = 16.0
 """Default limit of a page."""
@@ -57,9 +57,7 @@ def write_report(
         else:
             room = 0  # what comes later is worth less: packing it all to find a smaller one would take minutes
             start["left_out"] += len(numbers)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, page(start, blocks, served=False))
-    return place
+    return write_page(place, page(start, blocks, served=False))
 
 
 def start_of(sources: Sequence[Source], names: Sequence[str], *, served: bool) -> dict[str, Any]:

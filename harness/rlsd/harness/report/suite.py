@@ -17,8 +17,9 @@ from rlsd.harness.evals.stats import holm
 from rlsd.harness.report.kept import KeptEpisodes
 from rlsd.harness.report.report import MAX_MIB, write_report
 from rlsd.harness.report.sources import is_evaluation
-from rlsd.harness.report.static_page import static_page
-from rlsd.harness.runs.rundir import RunError, write_atomic
+from rlsd.harness.report.static_page import static_page, write_page
+from rlsd.harness.runs.rundir import RunError
+from rlsd.harness.suite.report import scored
 
 ENDINGS = {
     "terminated": "the task ended",
@@ -114,15 +115,13 @@ def write_suite(folder: Path, out: Path | None = None, *, groups: int | None = N
         pairs=pairs,
         notes=_notes(worlds),
         endings=ENDINGS,
-        scored=any(abs(a["score"] - a["success"]) > 1e-9 for w in worlds for a in w.agents.values()),
+        scored=scored(a for w in worlds for a in w.agents.values()),
         used=any("usage" in a for w in worlds for a in w.agents.values()),
         priced=any("cost" in a for w in worlds for a in w.agents.values()),
         failed=_failed(folder),
         newer=len(list(folder.glob("results/*/*/seed-*.json"))) - tabled,
     )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, page)
-    return place
+    return write_page(place, page)
 
 
 def _results(path: Path) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +145,15 @@ def rows_of(results: dict[str, Any]) -> list[list[str]]:
         "out": [str(a["usage"]["output"]) if "usage" in a else "" for _, _, a in entries],
         "cost": [f"{a['cost']:.4g}" if "cost" in a else "" for _, _, a in entries],
     }
-    if all(a["score"] == a["success"] for _, _, a in entries):
+    if not scored(a for _, _, a in entries):
         del columns["score"]
     shown = {name: cells for name, cells in columns.items() if any(cells)}
     return [list(shown), *map(list, zip(*shown.values()))]
+
+
+def scored(agents: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a score says more than success: it differs by more than rounding somewhere."""
+    return any(not math.isclose(a["score"], a["success"], abs_tol=1e-9) for a in agents)
 
 
 def _percent(rate: float, interval: Sequence[float]) -> str:

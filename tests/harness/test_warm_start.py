@@ -47,7 +47,7 @@ def test_a_model_that_reads_hindsight_in_one_command_that_resumes(
     assert last["student_success"] >= 0.3
     assert last["step"] < 60
     assert f"{whole}: hindsight is readable after {last['step']} iterations: AUC " in told.out
-    assert told.err.count("AUC of Δ") == len(record(whole)) == last["step"] // 5
+    assert told.err.count("AUC of Δ") == told.err.count("  loss ") == len(record(whole)) == last["step"] // 5
 
     assert run(parts, *TINY, "--iterations", "7") == 1
     assert "all 7 iterations are used up at AUC" in capsys.readouterr().out

@@ -89,8 +89,7 @@ CLI_HEAD = f"""{NOTE}
 Every command exits with 0 only if it did its job. A usage or config error is one line on standard error, with exit
 code 2.
 `rlsd COMMAND --help` prints the same as this page, `rlsd --version` the versions. `rlsd --install-completion` makes TAB
-complete commands and options in your shell (bash, zsh, fish, PowerShell); `rlsd --show-completion` prints what it would
-install.
+complete commands and options in your shell; `rlsd --show-completion` prints what it would install.
 """
 
 

@@ -15,6 +15,8 @@ import yaml
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+from rlsd.harness.config import load_config
+
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("envs", "agents", "algorithms", "harness")
 
@@ -81,15 +83,32 @@ def test_the_wheel_brings_the_command_and_the_licence(wheel: zipfile.ZipFile) ->
 
 def test_the_unpacked_wheel_runs_without_the_checkout(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path / "site")
+    out = called(tmp_path, "envs", "--no-hashes")
+    assert out.startswith(str(tmp_path / "site"))
+    assert "rlsd/Keys-v0" in out
+
+
+def test_a_new_package_of_the_wheel_trains_a_model_of_its_own_because_none_ships(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    wheel.extractall(tmp_path / "site")
+    assert "lights/lights.py" in called(tmp_path, "new-env", "lights")
+    config = load_config(tmp_path / "lights" / "train.yaml")
+    assert config.model.path is None
+    assert config.model.tiny is not None
+    assert config.model.tiny.context == 1024
+
+
+def called(folder: Path, *arguments: str) -> str:
+    """What the command line of the package in `folder`/site prints: the module's file, then the rest."""
     code = "import rlsd.envs, rlsd.harness.cli.app as c, sys; print(c.__file__); sys.argv[0] = 'rlsd'; c.main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, "envs", "--no-hashes"],
+        [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
         check=False,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "COLUMNS": "120"},
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder / "site"), "COLUMNS": "120"},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(str(tmp_path / "site"))
-    assert "rlsd/Keys-v0" in done.stdout
+    return done.stdout

@@ -47,11 +47,15 @@ def test_a_model_that_reads_hindsight_in_one_command_that_resumes(
     assert last["student_success"] >= 0.3
     assert last["step"] < 60
     assert f"{whole}: hindsight is readable after {last['step']} iterations: AUC " in told.out
-    assert told.err.count("AUC of Δ") == len(record(whole)) == last["step"] // 5
+    assert told.err.count("AUC of Δ") == told.err.count("  loss ") == len(record(whole)) == last["step"] // 5
 
     assert run(parts, *TINY, "--iterations", "7") == 1
     assert "all 7 iterations are used up at AUC" in capsys.readouterr().out
     assert [d["step"] for d in record(parts)] == [5, 7]
+    kept = record(parts)
+    (parts / RECORD).unlink()
+    assert run(parts, *TINY, "--iterations", "7") == 1
+    assert record(parts) == kept[1:], "a record that is gone is measured again"
     assert run(parts, *TINY, "--iterations", "60") == 0
     without = [[{k: v for k, v in r.items() if k != "timing"} for r in read_metrics(f / "metrics.jsonl")] for f in
                (whole, parts)]  # fmt: skip
@@ -82,7 +86,7 @@ def test_an_adapter_on_a_model_that_exists_says_what_it_reached(
     assert config.agent.max_new_tokens == 12, "as the note beside the weights says"
     assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
     assert not (tmp_path / "run" / "rlsd.yaml").exists()
-    assert rlsd_config(config.model_dump(mode="json", exclude_defaults=True), tmp_path)["model"]["lora"] == {}
+    assert rlsd_config(config, tmp_path)["model"] == {"path": str(tmp_path), "lora": {}}
 
 
 @pytest.mark.parametrize(
@@ -161,6 +165,7 @@ GOOD: dict[str, Any] = {
             "none of the student's 9 actions came nearer to the goal after",
         ),
         ({"actions": {"nearer": 9, "not_nearer": 0}}, "all of the student's 9 actions came nearer to the goal, so hin"),
+        ({"student_success": 0.95}, "the student wins 95 % of its episodes without hindsight, which tells it little"),
         ({"readable": True, "student_success": 0.1}, "the student wins 10 % of its episodes, less than --success 0.3"),
         ({"auc": [None, None, None]}, "used up at AUC unknown with its own"),
     ],

@@ -34,6 +34,7 @@ def warm_start(
 ) -> None:
     """Make a model for an environment: it imitates the expert, with and without hindsight, until it reads hindsight."""
     from rlsd.harness.config import ConfigError, EnvConfig, parse_config
+    from rlsd.harness.config.masked import masked
     from rlsd.harness.config.yaml_text import write_yaml
     from rlsd.harness.runs.rundir import write_atomic
     from rlsd.harness.runs.signals import on_stop
@@ -65,9 +66,10 @@ def warm_start(
     print_text(f"{run}: {ended.sentence}")
     if not ended.ready:
         raise typer.Exit(1)
-    following = rlsd_config(config.model_dump(mode="json", exclude_defaults=True), run)
+    following = rlsd_config(config, run)
     parse_config(following)
-    write_atomic(run / "rlsd.yaml", f"# RLSD from this warm start: rlsd train {run}/rlsd.yaml\n{write_yaml(following)}")
+    text = f"# RLSD from this warm start: rlsd train {run}/rlsd.yaml\n{write_yaml(masked(following))}"
+    write_atomic(run / "rlsd.yaml", text)
     print_text(f"next: rlsd train {run}/rlsd.yaml --run runs/rlsd")
 
 

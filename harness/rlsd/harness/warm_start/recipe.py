@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from rlsd.agents.formats import FORMATS, reads
 from rlsd.agents.scripted import ExpertAgent
 from rlsd.envs.answers import hindsight_answer
 from rlsd.envs.core import TextEnv
-from rlsd.harness.config import ConfigError, EnvConfig
+from rlsd.harness.config import ConfigError, EnvConfig, RunConfig
 from rlsd.harness.config.profile import NOTE
 from rlsd.harness.rollout.environments import env_maker, tasks_of
 from rlsd.harness.rollout.rollout import Rollout, RolloutSettings
@@ -146,25 +145,26 @@ def warm_config(
     }
 
 
-def rlsd_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The RLSD run that starts from the warm start in `folder`, whose config's data are `config`."""
-    small = "tiny" in config["model"]
-    lora = config["model"].get("lora")
-    peak = 3.0e-4 if small else 1.0e-5 if lora is None else 1.0e-4
+def rlsd_config(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """The RLSD run that starts from the warm start in `folder`, whose config is `config`."""
+    lora, learner = config.model.lora, config.learner
+    peak = 3.0e-4 if config.model.tiny is not None else 1.0e-5 if lora is None else 1.0e-4
+    model = config.model.model_dump(mode="json", exclude_defaults=True, exclude={"tiny", "path"})
     return {
         "seed": 1,
         "iterations": 20,
         "algorithm": {"name": "rlsd", "advantage": {"invalid_penalty": 0.1}},
-        "env": config["env"],
-        "model": {"path": folder.as_posix(), **({} if lora is None else {"lora": lora})},
-        "agent": config["agent"],
+        "env": config.env.model_dump(mode="json", exclude_defaults=True),
+        "model": {"path": folder.as_posix(), **model},
+        "agent": config.agent.model_dump(mode="json", exclude_defaults=True),
         "rollout": {"tasks_per_iteration": 16, "group_size": 8, "max_concurrent": 128},
-        "hindsight": config["hindsight"],
+        "hindsight": config.hindsight.model_dump(mode="json", exclude_defaults=True),
         "learner": {
             "lr": {"peak": peak, "warmup_updates": 8},
             "minibatches": 4,
-            "micro_batch_tokens": config["learner"]["micro_batch_tokens"],
+            "micro_batch_tokens": learner.micro_batch_tokens,
             "weight_decay": 0.0,
+            **({} if learner.device == "cpu" else {"device": learner.device}),
         },
         "eval": {"every": 10, "temperature": 1.0},
         "checkpoint_every": 5,

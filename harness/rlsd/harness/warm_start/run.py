@@ -15,13 +15,16 @@ from rlsd.harness.evals.diagnose import LEAST_MARGIN, LEAST_TRUE, diagnose
 from rlsd.harness.iteration.parts import settled
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.runs.rundir import write_atomic
-from rlsd.harness.session import open_session
+from rlsd.harness.session import Session, open_session
 from rlsd.harness.sft import Imitation
 
 RECORD = "warm_start.json"
 """File of a run with its diagnoses, in order."""
 MANY = 0.5
 """Hindsight that does not fit in more than this share of the turns is the reason why it is not read."""
+
+KNOWS = 0.9
+"""Success from which on a student has little to learn from hindsight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +37,11 @@ class WarmStart:
 
 
 class Sparse(Progress):
-    """Prints no line for each iteration."""
+    """Prints a line for every fifth iteration alone."""
 
     def iteration(self, record: dict[str, Any]) -> None:
-        pass
+        if (record["step"] + 1) % 5 == 0:
+            super().iteration(record)
 
 
 def warm_start(
@@ -64,16 +68,29 @@ def warm_start(
                 session.log(loop.run(step))
                 if (step + 1) % every and step + 1 < config.iterations:
                     continue
-                measured = diagnose(
-                    session.parts, episodes=config.eval.episodes, views=False, progress=session.progress
-                )
-                found.append({"step": step + 1, **measured})
-                if session.ranks.main:
-                    write_atomic(folder / RECORD, json.dumps(_plain(found), indent=1) + "\n")
-                session.progress.console.print(line(found[-1], config.iterations), highlight=False)
+                found.append(_measured(session, step + 1))
+                _keep(session, found)
                 if _ready(found[-1], least_success):
                     session.stop()
+        if not found or found[-1]["step"] != session.step:  # the record was deleted
+            found.append(_measured(session, session.step))
+            _keep(session, found)
     return _ended(found[-1], config, least_success)
+
+
+def _measured(session: Session, step: int) -> dict[str, Any]:
+    """The diagnosis of the present weights, after `step` iterations; also printed."""
+    episodes = session.config.eval.episodes
+    measured = diagnose(session.parts, episodes=episodes, views=False, progress=session.progress)
+    found = {"step": step, **measured}
+    told = line(found, session.config.iterations)
+    session.progress.console.print(told, markup=False, highlight=False, soft_wrap=True)
+    return found
+
+
+def _keep(session: Session, found: list[dict[str, Any]]) -> None:
+    if session.ranks.main:
+        write_atomic(session.run_dir.path / RECORD, json.dumps(_plain(found), indent=1) + "\n")
 
 
 def line(found: Mapping[str, Any], iterations: int) -> str:
@@ -105,6 +122,11 @@ def why_not(found: Mapping[str, Any], iterations: int, least_success: float) -> 
             f"all of the student's {actions['nearer']} actions came nearer to the goal, so hindsight tells it nothing "
             "new: give it harder tasks"
         )
+    if not found["readable"] and found["student_success"] >= KNOWS:
+        return (
+            f"the student wins {100 * found['student_success']:.0f} % of its episodes without hindsight, which tells "
+            "it little new: give it harder tasks, or train from here as it is"
+        )
     reached = f"AUC {_shown(found['auc'][0])} with its own and {_shown(found['auc_other'][0])} with another task's"
     if found["readable"]:
         return (
@@ -123,6 +145,8 @@ def _ended(found: dict[str, Any], config: RunConfig, least_success: float) -> Wa
         f"hindsight is readable after {found['step']} iterations: AUC {_shown(found['auc'][0])} with its own, "
         f"{_shown(found['auc_other'][0])} with another task's; the student wins {100 * found['student_success']:.0f} %"
     )
+    if found["student_success"] >= KNOWS:
+        sentence += ", so that harder tasks would leave RL more to teach"
     return WarmStart(
         ready=ready,
         sentence=sentence if ready else f"not ready: {why_not(found, config.iterations, least_success)}",

@@ -175,7 +175,7 @@ function hindsightOf(turn) {
   return fold(`${turn.read ? "hindsight" : "hindsight, not read"}: ${line.slice(-1)[0].slice(0, 90)}`, () => parts);
 }
 
-const message = (name, text) => h("div", null, h("span", { class: "soft" }, name), h("div", { class: "text" }, clipped(text)));
+const message = (name, text) => h("div", null, h("span", { class: "soft" }, name), h("div", { class: "text" }, clipped(text.trim())));
 
 /** Parts that are made when they are unfolded. */
 function fold(title, make) {

@@ -34,7 +34,7 @@ from rlsd.harness.serve.listener import Background, Listener
 from rlsd.harness.serve.viewer import viewer_app
 
 CONFIG = "algorithm: rlsd\nmodel: {tiny: {}}\n"
-WORDS = [f"word{i}" for i in range(60)]
+TEXT = [f"word{i * i % 97}" for i in range(5000)]
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=1280,900")
 
 
@@ -42,7 +42,8 @@ def episode(rng: np.random.Generator, number: int, turns: int, tokens: int) -> d
     """A made-up episode in the form in which runs keep theirs."""
 
     def words(n: int) -> str:
-        return " ".join(rng.choice(WORDS, n))
+        start = int(rng.integers(0, len(TEXT) - n))
+        return " ".join(TEXT[start : start + n])
 
     shown = [words(40) for _ in range(turns + 1)]
     group = number // 8
@@ -161,12 +162,14 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=40)
     parser.add_argument("--turns", type=int, default=12)
     parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--run", type=Path, help="where to make the run, or where it was made before")
     arguments = parser.parse_args()
     browser = shutil.which("chromium") is not None and shutil.which("chromedriver") is not None
-    figures: dict[str, Any] = dict(vars(arguments))
+    figures: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name != "run"}
     with tempfile.TemporaryDirectory() as place:
-        run = Path(place) / "run"
-        make_run(run, **vars(arguments))
+        run = arguments.run or Path(place) / "run"
+        if not run.exists():
+            make_run(run, **figures)
         sizes = {end: sum(p.stat().st_size for p in run.rglob(f"*.{end}")) for end in ("jsonl.gz", "safetensors")}
         figures |= {"episodes_mib": sizes["jsonl.gz"] / (1 << 20), "tokens_mib": sizes["safetensors"] / (1 << 20)}
         figures["report_write_s"], page = timed(lambda: write_report(run))

@@ -136,3 +136,14 @@ def write_run(folder: Path, method: str, steps: dict[int, list[dict[str, Any]]],
         path = write_records(folder / "rollouts" / f"step-{step:06d}.jsonl.gz", records)
         write_tokens(path.with_name(f"step-{step:06d}.tokens.safetensors"), [r for r in records if r["error"] is None])
     return folder
+
+
+def write_evaluation(folder: Path, records: list[dict[str, Any]], *, agent: str = "explorer") -> Path:
+    """A folder of `rlsd eval --keep`: the first half of its episodes is won."""
+    write_records(folder / "rollouts" / "step-000000.jsonl.gz", records)
+    panel = {"env": "x", "split": "test", "tasks": len(records), "digest": "0123"}
+    by_type = {"kind-0": {"success": 0.5, "interval": [0.1, 0.9], "episodes": len(records)}}
+    about = {"agent": agent, "panel": panel, "success": 0.5, "interval": [0.1, 0.9], "score": 0.5, "seed": 0,
+             "episodes": len(records), "by_type": by_type, "errors": 1, "failures": {"agent.refused": 1}}  # fmt: skip
+    (folder / "about.json").write_text(json.dumps(about))
+    return folder

@@ -13,7 +13,7 @@ from rlsd.harness.report.report import write_report
 from rlsd.harness.serve.listener import Background, Listener
 from rlsd.harness.serve.viewer import viewer_app
 from tests.support.browser import missing, open_browser
-from tests.support.viewer_page import record, write_run
+from tests.support.viewer_page import record, write_evaluation, write_run
 
 selenium = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -208,6 +208,31 @@ def test_hostile_episodes_are_text(viewer: Viewer, tmp_path: Path) -> None:
     assert viewer.js("return window.hacked") is None
     assert viewer.js("return document.title") == "<b>run<b> · rlsd"
     assert viewer.browser.get_log("browser") == [], "no error, and nothing that the policy had to stop"
+
+
+def test_evaluations_and_runs_without_tokens_are_shown_too(viewer: Viewer, tmp_path: Path) -> None:
+    scripted = record(0, turn_credit=[0.0, 0.0])
+    for turn in scripted["turns"]:
+        turn.update(response="", token_ids=[], usage={"input": 900, "output": 12})
+        turn["prompt"] = {"messages": [{"role": "system", "content": "be brief"}]}
+    alone = record(0)
+    run = write_run(tmp_path / "run", "rlsd", {0: [alone]})
+    (run / "rollouts" / "step-000000.tokens.safetensors").unlink()
+    evaluation = write_evaluation(tmp_path / "eval", [scripted])
+    viewer.open(write_report([evaluation, run]).as_uri(), 2)
+    assert "1 episode failed and counts as lost: agent.refused 1" in viewer.text("#results")
+    assert "50.0 % success [10.0 %, 90.0 %], 1 task, panel test 0123" in viewer.text("#results")
+    viewer.press("e", "enter", "down")
+    viewer.wait(lambda: len(viewer.texts(".turn")) == 2)
+    assert [t.split("\n")[0] for t in viewer.texts(".turn .say")] == ["go 0", "go 1"]
+    assert viewer.texts(".turn .line")[0].split() == ["1", "900", "+", "12", "tokens"]
+    assert viewer.texts(".turn summary")[:1] == ["prompt"]
+    assert "null" not in viewer.text("#pane")
+    viewer.press("j")
+    viewer.wait(lambda: viewer.texts(".credit") != [])
+    assert [c.split() for c in viewer.texts(".credit")] == [["+0.500", "×", "1.33"], ["+0.250", "×", "0.67"]]
+    assert "Its tokens' credit was not kept." in viewer.text(".head")
+    assert viewer.texts(".say b") == ["go 0", "go 1"]
 
 
 def test_it_fits_500_pixels_and_both_colour_schemes(viewer: Viewer, page: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rlsd.harness.iteration.parts import build
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.runs.rundir import RunError
-from rlsd.harness.runs.token_credit import TokenFile, tokens_path
+from rlsd.harness.runs.token_credit import VALUES, TokenFile, tokens_path
 from rlsd.harness.train import Iteration, train
 from tests.support.plain_worlds import odd_tokens
 from tests.support.smallest_run import small_run
@@ -88,6 +89,12 @@ def test_the_file_holds_the_very_bits_of_the_credit_and_32_bytes_a_token(tmp_pat
     columns = outcome.tokens.columns()
     m, k, n = len(batch.turn), len(batch.trajectory), len(batch.group)
     assert sum(c.numel() * c.element_size() for c in columns.values()) == 32 * m + 20 * k + 4 * n + 8
+    wrong = replace(outcome.tokens, batch=replace(batch, against=(batch.student_logp - 2, batch.student_logp - 3)))
+    wrong.write(tmp_path / "w.safetensors", parts.agent.chat.tokenizer)
+    assert torch.equal(
+        torch.from_numpy(TokenFile(tmp_path / "w.safetensors").column("against_1")), batch.student_logp - 3
+    )
+    assert set(TokenFile(tmp_path / "w.safetensors").turns(0)[0]) == {"ids", "against_0", "against_1", *VALUES}
     action = outcome.trajectories[0].turns[0].action
     assert "".join(read.pieces[i] for i in action.token_ids).startswith(action.response)
 

@@ -26,6 +26,7 @@ class GzipLines:
         """Unpacked place of each line, and of the end."""
         self._points: list[tuple[int, int, Any]] = [(0, 0, None)]
         """Unpacked place, packed place, and the unpacker's state there."""
+        self._last = (-1, b"")
 
     def scan(self) -> Iterator[bytes]:
         """Every line in order, without its line break."""
@@ -41,7 +42,7 @@ class GzipLines:
             yield rest
         if len(starts) == 1:
             raise ValueError("the file is empty")
-        self._starts, self._points = starts, points
+        self._starts, self._points, self._last = starts, points, (-1, b"")
 
     def __len__(self) -> int:
         return max(0, len(self._starts) - 1)
@@ -55,16 +56,30 @@ class GzipLines:
         if not 0 <= number < len(self):
             raise IndexError(f"line {number} of {len(self)}")
         start, end = self._starts[number], self._starts[number + 1] - 1
-        at, packed, state = self._points[bisect_right(self._points, start, key=lambda point: point[0]) - 1]
+        i = bisect_right(self._points, start, key=lambda point: point[0]) - 1
         parts: list[bytes] = []
-        with self.path.open("rb") as file:
-            file.seek(packed)
-            for part in _unpacked(file, None if state is None else state.copy(), at, None):
-                parts.append(part[max(0, start - at) : max(0, end - at)])
-                at += len(part)
-                if at >= end:
-                    break
-        return b"".join(parts)
+        while True:
+            at, part = self._points[i][0], self._part(i)
+            parts.append(part[max(0, start - at) : max(0, end - at)])
+            i += 1
+            if i == len(self._points) or self._points[i][0] >= end:
+                return b"".join(parts)
+
+    def _part(self, i: int) -> bytes:
+        """What lies between place `i` and the next; the last one that was unpacked is kept."""
+        if self._last[0] != i:
+            at, packed, state = self._points[i]
+            end = self._points[i + 1][0] if i + 1 < len(self._points) else None
+            parts: list[bytes] = []
+            with self.path.open("rb") as file:
+                file.seek(packed)
+                for part in _unpacked(file, None if state is None else state.copy(), at, None):
+                    parts.append(part)
+                    at += len(part)
+                    if end is not None and at >= end:
+                        break
+            self._last = (i, b"".join(parts))
+        return self._last[1]
 
 
 def _unpacked(file: BinaryIO, state: Any, at: int, points: list[tuple[int, int, Any]] | None) -> Iterator[bytes]:

@@ -22,6 +22,10 @@ SCRIPTS = ("dom", "data", "list", "tokens", "episode", "charts", "results", "dia
 """Files of the script, in this order."""
 
 
+PLAIN = {int, bool, type(None)}
+"""Types that are JSON as they are."""
+
+
 def policy(*, served: bool) -> str:
     """The page's content security policy; a served page may fetch from its own server."""
     connect = "connect-src 'self'; " if served else ""
@@ -68,6 +72,8 @@ def _clean(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {_clean(name) if isinstance(name, str) else name: _clean(value) for name, value in data.items()}
     if isinstance(data, list | tuple):
+        if set(map(type, data)) <= PLAIN:  # long columns of an index
+            return data
         return [_clean(value) for value in data]
     if isinstance(data, float) and not math.isfinite(data):
         return None

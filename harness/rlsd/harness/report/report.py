@@ -47,7 +47,7 @@ def write_report(
         for run, source in enumerate(sources)
         for number, kept in source.episodes.items()
     }
-    start |= {"left_out": 0, "limit_mib": max_mib}
+    start |= {"left_out": 0, "limit_mib": max_mib, "groups": groups}
     room = int(max_mib * (1 << 20)) - len(page(start, blocks, served=False).encode()) - MARGIN
     for run, number, kept, numbers in _in_order(sources, groups):
         block = "" if room <= 0 else pack({"episodes": {n: kept.episode(n) for n in numbers}})

@@ -86,7 +86,8 @@ function select(name, options, value, set) {
   return box;
 }
 
-function filter() {
+/** List what fits; from the top, unless rows only came in. */
+function filter({ top = true } = {}) {
   const { run, step, type, outcome, stop } = state.filters;
   const terms = termsOf(state.query);
   if (run) terms.push((ref) => ref.run === Number(run));
@@ -95,7 +96,7 @@ function filter() {
   if (outcome) terms.push((ref) => FLAGS[outcome](indexOf(ref), ref.number));
   if (stop) terms.push((ref) => indexOf(ref).stops[indexOf(ref).stop[ref.number]] === stop);
   const rows = ordered(terms.length ? all.filter((ref) => terms.every((term) => term(ref))) : all, state.sort);
-  $("list").scrollTop = 0;
+  if (top) $("list").scrollTop = 0;
   setRows(rows);
   const kept = rows.length === all.length ? "" : ` of ${all.length.toLocaleString("en")}`;
   $("count").textContent = all.length
@@ -211,26 +212,32 @@ function onKey(event) {
 
 // ---------------------------------------------------------------- start
 
+/** Load all indexes: the newest iteration of each run first, then the next older ones, four at a time. */
 async function loadAll() {
   const runs = START.runs.map((run, r) => ({ r, steps: [...run.steps].sort((a, b) => b - a) }));
   const order = [];
   for (let age = 0; runs.some(({ steps }) => age < steps.length); age++) {
     for (const { r, steps } of runs) if (age < steps.length) order.push([r, steps[age]]);
   }
-  for (const [run, step] of order) {
-    try {
-      await loadIndex(run, step);
-    } catch (error) {
-      notice(error.message);
-      continue;
-    }
-    all = order.filter(([r, n]) => indexes.has(`${r}.${n}`)).sort((a, b) => a[0] - b[0] || b[1] - a[1]);
-    all = all.flatMap(([r, n]) => rowsOf(r, n));
+  const shown = [...order].sort((a, b) => a[0] - b[0] || b[1] - a[1]);
+  let next = 0;
+  let drawn = -Infinity;
+  const refresh = () => {
+    all = shown.filter(([r, n]) => indexes.has(`${r}.${n}`)).flatMap(([r, n]) => rowsOf(r, n));
     drawFilters();
-    filter();
+    filter({ top: false });
     openWanted();
-  }
-  if (!order.length) filter();
+    drawn = performance.now();
+  };
+  const load = async () => {
+    while (next < order.length) {
+      const [run, step] = order[next++];
+      await loadIndex(run, step).catch((error) => notice(error.message));
+      if (performance.now() - drawn > 400) refresh();
+    }
+  };
+  await Promise.all([load(), load(), load(), load()]);
+  refresh();
   document.body.dataset.ready = all.length;
 }
 

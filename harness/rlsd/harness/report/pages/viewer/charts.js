@@ -15,7 +15,7 @@ function chart({ title, note, log, share }, lines) {
   for (const tick of share ? [0, 25, 50, 75, 100] : ticks(y.low, y.high, log)) {
     picture.append(
       s("line", { class: "rule", x1: LEFT, x2: W - RIGHT, y1: y(tick), y2: y(tick) }),
-      s("text", { class: "tick", x: LEFT - 5, y: y(tick) + 4, "text-anchor": "end" }, short(tick)),
+      s("text", { class: "tick", x: LEFT - 5, y: y(tick) + 4, "text-anchor": "end" }, label(tick)),
     );
   }
   for (const tick of ticks(x.low, x.high, false).filter(Number.isInteger)) {
@@ -69,6 +69,8 @@ function legend(lines) {
   return h("p", { class: "keys" }, ...items);
 }
 
+const label = (tick) => (tick !== 0 && Math.abs(tick) < 0.001 ? tick.toExponential(0) : short(tick));
+
 /** The values nearest to an iteration, in words. */
 function tell(lines, at) {
   const nearest = ({ points }) => points.reduce((a, b) => (Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a));
@@ -98,7 +100,7 @@ function ticks(low, high, log) {
     for (let e = Math.ceil(Math.log10(low)); 10 ** e <= high; e++) found.push(10 ** e);
     return found.length ? found : [low, high];
   }
-  const rough = (high - low) / 4 || 1;
+  const rough = (high - low) / 5 || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((f) => f * power).find((size) => size >= rough);
   const found = [];

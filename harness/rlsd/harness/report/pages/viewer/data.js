@@ -56,8 +56,9 @@ async function fetchEpisode(ref) {
   if (START.served) return ask("episode.json", ref);
   const name = `group-${ref.run}-${ref.step}-${indexOf(ref).group[ref.number]}`;
   if ($(name) === null) {
+    const most = START.groups === null ? "" : ` and ${count(START.groups, "task")} an iteration`;
     throw new Error(
-      `The turns of this episode are not in this page, which is limited to ${START.limit_mib} MiB: rlsd view shows all.`,
+      `The turns of this episode are not in this page, which is limited to ${START.limit_mib} MiB${most}: rlsd view shows all.`,
     );
   }
   if (!groups.has(name)) {

@@ -33,13 +33,14 @@ function drawPane() {
     refs.forEach((ref, c) => grid.append(turnOf(episodes[c], k, { c, reach, largest, label: labelOf(ref) })));
   }
   const first = episodes[0];
-  $("shown").replaceChildren(
+  const parts = [
     h("h2", null, clipped(first.goal ?? taskOf(refs[0])[2], 400)),
     h("p", { class: "soft" }, `${taskOf(refs[0])[1]} · ${taskOf(refs[0])[0]}`),
     siblingStrip(),
     tokens && state.by !== "none" ? h("p", null, legendOf(reach)) : null,
     grid,
-  );
+  ];
+  $("shown").replaceChildren(...parts.filter(Boolean));
 }
 
 function drawBar() {
@@ -97,6 +98,7 @@ function headOf(ref, episode, c) {
           `Σ Â ${signed(sum)} over ${count(all.length, "token")}, mean ${signed(sum / all.length)}`,
         )
       : null,
+    episode.credited && !all.length ? h("p", { class: "soft" }, "Its tokens' credit was not kept.") : null,
     idle ? h("p", { class: "soft" }, "Â is 0 everywhere: nothing is learned from this episode.") : null,
     episode.failure ? h("p", { class: "lost" }, clipped(episode.failure, 500)) : null,
   );
@@ -175,7 +177,7 @@ function hindsightOf(turn) {
   return fold(`${turn.read ? "hindsight" : "hindsight, not read"}: ${line.slice(-1)[0].slice(0, 90)}`, () => parts);
 }
 
-const message = (name, text) => h("div", null, h("span", { class: "soft" }, name), h("div", { class: "text" }, clipped(text)));
+const message = (name, text) => h("div", null, h("span", { class: "soft" }, name), h("div", { class: "text" }, clipped(text.trim())));
 
 /** Parts that are made when they are unfolded. */
 function fold(title, make) {

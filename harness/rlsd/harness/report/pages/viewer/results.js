@@ -52,8 +52,8 @@ function failureParts(runs) {
   if (!failed.length) return [];
   const words = (run) =>
     run.kind === "run"
-      ? `${run.failed} training episodes failed in the environment and were left out: `
-      : `${run.failed} episodes failed and count as lost: `;
+      ? `${count(run.failed, "training episode")} failed in the environment and ${run.failed === 1 ? "was" : "were"} left out: `
+      : `${count(run.failed, "episode")} failed and ${run.failed === 1 ? "counts" : "count"} as lost: `;
   const lines = failed.map((run) => {
     const links = run.failures.map(([reason, n]) =>
       h("button", { type: "button", class: "link", onclick: () => searchFor(`failure:${reason}`) }, `${reason} ${n}`),

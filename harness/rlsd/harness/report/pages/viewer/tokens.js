@@ -30,7 +30,7 @@ function paint(span, value, by, reach) {
 
 /** The response of a turn as tokens, or as text where they were not kept. */
 function sayOf(turn, cell) {
-  if (!turn.pieces) return h("div", { class: "say text" }, ...marked(turn.response, turn.action));
+  if (!turn.pieces) return h("div", { class: "say text" }, ...marked(turn.response || turn.action, turn.action));
   const box = h("div", { class: "say text" });
   addTokens(box, turn, 0, cell);
   return box;

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlsd.envs.checker import HOSTILE
+from rlsd.envs.action_checks import HOSTILE
 from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import RlsdError
 from rlsd.envs.webshop.catalogue.catalogue import MemoryCatalogue

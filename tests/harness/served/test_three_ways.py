@@ -54,7 +54,7 @@ def prompt_ids(action: Action, live: Live, model: Path, tokenizer: Any) -> list[
 def test_prompts_are_equal_and_success_agrees(model: Path, live: Live, tmp_path: Path) -> None:
     agents = {"hf": f"hf:{model}", "vllm": f"vllm:{live.url}", "openai": f"openai:{live.url}#{model}"}
     found = {name: played(agent, tmp_path / name) for name, agent in agents.items()}
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     ids = {
         name: [[prompt_ids(turn.action, live, model, tokenizer) for turn in t.turns] for t in episodes]
         for name, (episodes, _) in found.items()

@@ -109,6 +109,7 @@ DYING = """
 import os, sys
 from rlsd.agents.hf.models import load_policy
 from rlsd.agents.vllm.broadcast import Groups
+from rlsd.agents.vllm.client import VLLMServer
 from rlsd.agents.vllm.source import PolicyWeights
 
 class Dying(PolicyWeights):

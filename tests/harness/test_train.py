@@ -34,6 +34,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"path": str(folder)}
 
 
+def test_the_loop_fits_in_150_lines() -> None:
+    assert len((Path(__file__).parents[2] / "harness/rlsd/harness/train.py").read_text().splitlines()) <= 150
+
+
 def test_the_docs_list_every_metric(tmp_path: Path) -> None:
     (record,) = run_of(tmp_path)
     page = (Path(__file__).parents[2] / "docs" / "concepts.md").read_text()

@@ -151,7 +151,7 @@ def shows(observation: str, goal: str) -> bool:
 
 
 def _stands_in(text: str, wanted: str) -> bool:
-    """As whole words. `str.find` takes a tenth of the time of a pattern with word boundaries."""
+    """As whole words; `str.find` is many times faster than a pattern with word boundaries."""
     at = text.find(wanted)
     while at >= 0:
         if not _of_a_word(text[at - 1 : at]) and not _of_a_word(text[at + len(wanted) : at + len(wanted) + 1]):

@@ -48,8 +48,8 @@ def check_env(env: TextEnv | Factory | Opener) -> list[Finding]:
     takes `split` has its splits checked; `Opener.named(env_id, kwargs)` has everything checked.
     """
     if isinstance(env, TextEnv):
-        given = env
-        return [_finding(name, lambda check=check: check(given)) for name, check in CHECKS.items()]
+        one = env
+        return [_finding(name, lambda check=check: check(one)) for name, check in CHECKS.items()]
     opener = env if isinstance(env, Opener) else Opener.of(env)
     findings = [_finding(name, lambda check=check: check(opener)) for name, check in OPENED.items()]
     return [*(_finding(name, lambda check=check: check(opener.open())) for name, check in CHECKS.items()), *findings]

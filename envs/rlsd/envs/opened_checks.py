@@ -128,6 +128,7 @@ def elsewhere(opener: Opener) -> str:
     finally:
         for process in running:
             process.kill()
+            process.wait()
     if any(process.returncode for process in running):
         return "another process cannot open it; environments in workers (env.workers) and on other machines need that"
     for what, first, second in zip(("the order of tasks()", "content()", "an episode"), *said):

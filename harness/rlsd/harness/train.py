@@ -69,7 +69,7 @@ class Iteration:
         self.progress = progress
         self.now = now
         self.player = Player(parts, reward=reward, progress=progress)
-        self.reading = Reading(speaks=parts.config.hindsight.source == "own")
+        self.reading = Reading(progress.warning if parts.config.hindsight.source == "own" else None)
 
     def close(self) -> None:
         """Wait for a running rollout and close the environments."""
@@ -105,10 +105,7 @@ class Iteration:
             },
             timing={**clock.timing, **played.timing},
             trajectories=[*scored.trajectories, *failed],
-            turn_credit=[
-                *by_trajectory(credit.turn_credit, scored.trajectories),
-                *([0.0] * len(trajectory.turns) for trajectory in failed),
-            ],
+            turn_credit=by_trajectory(credit.turn_credit, scored.trajectories) + [[0.0] * len(t.turns) for t in failed],
             tokens=TokenCredit(trajectories=scored.trajectories, batch=scored.batch, credit=credit),
             hindsight=scored.hints.texts,
         )
@@ -121,9 +118,6 @@ class Iteration:
 
     def _metrics(self, played: Played, scored: Scored, credit: Credit, updated: Updated) -> dict[str, Any]:
         batch, hints = scored.batch, scored.hints
-        hint_auc, unread = self.reading.add(batch)
-        if unread is not None:
-            self.progress.warning(unread)
         decoded = sum(self.parts.learner.ranks.gather(played.decoded_tokens))
         metrics = {
             **update_metrics(updated.stats),
@@ -135,25 +129,20 @@ class Iteration:
             "wasted_tokens": decoded - len(batch.turn),
             "staleness": played.staleness,
             "nll": float(-batch.sampler_logp.mean()),
-            "sampler_gap": scored.gap.largest,
-            "sampler_gap_mean": scored.gap.mean,
-            "verified_tokens": scored.gap.tokens,
+            **scored.gap.metrics("sampler_gap", "verified_tokens"),
             "idle_trajectories": len(scored.idle),
             "credit": credit.diagnostics,
-            "hint_auc": hint_auc,
+            "hint_auc": self.reading.add(batch),
             "hints": {**hints.counts, "echo": echo_share(scored.trajectories, hints.texts)} if hints.counts else {},
         }
         gap = scored.teacher_gap
         if gap is not None:
-            metrics |= {"teacher_gap": gap.largest, "teacher_gap_mean": gap.mean, "verified_teacher_tokens": gap.tokens}
+            metrics |= gap.metrics("teacher_gap", "verified_teacher_tokens")
         return metrics
 
     def _warn(self, scored: Scored) -> None:
         """Warn if sampler and learner disagree; stop if they disagree too much."""
-        settings = self.parts.config.sampler
-        warnings = [scored.gap.warning(settings)]
-        if scored.teacher_gap is not None:
-            warnings.append(scored.teacher_gap.warning(settings, view="teacher view"))
-        for warning in warnings:
+        for view, gap in (("", scored.gap), ("teacher view", scored.teacher_gap)):
+            warning = None if gap is None else gap.warning(self.parts.config.sampler, view=view)
             if warning is not None:
                 self.progress.warning(warning)

@@ -17,25 +17,19 @@ from rlsd.harness.runs.trackers import DOORS, IN_A_ROW, Guarded, Tracker, check_
 from rlsd.harness.train import train
 from tests.support.smallest_run import BASE
 
+STARTED = """
+calls = []
+class Run:
+    def log(self, values, step): calls.append((step, values))
+    def finish(self): calls.append("end")
+def init(**settings):
+    calls.append(settings)
+    return Run()
+"""
+"""A package whose `init` returns the run."""
 FAKES = {
-    "wandb": '''
-calls = []
-class Run:
-    def log(self, values, step): calls.append((step, values))
-    def finish(self): calls.append("end")
-def init(**settings):
-    calls.append(settings)
-    return Run()
-''',
-    "trackio": '''
-calls = []
-class Run:
-    def log(self, values, step): calls.append((step, values))
-    def finish(self): calls.append("end")
-def init(**settings):
-    calls.append(settings)
-    return Run()
-''',
+    "wandb": STARTED,
+    "trackio": STARTED,
     "swanlab": '''
 calls = []
 def init(**settings): calls.append(settings)

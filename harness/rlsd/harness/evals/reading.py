@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -12,7 +13,7 @@ from rlsd.harness.evals.stats import auc
 LEAST_TRUE = 0.65
 """AUC of true hindsight below this means Δ is noise."""
 ENOUGH = 100
-"""Actions of each kind, those that came nearer to the goal and those that did not, before anything is said."""
+"""Actions of each kind, those that reduced the distance to the goal and the others, before anything is said."""
 LOOKED_AT = 10
 """Iterations after which nothing more is said."""
 
@@ -21,32 +22,34 @@ class Reading:
     """Pools the turns of the first iterations until there are enough for a verdict.
 
     Args:
-        speaks: warn where hindsight is not read; False in the control with another task's hindsight.
+        warn: gets one line, at most once, where hindsight is not read; None in the control with another task's.
     """
 
-    def __init__(self, *, speaks: bool = True) -> None:
-        self._open = speaks
+    def __init__(self, warn: Callable[[str], None] | None) -> None:
+        self._warn = warn
         self._nearer: list[float] = []
         self._rest: list[float] = []
         self._iterations = 0
 
-    def add(self, batch: TokenBatch) -> tuple[float | None, str | None]:
-        """The AUC of Δ of an iteration, None where it has no turns of both kinds; and a warning, at most once."""
+    def add(self, batch: TokenBatch) -> float | None:
+        """The AUC of Δ of an iteration; None where it has no turns of both kinds."""
         nearer, rest = turn_gaps(batch)
+        if self._warn is not None:
+            self._pool(nearer, rest, self._warn)
         value = auc(nearer, rest)
-        warning = self._pooled(nearer, rest) if self._open else None
-        return None if math.isnan(value) else value, warning
+        return None if math.isnan(value) else value
 
-    def _pooled(self, nearer: list[float], rest: list[float]) -> str | None:
+    def _pool(self, nearer: list[float], rest: list[float], warn: Callable[[str], None]) -> None:
         self._nearer += nearer
         self._rest += rest
         self._iterations += 1
         enough = min(len(self._nearer), len(self._rest)) >= ENOUGH
-        self._open = not enough and self._iterations < LOOKED_AT
+        if enough or self._iterations == LOOKED_AT:
+            self._warn = None
         value = auc(self._nearer, self._rest)
         if not enough or value >= LEAST_TRUE:
-            return None
-        return (
+            return
+        warn(
             f"this model does not read its hindsight: AUC of Δ is {value:.2f} over the first {self._iterations} "
             f"iterations ({len(self._nearer)} actions towards the goal, {len(self._rest)} others), below {LEAST_TRUE}, "
             "so what hindsight says of a step is noise. `rlsd diagnose` measures it with a control, `rlsd warm-start` "

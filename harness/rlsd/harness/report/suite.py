@@ -58,7 +58,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class EnvironmentResults:
     """One environment of the suite."""
 
     name: str
@@ -96,28 +96,28 @@ def write_suite(folder: Path, out: Path | None = None, *, groups: int | None = N
     """
     results = _results(folder / "results.json")
     place = out or folder / "report.html"
-    worlds = [_world(folder, name, entry) for name, entry in results["environments"].items()]
-    pages = {world.name: place.with_name(f"{place.stem}-{world.name}.html") for world in worlds if world.kept}
-    for world in worlds:
-        if world.kept:
-            write_report(world.kept, pages[world.name], groups=groups, max_mib=max_mib)
-    pairs = [{"env": world.name, **pair} for world in worlds for pair in world.compared["pairs"]]
+    environments = [_environment(folder, name, entry) for name, entry in results["environments"].items()]
+    pages = {env.name: place.with_name(f"{place.stem}-{env.name}.html") for env in environments if env.kept}
+    for env in environments:
+        if env.kept:
+            write_report(env.kept, pages[env.name], groups=groups, max_mib=max_mib)
+    pairs = [{"env": env.name, **pair} for env in environments for pair in env.compared["pairs"]]
     for pair, p in zip(pairs, holm([pair["p"] for pair in pairs])):
         pair["p_holm"] = p
         pair["verdict"] = verdict(pair)
-    tabled = sum(len(agent["seeds"]) for world in worlds for agent in world.agents.values())
+    tabled = sum(len(agent["seeds"]) for env in environments for agent in env.agents.values())
     page = static_page(
         "suite",
         name=folder.resolve().name,
         results=results,
-        worlds=worlds,
+        environments=environments,
         pages={name: path.name for name, path in pages.items()},
         pairs=pairs,
-        notes=_notes(worlds),
+        notes=_notes(environments),
         endings=ENDINGS,
-        scored=scored(a for w in worlds for a in w.agents.values()),
-        used=any("usage" in a for w in worlds for a in w.agents.values()),
-        priced=any("cost" in a for w in worlds for a in w.agents.values()),
+        scored=scored(a for e in environments for a in e.agents.values()),
+        used=any("usage" in a for e in environments for a in e.agents.values()),
+        priced=any("cost" in a for e in environments for a in e.agents.values()),
         failed=_failed(folder),
         newer=len(list(folder.glob("results/*/*/seed-*.json"))) - tabled,
     )
@@ -128,33 +128,33 @@ def _results(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{path.parent} has no table yet: `rlsd eval --suite FILE --report` writes one")
     try:
-        found = json.loads(path.read_text())
-        missing = {"environments", "finished", "cells", "samples", "seeds", "digest"} - set(found)
-        for name, entry in found["environments"].items():
+        results = json.loads(path.read_text())
+        missing = {"environments", "finished", "cells", "samples", "seeds", "digest"} - set(results)
+        for name, entry in results["environments"].items():
             missing |= {f"{name}: {key}" for key in ("panel", "agents") if key not in entry}
             for agent, row in entry["agents"].items():
                 needed = {"seeds", "success", "interval", "score", "episodes", "turns", "invalid_rate", "failures"}
                 missing |= {f"{name}: {agent}: {key}" for key in needed - set(row)}
         if missing:
             raise ValueError(f"no {min(missing)}")
-        return found
+        return results
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{path} cannot be read ({error}); `rlsd eval --suite FILE --report` writes it anew") from error
 
 
-def _world(folder: Path, env: str, entry: Mapping[str, Any]) -> World:
-    found = [
+def _environment(folder: Path, env: str, entry: Mapping[str, Any]) -> EnvironmentResults:
+    entrants = [
         Entrant(
             name=agent,
             files=tuple(read_saved(folder / "results" / env / agent / f"seed-{seed}.json") for seed in row["seeds"]),
         )
         for agent, row in entry["agents"].items()
     ]
-    for file in (file for entrant in found for file in entrant.files):
-        check_alike(found[0].files[0], file)
+    for file in (file for entrant in entrants for file in entrant.files):
+        check_alike(entrants[0].files[0], file)
     evaluations = list[Evaluation]()
     losses: dict[str, dict[str, Loss]] = {}
-    for entrant in found:
+    for entrant in entrants:
         mine = losses.setdefault(entrant.name, {})
         for seed, file in zip(entry["agents"][entrant.name]["seeds"], entrant.files):
             place = folder / "episodes" / env / entrant.name / f"seed-{seed}"
@@ -173,12 +173,12 @@ def _world(folder: Path, env: str, entry: Mapping[str, Any]) -> World:
             else:
                 _count(mine, file.data["failures"])
             evaluations.append(evaluation)
-    edited = [e.name for e in found if state(file.data for file in e.files) == "edited"]
-    return World(
+    edited = [e.name for e in entrants if state(file.data for file in e.files) == "edited"]
+    return EnvironmentResults(
         name=env,
         panel=entry["panel"],
         agents=entry["agents"],
-        compared=compare_entrants(found),
+        compared=compare_entrants(entrants),
         evaluations=evaluations,
         losses={
             name: dict(sorted(kinds.items(), key=lambda item: (not item[1].failed, -item[1].count, item[0])))
@@ -209,16 +209,16 @@ def _count(losses: dict[str, Loss], failures: Mapping[str, int]) -> None:
         losses.setdefault(kind, Loss(failed=True)).count += count
 
 
-def _notes(worlds: Iterable[World]) -> list[str]:
+def _notes(environments: Iterable[EnvironmentResults]) -> list[str]:
     """Notes of comparisons, once each; that on Holm is the page's own, as it corrects for all of them."""
-    notes = [note for world in worlds if len(world.agents) > 1 for note in world.compared["notes"]]
+    notes = [note for env in environments if len(env.agents) > 1 for note in env.compared["notes"]]
     return [note for note in dict.fromkeys(notes) if not note.startswith("p (Holm)")]
 
 
 def _failed(folder: Path) -> dict[str, str]:
     """Evaluation → why it failed when it was last tried."""
-    found = sorted(folder.glob("episodes/*/*/seed-*/failed.txt"))
+    files = sorted(folder.glob("episodes/*/*/seed-*/failed.txt"))
     return {
         "/".join(path.parent.relative_to(folder / "episodes").parts): path.read_text().strip().partition("\n")[0]
-        for path in found
+        for path in files
     }

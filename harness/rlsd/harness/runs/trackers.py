@@ -144,8 +144,8 @@ class Guarded:
         except (Exception, SystemExit) as error:  # whatever a foreign package does
             self._failed += 1
             if self._warn is not None:
-                told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-                self._warn(f"the tracker {self.name} failed ({told}); the run goes on, metrics.jsonl has all numbers")
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                self._warn(f"the tracker {self.name} failed ({reason}); the run goes on, metrics.jsonl has all numbers")
                 self._warn = None
             return None
         self._failed = 0

@@ -33,6 +33,10 @@ class Gap:
             return cls(largest=0.0, mean=0.0, tokens=0)
         return cls(largest=float(apart.max()), mean=float(apart.mean()), tokens=len(apart))
 
+    def metrics(self, name: str, counted: str) -> dict[str, float]:
+        """Under `name`, `name`_mean and `counted`."""
+        return {name: self.largest, f"{name}_mean": self.mean, counted: self.tokens}
+
     def warning(self, settings: SamplerConfig, *, view: str = "") -> str | None:
         """The warning to print if the mean gap is above `logprob_gap_warn`, else None.
 

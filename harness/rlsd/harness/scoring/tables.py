@@ -80,7 +80,7 @@ def _steps(distances: Sequence[float | None]) -> Tensor:
 def _unmet(trajectories: Sequence[Trajectory], *, after: bool) -> Tensor:
     """(K,) goal facts that do not hold before or after each turn, NaN where unknown.
 
-    A world that lists none may not know any, or no longer say; none is 0 only where an episode was won.
+    An environment that lists none may not know any, or no longer say; none is 0 only where an episode was won.
     """
     counts = []
     for t in trajectories:

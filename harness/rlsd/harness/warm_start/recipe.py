@@ -104,7 +104,10 @@ def _expert_of(env: TextEnv, name: str, wanted: str | None) -> str:
             "expert(kind), or give episodes of your own (sft.trajectories, docs/extending.md) to a model that exists"
         )
     known = hindsight_answer(env.hindsight())
-    for field, use in (("plan", "the teacher reads"), ("distance", "tells which actions came nearer to the goal")):
+    for field, use in (
+        ("plan", "the teacher reads"),
+        ("distance", "says which actions reduced the distance to the goal"),
+    ):
         if getattr(known, field) in (None, ()):
             start = f"at the start of {tasks[0].task_id}"
             raise ConfigError(f"{name} gives no hindsight.{field} {start}, which {use}: fill it in hindsight()")

@@ -60,50 +60,50 @@ def warm_start(
         least_success: share of the student's own episodes that it must win: groups that lose throughout teach nothing.
     """
     with open_session(settled(config, folder), folder, progress) as session:
-        found = [d for d in _read(folder) if d["step"] <= session.step]
-        if found and found[-1]["step"] == session.step and _ready(found[-1], least_success):
-            return _ended(found[-1], config, least_success)
+        diagnoses = [d for d in _read(folder) if d["step"] <= session.step]
+        if diagnoses and diagnoses[-1]["step"] == session.step and _ready(diagnoses[-1], least_success):
+            return _ended(diagnoses[-1], config, least_success)
         with closing(Imitation(session.parts)) as loop:
             for step in session.steps():
                 session.log(loop.run(step))
                 if (step + 1) % every and step + 1 < config.iterations:
                     continue
-                found.append(_measured(session, step + 1))
-                _keep(session, found)
-                if _ready(found[-1], least_success):
+                diagnoses.append(_measured(session, step + 1))
+                _keep(session, diagnoses)
+                if _ready(diagnoses[-1], least_success):
                     session.stop()
-        if not found or found[-1]["step"] != session.step:  # the record was deleted
-            found.append(_measured(session, session.step))
-            _keep(session, found)
-    return _ended(found[-1], config, least_success)
+        if not diagnoses or diagnoses[-1]["step"] != session.step:  # the record was deleted
+            diagnoses.append(_measured(session, session.step))
+            _keep(session, diagnoses)
+    return _ended(diagnoses[-1], config, least_success)
 
 
 def _measured(session: Session, step: int) -> dict[str, Any]:
     """The diagnosis of the present weights, after `step` iterations; also printed."""
     episodes = session.config.eval.episodes
     measured = diagnose(session.parts, episodes=episodes, views=False, progress=session.progress)
-    found = {"step": step, **measured}
-    told = line(found, session.config.iterations)
-    session.progress.console.print(told, markup=False, highlight=False, soft_wrap=True)
-    return found
+    diagnosis = {"step": step, **measured}
+    text = line(diagnosis, session.config.iterations)
+    session.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return diagnosis
 
 
-def _keep(session: Session, found: list[dict[str, Any]]) -> None:
+def _keep(session: Session, diagnoses: list[dict[str, Any]]) -> None:
     if session.ranks.main:
-        write_atomic(session.run_dir.path / RECORD, json.dumps(_plain(found), indent=1) + "\n")
+        write_atomic(session.run_dir.path / RECORD, json.dumps(_plain(diagnoses), indent=1) + "\n")
 
 
-def line(found: Mapping[str, Any], iterations: int) -> str:
+def line(last: Mapping[str, Any], iterations: int) -> str:
     """A diagnosis for people, on one line."""
     return (
-        f"step {found['step']}/{iterations}  AUC of Δ {_shown(found['auc'][0])} own hindsight, "
-        f"{_shown(found['auc_other'][0])} another task's  student wins {100 * found['student_success']:.0f} %"
+        f"step {last['step']}/{iterations}  AUC of Δ {_shown(last['auc'][0])} own hindsight, "
+        f"{_shown(last['auc_other'][0])} another task's  student wins {100 * last['student_success']:.0f} %"
     )
 
 
-def why_not(found: Mapping[str, Any], iterations: int, least_success: float) -> str:
+def why_not(last: Mapping[str, Any], iterations: int, least_success: float) -> str:
     """Why the model is not ready after its last diagnosis, in one sentence that says what to do."""
-    counts, actions = found["counts"], found["actions"]
+    counts, actions = last["counts"], last["actions"]
     turns = counts["given"] + counts["missing"] + counts["too_long"]
     if turns and counts["too_long"] / turns > MANY:
         return (
@@ -114,23 +114,23 @@ def why_not(found: Mapping[str, Any], iterations: int, least_success: float) -> 
         return f"hindsight says nothing in {counts['missing']} of {turns} turns: give a plan in every state"
     if not actions["nearer"]:
         return (
-            f"none of the student's {actions['not_nearer']} actions came nearer to the goal after {found['step']} of "
-            f"{iterations} iterations: raise --iterations, or look at hindsight().distance"
+            f"none of the student's {actions['not_nearer']} actions reduced the distance to the goal after "
+            f"{last['step']} of {iterations} iterations: raise --iterations, or look at hindsight().distance"
         )
     if not actions["not_nearer"]:
         return (
-            f"all of the student's {actions['nearer']} actions came nearer to the goal, so hindsight tells it nothing "
-            "new: give it harder tasks"
+            f"all of the student's {actions['nearer']} actions reduced the distance to the goal, so hindsight tells "
+            "it nothing new: give it harder tasks"
         )
-    if not found["readable"] and found["student_success"] >= KNOWS:
+    if not last["readable"] and last["student_success"] >= KNOWS:
         return (
-            f"the student wins {100 * found['student_success']:.0f} % of its episodes without hindsight, which tells "
+            f"the student wins {100 * last['student_success']:.0f} % of its episodes without hindsight, which tells "
             "it little new: give it harder tasks, or train from here as it is"
         )
-    reached = f"AUC {_shown(found['auc'][0])} with its own and {_shown(found['auc_other'][0])} with another task's"
-    if found["readable"]:
+    reached = f"AUC {_shown(last['auc'][0])} with its own and {_shown(last['auc_other'][0])} with another task's"
+    if last["readable"]:
         return (
-            f"hindsight is readable ({reached}), but the student wins {100 * found['student_success']:.0f} % of its "
+            f"hindsight is readable ({reached}), but the student wins {100 * last['student_success']:.0f} % of its "
             f"episodes, less than --success {least_success:g}, after all {iterations} iterations: raise --iterations"
         )
     return (
@@ -139,23 +139,23 @@ def why_not(found: Mapping[str, Any], iterations: int, least_success: float) -> 
     )
 
 
-def _ended(found: dict[str, Any], config: RunConfig, least_success: float) -> WarmStart:
-    ready = _ready(found, least_success)
+def _ended(last: dict[str, Any], config: RunConfig, least_success: float) -> WarmStart:
+    ready = _ready(last, least_success)
     sentence = (
-        f"hindsight is readable after {found['step']} iterations: AUC {_shown(found['auc'][0])} with its own, "
-        f"{_shown(found['auc_other'][0])} with another task's; the student wins {100 * found['student_success']:.0f} %"
+        f"hindsight is readable after {last['step']} iterations: AUC {_shown(last['auc'][0])} with its own, "
+        f"{_shown(last['auc_other'][0])} with another task's; the student wins {100 * last['student_success']:.0f} %"
     )
-    if found["student_success"] >= KNOWS:
+    if last["student_success"] >= KNOWS:
         sentence += ", so that harder tasks would leave RL more to teach"
     return WarmStart(
         ready=ready,
-        sentence=sentence if ready else f"not ready: {why_not(found, config.iterations, least_success)}",
-        diagnosis=found,
+        sentence=sentence if ready else f"not ready: {why_not(last, config.iterations, least_success)}",
+        diagnosis=last,
     )
 
 
-def _ready(found: Mapping[str, Any], least_success: float) -> bool:
-    return bool(found["readable"]) and found["student_success"] >= least_success
+def _ready(last: Mapping[str, Any], least_success: float) -> bool:
+    return bool(last["readable"]) and last["student_success"] >= least_success
 
 
 def _shown(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""MyWorld: find a thing and carry it to its place. Put your own world here; `rlsd check-env` checks the contract."""
+"""MyWorld: find a thing and carry it to its place. Yours goes here; `rlsd check-env` checks the contract."""
 
 from rlsd.envs import Hindsight, Task, TextEnv
 

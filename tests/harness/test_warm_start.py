@@ -12,7 +12,7 @@ from rlsd.harness.cli.app import main
 from rlsd.harness.config import ConfigError, EnvConfig, load_config
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.warm_start.recipe import look, rlsd_config, warm_config
-from rlsd.harness.warm_start.run import RECORD, why_not
+from rlsd.harness.warm_start.run import RECORD, is_ready, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = "tests.support.doors:Doors"
@@ -175,3 +175,10 @@ GOOD: dict[str, Any] = {
 )
 def test_why_a_model_is_not_ready(changed: dict[str, Any], told: str) -> None:
     assert told in why_not({**GOOD, **changed}, 50, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("readable", "student_success", "ready"), [(True, 0.3, True), (True, 0.29, False), (False, 0.9, False)]
+)
+def test_a_model_is_ready_if_it_reads_and_wins(readable: bool, student_success: float, ready: bool) -> None:
+    assert is_ready({**GOOD, "readable": readable, "student_success": student_success}, 0.3) is ready

@@ -16,6 +16,7 @@ from rlsd.harness.cli.app import main
 from rlsd.harness.config import parse_config
 from rlsd.harness.evals.stats import wilson
 from rlsd.harness.report.charts import learning_curve, pooled, value_of
+from rlsd.harness.report.page import text
 from rlsd.harness.report.report import write_report
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.rundir import RunError
@@ -134,6 +135,10 @@ def test_text_of_the_environment_stays_text(run: Path, tmp_path: Path) -> None:
         write_report(copy)
     (copy / "rollouts" / "step-000001.jsonl.gz").unlink()
     assert Page.of(write_report(copy)).indexes == {}
+
+
+def test_data_in_a_page_hold_no_tag_and_no_number_that_json_lacks() -> None:
+    assert text({"a": "</script><b>ü", "n": float("nan")}) == '{"a":"\\u003c/script>\\u003cb>\\u00fc","n":null}'
 
 
 def test_the_policy_lets_only_the_pages_own_script_and_style_run(run: Path) -> None:

@@ -87,6 +87,7 @@ def test_gap_warns_and_stops() -> None:
     nan = float("nan")
     gap = Gap.of(torch.tensor([-1.0, -2.0, -3.0]), torch.tensor([-1.1, nan, -3.3]))
     assert (gap.tokens, gap.largest, gap.mean) == (2, pytest.approx(0.3), pytest.approx(0.2))
+    assert gap.metrics("gap", "n") == {"gap": gap.largest, "gap_mean": gap.mean, "n": 2}
     assert gap.warning(SamplerConfig(logprob_gap_warn=0.5, logprob_gap_stop=1.0)) is None
     assert "0.2 nats a token" in (gap.warning(SamplerConfig(logprob_gap_warn=0.1, logprob_gap_stop=1.0)) or "")
     with pytest.raises(SamplerDrift, match=r"sampler\.logprob_gap_stop is 0\.15"):

@@ -61,7 +61,7 @@ def warm_start(
     """
     with open_session(settled(config, folder), folder, progress) as session:
         diagnoses = [d for d in _read(folder) if d["step"] <= session.step]
-        if diagnoses and diagnoses[-1]["step"] == session.step and _ready(diagnoses[-1], least_success):
+        if diagnoses and diagnoses[-1]["step"] == session.step and is_ready(diagnoses[-1], least_success):
             return _ended(diagnoses[-1], config, least_success)
         with closing(Imitation(session.parts)) as loop:
             for step in session.steps():
@@ -70,7 +70,7 @@ def warm_start(
                     continue
                 diagnoses.append(_measured(session, step + 1))
                 _keep(session, diagnoses)
-                if _ready(diagnoses[-1], least_success):
+                if is_ready(diagnoses[-1], least_success):
                     session.stop()
         if not diagnoses or diagnoses[-1]["step"] != session.step:  # the record was deleted
             diagnoses.append(_measured(session, session.step))
@@ -99,6 +99,11 @@ def line(last: Mapping[str, Any], iterations: int) -> str:
         f"step {last['step']}/{iterations}  AUC of Δ {_shown(last['auc'][0])} own hindsight, "
         f"{_shown(last['auc_other'][0])} another task's  student wins {100 * last['student_success']:.0f} %"
     )
+
+
+def is_ready(last: Mapping[str, Any], least_success: float) -> bool:
+    """Whether RL can start: hindsight is readable, and the student wins that share of its own episodes."""
+    return bool(last["readable"]) and last["student_success"] >= least_success
 
 
 def why_not(last: Mapping[str, Any], iterations: int, least_success: float) -> str:
@@ -140,7 +145,7 @@ def why_not(last: Mapping[str, Any], iterations: int, least_success: float) -> s
 
 
 def _ended(last: dict[str, Any], config: RunConfig, least_success: float) -> WarmStart:
-    ready = _ready(last, least_success)
+    ready = is_ready(last, least_success)
     sentence = (
         f"hindsight is readable after {last['step']} iterations: AUC {_shown(last['auc'][0])} with its own, "
         f"{_shown(last['auc_other'][0])} with another task's; the student wins {100 * last['student_success']:.0f} %"
@@ -152,10 +157,6 @@ def _ended(last: dict[str, Any], config: RunConfig, least_success: float) -> War
         sentence=sentence if ready else f"not ready: {why_not(last, config.iterations, least_success)}",
         diagnosis=last,
     )
-
-
-def _ready(last: Mapping[str, Any], least_success: float) -> bool:
-    return bool(last["readable"]) and last["student_success"] >= least_success
 
 
 def _shown(value: float | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from rlsd.agents.formats import ResponseFormat
@@ -137,6 +138,7 @@ def listed(commands: tuple[str, ...] | None) -> list[str]:
     return [f"Commands that work now:\n{lines}"]
 
 
+@lru_cache(maxsize=128)  # every turn of every sibling asks it of the same first observation
 def shows(observation: str, goal: str) -> bool:
     """Whether `goal` stands in `observation`: its words in their order, in any case, in HTML too; an empty one does.
 

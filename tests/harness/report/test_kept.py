@@ -35,12 +35,16 @@ def test_lines_are_found_by_number_in_files_of_one_and_of_several_parts(tmp_path
             file.line(200)
 
 
-WHOLE = gzip.compress(b"some lines\n" * 9)
-
-
-@pytest.mark.parametrize("content", [b"", WHOLE[:-9], WHOLE[:20] + b"xxxx" + WHOLE[24:], b"x" * 9])
-def test_a_damaged_file_of_lines_is_an_error(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.gz").write_bytes(content)
+@pytest.mark.parametrize("damage", ["empty", "cut off", "overwritten", "no gzip"])
+def test_a_damaged_file_of_lines_is_an_error(tmp_path: Path, damage: str) -> None:
+    whole = gzip.compress(b"some lines\n" * 9)
+    damaged = {
+        "empty": b"",
+        "cut off": whole[:-9],
+        "overwritten": whole[:20] + b"xxxx" + whole[24:],
+        "no gzip": b"x" * 9,
+    }
+    (tmp_path / "a.gz").write_bytes(damaged[damage])
     with pytest.raises((ValueError, EOFError, zlib.error)):
         list(GzipLines(tmp_path / "a.gz").scan())
 

@@ -72,6 +72,16 @@ class SlotCache(KeysAndValues):
             hidden, torch.finfo(dtype).min
         )[:, None]
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Keys and values of all layers."""
+        return [*self._keys, *self._values]
+
+    @property
+    def nbytes(self) -> int:
+        """Their bytes."""
+        return sum(t.numel() * t.element_size() for t in self.tensors)
+
     def move(self, source: int, target: int) -> None:
         """Copy the content of slot `source` to slot `target`."""
         for table in (*self._keys, *self._values):

@@ -221,26 +221,33 @@ def tiny_policy(
     device: str | torch.device = "cpu",
 ) -> Policy:
     """A Llama from scratch: tied embeddings, SwiGLU of width 8/3 dim. Its weights depend on `seed` alone."""
-    from transformers import AutoModelForCausalLM, LlamaConfig
+    from transformers import AutoModelForCausalLM
 
-    width = -(-(dim * 8 // 3) // 32) * 32
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    config = tiny_config(vocab=len(tokenizer), layers=layers, dim=dim, heads=heads, context=context)
+    config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+    return _policy(model.to(device), tokenizer, source="the tiny model")
+
+
+def tiny_config(*, vocab: int, layers: int, dim: int, heads: int, context: int) -> Any:
+    """The transformers config of a tiny Llama; it names no special tokens."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=vocab,
         hidden_size=dim,
-        intermediate_size=width,
+        intermediate_size=-(-(dim * 8 // 3) // 32) * 32,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
+        pad_token_id=None,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=None,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
-    return _policy(model.to(device), tokenizer, source="the tiny model")
 
 
 def parameters(model: nn.Module) -> int:

@@ -20,6 +20,7 @@ from rlsd.harness.cli.export import export, export_game, fetch
 from rlsd.harness.cli.index import index
 from rlsd.harness.cli.listing import envs, methods
 from rlsd.harness.cli.new import new_env, new_method
+from rlsd.harness.cli.plan import plan
 from rlsd.harness.cli.play import play
 from rlsd.harness.cli.profile import profile
 from rlsd.harness.cli.quickstart import quickstart
@@ -41,6 +42,7 @@ COMMANDS = {
     "report": report,
     "view": view,
     "study": study,
+    "plan": plan,
     "diagnose": diagnose,
     "exam": exam,
     "quickstart": quickstart,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: --set learner.lr=1e-5")]
+WithOption = Annotated[list[Path] | None, typer.Option("--with", help="A config overlay: configs/launch/…")]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on the last line.")]
 BodyOption = Annotated[
     list[str] | None, typer.Option(help="Field of the requests to a chat endpoint: --body top_p=0.9")

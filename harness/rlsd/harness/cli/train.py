@@ -10,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from rlsd.harness.cli.options import SetOption
+from rlsd.harness.cli.options import SetOption, WithOption
 from rlsd.harness.cli.tables import out
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file, or a run directory to go on with.")],
     run: Annotated[Path | None, typer.Option("--run", help="Run directory; default runs/<config name>.")] = None,
-    with_: Annotated[list[Path] | None, typer.Option("--with", help="A config overlay: configs/launch/…")] = None,
+    with_: WithOption = None,
     set_: SetOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")] = False,
 ) -> None:

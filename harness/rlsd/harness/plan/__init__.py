@@ -1,0 +1,1 @@
+"""Memory and speed of a config before it runs (`rlsd plan`): its own passes on tensors without values."""

@@ -119,19 +119,18 @@ def with_links(markdown: str, source: str, page: str, pages: set[str]) -> str:
 
 def on_post_build(config: Any) -> None:
     """Refuse a site whose pages load anything from another host."""
-    site = Path(config.site_dir)
-    found = {
-        f"{path.relative_to(site)}: {address}" for path in site.rglob("*.html") for address in loaded(path.read_text())
-    }
-    found |= {
-        f"{path.relative_to(site)}: {address}"
-        for path in site.rglob("*.css")
-        for address in re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)", path.read_text())
-    }
-    if found:
+    if found := found_elsewhere(Path(config.site_dir)):
         from mkdocs.exceptions import PluginError
 
         raise PluginError("pages load from other hosts: " + "; ".join(sorted(found)[:5]))
+
+
+def found_elsewhere(site: Path) -> set[str]:
+    """page: address, for everything that pages and style sheets of a built site load from other hosts."""
+    imported = re.compile(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)")
+    found = {(path, address) for path in site.rglob("*.html") for address in loaded(path.read_text())}
+    found |= {(path, address) for path in site.rglob("*.css") for address in imported.findall(path.read_text())}
+    return {f"{path.relative_to(site)}: {address}" for path, address in found}
 
 
 class _Loads(html.parser.HTMLParser):

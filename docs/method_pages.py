@@ -208,7 +208,7 @@ def expected(name: str, config: AlgorithmConfig) -> list[str]:
     lines += [f"Measured on {table} ([results](../algorithms.md#results)): {row}." for table, row in measured(name)]
     if not measured(name):
         lines.append(
-            "The [results](../algorithms.md#results) have no run with it. Compare it on your task: "
+            "The tables of [results](../algorithms.md#results) have no run with it. Compare it on your task: "
             "[a study](../studies.md), or its gradient alone: [the exam](../exam.md)."
         )
     return lines

@@ -162,6 +162,21 @@ def test_links_between_files_become_links_between_pages(
     assert hooks.with_links(given, source, page, PAGES) == expected
 
 
+def _text_lines(text: str) -> Iterator[tuple[str, str]]:
+    """(line before, line) of a page, blocks left out."""
+    lines = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.DOTALL | re.MULTILINE).splitlines()
+    return zip(["", *lines], lines)
+
+
+def test_tables_and_headings_have_an_empty_line_around_them_or_the_site_would_run_them_together() -> None:
+    for path in [*DOCS.rglob("*.md"), *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"))]:
+        for before, line in _text_lines(path.read_text()):
+            free = (not before.strip(), not line.strip(), before.startswith("<!--"), line.startswith("<!--"))
+            table = before.startswith("|") != line.startswith("|")
+            item = line.startswith("* ") and not before.startswith((" ", "* "))
+            assert any(free) or not (table or item or line.startswith("#")), (path.name, before, line)
+
+
 def test_what_a_page_would_load_from_another_host_is_found(hooks: Any) -> None:
     page = """<link rel="stylesheet" href="assets/a.css"><link rel="canonical" href="https://x.y/">
     <script src="https://cdn.x/a.js"></script><img src="//x.y/b.png"><a href="https://arxiv.org/">paper</a>

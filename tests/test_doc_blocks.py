@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from typer.testing import CliRunner
 
 from rlsd.harness.cli.app import app
 from rlsd.harness.config import parse_config
+from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.train import train
 from tests.support.doc_blocks import (
     ELSEWHERE,
     ROOT,
+    ROOT_COMMAND,
     Block,
     all_blocks,
     blocks_of,
@@ -169,6 +172,46 @@ def test_blocks_that_need_a_server_or_a_network_are_marked_and_counted() -> None
         "docs/searchqa.md": 1,
         "docs/webshop.md": 1,
     }
+
+
+TASK_PAGES = (
+    "docs/faq.md",
+    "docs/first_run.md",
+    *sorted(f"docs/howto/{p.name}" for p in (ROOT / "docs/howto").glob("*")),
+)
+
+
+def test_options_named_in_answers_and_how_tos_exist() -> None:
+    options = {
+        name for command in leaves(ROOT_COMMAND) for p in command.params for name in (*p.opts, *p.secondary_opts)
+    }
+    named = {
+        (page, option)
+        for page in TASK_PAGES
+        for option in re.findall(r"`(?:rlsd [a-z -]*)?(--[a-z-]+)", (ROOT / page).read_text())
+    }
+    assert len(named) >= 8
+    assert {one for one in named if one[1] not in options} == set()
+
+
+def leaves(command: Any) -> Iterator[Any]:
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from leaves(inner)
+
+
+def test_metrics_named_as_symptoms_are_metrics_of_a_run(tiny_run: Path) -> None:
+    page = (ROOT / "docs" / "howto" / "not_learning.md").read_text()
+    tables = [table for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE) if table.startswith("| look at")]
+    cells = [row.split("|")[1] for table in tables for row in table.splitlines()[2:]]
+    named = {name for cell in cells for name in re.findall(r"`([\w.]+)`", cell)}
+    assert len(named) >= 12
+    record = next(r for r in read_metrics(tiny_run / "metrics.jsonl") if r["kind"] == "train")
+    paths = {
+        *record,
+        *(f"{key}.{inner}" for key, value in record.items() if isinstance(value, dict) for inner in value),
+    }
+    assert named - paths == set()
 
 
 @pytest.mark.parametrize(

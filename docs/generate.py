@@ -322,8 +322,8 @@ def install_page() -> str:
 
 def extra_purposes(readme: str) -> dict[str, str]:
     """What each extra is for, as the README's table says; names in one row share it."""
-    rows = re.findall(r"^\| ((?:`rlsd\[\w+\]`(?:, )?)+) \| (.*) \|$", readme, re.MULTILINE)
-    return {name: purpose for names, purpose in rows for name in re.findall(r"\[(\w+)\]", names)}
+    rows = re.findall(r"^\| ((?:`rlsd\[[\w-]+\]`(?:, )?)+) \| (.*) \|$", readme, re.MULTILINE)
+    return {name: purpose for names, purpose in rows for name in re.findall(r"\[([\w-]+)\]", names)}
 
 
 def with_tables(page: str, tables: dict[str, str]) -> str:

@@ -231,6 +231,8 @@ def test_metrics_named_as_symptoms_are_metrics_of_a_run(tiny_run: Path) -> None:
         ("torchrun --standalone -m -- rlsd train configs/quickstart.yaml --wiht x.yaml", "No such option"),
         ("make tset", "no make target 'tset'"),
         ("pip install 'rlsd[severe]'", "no extra {'severe'}"),
+        ("pip install 'rlsd[serve]' 'rlsd[x-y]' 'other<3'", "no extra {'x-y'}"),
+        ("pip install other", "expected rlsd"),
         ("python benchmarks/nothing.py", "no file"),
         ("python -m rlsd.envs.webshopp build real x", "no module"),
         ("conda install rlsd", "unknown command 'conda'"),

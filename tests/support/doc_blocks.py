@@ -113,7 +113,7 @@ def fault(line: str) -> str | None:
     if words[0] == "make":
         return make_fault(words[1])
     if words[:2] == ["pip", "install"]:
-        return pip_fault(words[-1])
+        return pip_fault(words[2:])
     if words[0].endswith("python"):
         return python_fault(words[1:])
     return f"unknown command {words[0]!r}"
@@ -157,12 +157,13 @@ def make_fault(target: str) -> str | None:
     return None if target in targets else f"no make target {target!r}"
 
 
-def pip_fault(what: str) -> str | None:
+def pip_fault(packages: list[str]) -> str | None:
+    """rlsd with extras that exist must be among the packages."""
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
-    match = re.fullmatch(r"rlsd(?:\[([\w,]+)\])?", what)
-    if match is None:
-        return f"pip installs {what!r}, expected rlsd"
-    unknown = set((match[1] or "").split(",")) - extras - {""}
+    ours = [match for word in packages if (match := re.fullmatch(r"rlsd(?:\[([\w,-]+)\])?", word))]
+    if not ours:
+        return f"pip installs {packages}, expected rlsd"
+    unknown = {name for match in ours for name in (match[1] or "").split(",")} - extras - {""}
     return f"no extra {unknown}" if unknown else None
 
 

@@ -205,8 +205,8 @@ def expected(name: str, config: AlgorithmConfig) -> list[str]:
         )
     elif not config.imitates and config.advantage.method in ("none", "zero"):
         lines.append("The outcome does not decide: it learns from lost groups too.")
-    lines += [f"Measured on {table} ([results](../algorithms.md#results)): {row}." for table, row in measured(name)]
-    if not measured(name):
+    lines += measured(name)
+    if not measured(name) and not config.imitates:
         lines.append(
             "The tables of [results](../algorithms.md#results) have no run with it. Compare it on your task: "
             "[a study](../studies.md), or its gradient alone: [the exam](../exam.md)."
@@ -214,20 +214,24 @@ def expected(name: str, config: AlgorithmConfig) -> list[str]:
     return lines
 
 
-def measured(name: str) -> list[tuple[str, str]]:
-    """(which table, its row) for every table of docs/algorithms.md, Results, that has the method."""
+def measured(name: str) -> list[str]:
+    """What docs/algorithms.md, Results, says of a method: its row of every table, and paragraphs without one."""
     text = (ROOT / "docs" / "algorithms.md").read_text().partition("\n## Results\n")[2]
-    found = []
-    for part in re.split(r"\n\*\*(?=[A-Z])", text)[1:]:
-        title = part.partition("**")[0]
-        heads = next((cells(line) for line in part.splitlines() if line.startswith("| agent")), [])
-        for line in part.splitlines():
-            values = cells(line)
-            if len(values) == len(heads) > 0 and values[0].lower().replace(" ", "_") == name:
-                found.append(
-                    (title[0].lower() + title[1:], "; ".join(f"{h}: {v}" for h, v in zip(heads[1:], values[1:])))
-                )
-    return found
+    return [line for part in re.split(r"\n\*\*(?=[A-Z])", text)[1:] if (line := measured_in(part, name))]
+
+
+def measured_in(part: str, name: str) -> str | None:
+    """A method in one part of the results, which begins with its title and `**`."""
+    title, _, rest = part.partition("**")
+    rows = [cells(line) for line in part.splitlines() if line.startswith("|")]
+    for values in rows:
+        if values[0].lower().replace(" ", "_") == name:
+            row = "; ".join(f"{head}: {value}" for head, value in zip(rows[0][1:], values[1:]))
+            return f"Measured on {title[0].lower()}{title[1:]} ([results](../algorithms.md#results)): {row}."
+    paragraph = " ".join(rest.split("\n\n")[0].split())
+    if rows or name not in re.findall(r"\w+", paragraph.lower()):
+        return None
+    return f"Measured: *{title}* {paragraph}".replace("](../", "](../../")
 
 
 def cells(line: str) -> list[str]:

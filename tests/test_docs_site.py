@@ -97,6 +97,8 @@ def test_a_methods_page_says_what_it_needs_and_what_was_measured(pages: Any) -> 
     assert "success, %: 63.3; minus the warm start, points [95 %]: +17.1 [+11.7, +22.4]" in rlsd
     assert "No teacher pass" in grpo
     assert rlsd.count("Measured on") == grpo.count("Measured on") == 3
+    assert "`progress` and `progress_add` beat GRPO by" in pages.method_page("progress")
+    assert "](../../results/README.md#study-of-the-quickstart" in pages.method_page("progress_add")
     assert "servers cannot score its teacher" in opsd
     assert "have no run with it" in pages.method_page("cepo")
     assert "--set algorithm.teacher.path=models/larger" in pages.method_page("kdrl")

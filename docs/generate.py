@@ -1,5 +1,5 @@
-"""Writes docs/configs.md, docs/cli.md and the tables of docs/algorithms.md from the code: `make docs-generate`. A test
-compares them with what it says.
+"""Writes docs/configs.md, docs/cli.md and the tables of docs/algorithms.md and docs/install.md from the code:
+`make docs-generate`. A test compares them with what it says.
 
 Nothing here knows a setting or a command by name: keys, defaults and meanings come from the config models, commands and
 options from the command line itself.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ Files of some blocks only. `--with FILE` lays one over a config: the same experi
 STUDIES = """
 ### Studies
 
-Plans for `rlsd study`: methods × seeds ([concepts.md](concepts.md#studies)). Their keys are at the end of this page.
+Plans for `rlsd study`: methods × seeds ([studies.md](studies.md)). Their keys are at the end of this page.
 
 """
 SUITES = """
@@ -304,14 +305,42 @@ def algorithms_page() -> str:
             [[f"`{c.name}`", c.scope, one_line(c.reads)] for c in CONTEXTS.values()],
         ),
     }
-    text = (ROOT / "docs" / "algorithms.md").read_text()
+    return with_tables("algorithms.md", tables)
+
+
+def install_page() -> str:
+    """docs/install.md as it is, its table of extras written anew: packages of pyproject.toml, purposes of README.md."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    purposes = extra_purposes((ROOT / "README.md").read_text())
+    rows = [
+        [f"`rlsd[{name}]`", purposes[name], ", ".join(f"`{package}`" for package in extras[name])]
+        for name in purposes
+        if name not in ("dev", "docs")
+    ]
+    return with_tables("install.md", {"extras": table(["extra", "adds", "packages"], rows)})
+
+
+def extra_purposes(readme: str) -> dict[str, str]:
+    """What each extra is for, as the README's table says; names in one row share it."""
+    rows = re.findall(r"^\| ((?:`rlsd\[[\w-]+\]`(?:, )?)+) \| (.*) \|$", readme, re.MULTILINE)
+    return {name: purpose for names, purpose in rows for name in re.findall(r"\[([\w-]+)\]", names)}
+
+
+def with_tables(page: str, tables: dict[str, str]) -> str:
+    """A page of docs/ as it is, its marked tables written anew."""
+    text = (ROOT / "docs" / page).read_text()
     for name, rows in tables.items():
         mark = f"<!-- generated: {name} -->\n"
         text = re.sub(f"{mark}.*?<!-- end -->", lambda _, m=mark, r=rows: f"{m}{r}<!-- end -->", text, flags=re.DOTALL)
     return text
 
 
-PAGES = {"configs.md": configs_page, "cli.md": cli_page, "algorithms.md": algorithms_page}
+PAGES = {
+    "configs.md": configs_page,
+    "cli.md": cli_page,
+    "algorithms.md": algorithms_page,
+    "install.md": install_page,
+}
 
 if __name__ == "__main__":
     for page, text in PAGES.items():

@@ -1,8 +1,9 @@
-"""docs/configs.md, docs/cli.md and the tables of docs/algorithms.md are what the code says; every key and option
-says what it means."""
+"""docs/configs.md, docs/cli.md and the tables of docs/algorithms.md and docs/install.md are what the code says; every
+key and option says what it means."""
 
 from __future__ import annotations
 
+import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def generate() -> Any:
     return module
 
 
-@pytest.mark.parametrize("page", ["configs.md", "cli.md", "algorithms.md"])
+@pytest.mark.parametrize("page", ["configs.md", "cli.md", "algorithms.md", "install.md"])
 def test_the_page_is_what_the_code_says(generate: Any, page: str) -> None:
     assert (DOCS / page).read_text() == generate.PAGES[page](), "run `make docs-generate`"
 
@@ -61,3 +62,10 @@ def test_a_comment_ends_before_its_commands(generate: Any) -> None:
     assert generate.first_comment("# One.\n# Two.\n#   rlsd train\nseed: 1\n") == "One. Two."
     assert generate.first_comment("# One. In two shells:\n#   rlsd train\n") == "One."
     assert generate.first_comment("# Success by set:\n#   rlsd eval\n") == "Success by set."
+
+
+def test_every_extra_is_explained_in_the_readme_and_no_other(generate: Any) -> None:
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+    purposes = generate.extra_purposes((DOCS.parent / "README.md").read_text())
+    assert set(purposes) == set(project["optional-dependencies"])
+    assert all(purposes.values())

@@ -60,7 +60,8 @@ def test_the_sdist_holds_what_a_reader_and_the_tests_need(source: Path) -> None:
         *("README.md", "LICENSE", "NOTICE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md"),
         *("Makefile", "constraints.txt", "pyproject.toml", "docs/generate.py", "results/README.md"),
         *("configs/quickstart.yaml", "examples/coin_env.py", "checkpoints/warm_tiny/model.safetensors"),
-        *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+        *(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")),
+        *("mkdocs.yml", "docs/site_hooks.py", "docs/notebooks/first_run.ipynb"),
     ):
         assert (source / name).is_file(), name
         assert (source / name).read_bytes() == (ROOT / name).read_bytes(), name

@@ -9,6 +9,8 @@
                 tanh       1 + tanh x                   TASPO, arXiv 2608.31077
                 linear     1 + x                        AgentOPSD, arXiv 2608.05987
                 softplus   1 + (ln(1 + e^x) − ln 2)     AntiSD, arXiv 2605.11609
+                softmax    L · e^x / Σ e^x              FACTOR, arXiv 2608.07118
+                           over the L tokens of a turn
 
 Every function keeps the rows it cannot speak of at their neutral value: 0 before a squash, 1 after it.
 """

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rlsd.envs.babyai.planner import plan
+from rlsd.envs.babyai.planner import plan, rerouted
 from rlsd.envs.babyai.world import State, World
+
+_LONG = 15
+"""Actions of a plan that is led over new ways, instead of being made anew, after the agent has walked off it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +91,13 @@ class Course:
             return None
         if now.plan and action == now.plan[0]:
             return now.plan[1:]
-        if (state.at, state.facing, state.cells, state.things) == (
-            now.state.at, now.state.facing, now.state.cells, now.state.things,
-        ):  # fmt: skip
-            return now.plan
+        if (state.cells, state.things) == (now.state.cells, now.state.things):
+            if (state.at, state.facing) == (now.state.at, now.state.facing):
+                return now.plan
+            if now.plan is not None and len(now.plan) > _LONG:
+                led = rerouted(self._copy(), now.state, now.plan, state)
+                if led is not None and len(led) <= len(now.plan) + 1:
+                    return led
         return self._planned(state)
 
     def _planned(self, state: State) -> tuple[int, ...] | None:

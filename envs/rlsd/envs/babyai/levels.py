@@ -17,7 +17,7 @@ from typing import Any
 
 from rlsd.envs.babyai.frozen import BEYOND_THE_BOT
 from rlsd.envs.babyai.planner import plan
-from rlsd.envs.babyai.world import World
+from rlsd.envs.babyai.world import EndlessLayout, World
 from rlsd.envs.errors import DataError, EnvError, TaskError, closest
 from rlsd.envs.generated import Split
 
@@ -82,7 +82,11 @@ def split_of(name: str) -> Split:
 
 
 def make_world(level: str, seed: int) -> World:
-    """The episode that the package makes of `seed`."""
+    """The episode that the package makes of `seed`.
+
+    Raises:
+        EndlessLayout: it makes none.
+    """
     spec = levels()[level]
     return World(spec.entry_point, spec.kwargs, seed)
 
@@ -98,7 +102,10 @@ def package_seed(level: str, split: str, index: int) -> int:
     if not 0 <= index < seeds.size:
         raise TaskError(f"{level}/{split} has tasks 0 to {seeds.size - 1}, got {index}")
     for seed in _row(level, seeds.first + index):
-        world = make_world(level, seed)
+        try:
+            world = make_world(level, seed)
+        except EndlessLayout:
+            continue
         if part(world.content()) in range(*seeds.parts) and _can_be_won(world):
             return seed
     raise AssertionError("a row of seeds has no end")

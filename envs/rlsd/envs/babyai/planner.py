@@ -2,8 +2,8 @@
 
 Every clause of the mission is worked off by shortest routes: go to the nearest thing that fits, pick it up, open it,
 put it down. A locked door on the way is opened with its key, what stands in the way is put aside. Every plan is played
-in the engine before it is believed. Where something was in the way, or no such plan succeeds, the bot plans too, and the
-shorter plan is taken.
+in the engine before it is believed. Where something was in the way, or no such plan succeeds, the bot plans too, and
+the shorter plan is taken.
 """
 
 from __future__ import annotations
@@ -49,6 +49,37 @@ def plan(world: World, state: State, *, at_most: int, any_will_do: bool = False)
             best = tuple(trial.actions)
     others = bot_plan(world, state, at_most=at_most) if best is None or (hindered and not any_will_do) else None
     return min((p for p in (best, others) if p is not None), key=len, default=None)
+
+
+def rerouted(world: World, before: State, old: tuple[int, ...], state: State) -> tuple[int, ...] | None:
+    """The plan `old` of another state, led over new ways from this one; None where that does not win.
+
+    What the plan picks up, drops and unlocks, and where it ends, stays; only walking differs. The world is left in
+    another state.
+    """
+    world.restore(before)
+    stops: list[tuple[Cell, int | None]] = []
+    for number, action in enumerate(old):
+        front, thing = world.front, world.thing_at(world.front)
+        last = number == len(old) - 1
+        world.act(action)
+        if action in (PICK_UP, DROP) or (action == TOGGLE and (last or not _a_closed_door(before, world, thing))):
+            stops.append((front, action))
+        elif last:
+            stops.append((world.front, None))
+    world.restore(state)
+    trial = _Trial(world)
+    for cell, action in stops:
+        way = route(world, {cell})
+        if way is None:
+            return None
+        trial.do(*way, *(() if action is None else (action,)))
+    return tuple(trial.actions) if world.won else None
+
+
+def _a_closed_door(before: State, world: World, thing: Any) -> bool:
+    """Whether a thing is a door that was closed, but not locked: ways lead through it."""
+    return thing is not None and thing.type == "door" and not before.things[world.number(thing)][2]
 
 
 def _orders(instruction: Any) -> Iterator[list[Any]]:

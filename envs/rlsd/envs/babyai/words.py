@@ -95,11 +95,8 @@ def refused(world: World, action: int) -> str:
     if action == TOGGLE:
         if thing is None or thing.type not in ("door", "box"):
             return "There is nothing in front of you to open or close."
-        if (
-            thing.type == "door"
-            and thing.is_locked
-            and (held is None or (held.type, held.color) != ("key", thing.color))
-        ):
+        fits = held is not None and (held.type, held.color) == ("key", thing.color)
+        if thing.type == "door" and thing.is_locked and not fits:
             return f"The door is locked, and you do not carry a {thing.color} key."
     return ""
 

@@ -13,7 +13,14 @@ STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 """Direction → one step in x and y."""
 _DESCRIPTIONS = ("desc", "desc_move", "desc_fixed")
 
+_PLACED = 20_000
+"""Things and agents placed while a layout is made, after which it is given up; a few hundred are usual."""
+
 Cell = tuple[int, int]
+
+
+class EndlessLayout(Exception):
+    """A seed with which the package would look for a place for ever, because a room is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,9 @@ class World:
         entry_point: of the level's class in the package, "module:Class".
         kwargs: the level's arguments.
         seed: for the package's `reset`.
+
+    Raises:
+        EndlessLayout: the package makes no layout of the seed.
     """
 
     def __init__(self, entry_point: str, kwargs: dict[str, Any], seed: int) -> None:
@@ -87,6 +97,10 @@ class World:
         x, y = cell
         grid = self.env.grid
         return grid.grid[y * self.width + x] if 0 <= x < self.width and 0 <= y < self.height else grid.grid[0]
+
+    def number(self, thing: Any) -> int:
+        """The number by which states name a thing."""
+        return self._number[id(thing)]
 
     def where(self, thing: Any) -> Cell | None:
         """Where a thing lies; None: it is carried, in a box, or gone."""
@@ -206,6 +220,14 @@ def quiet(entry_point: str) -> type:
     level = getattr(importlib.import_module(module), name)
 
     class Quiet(level):
+        _placed = 0
+
+        def place_obj(self, *args: Any, **kwargs: Any) -> Any:
+            self._placed += 1
+            if self._placed > _PLACED:
+                raise EndlessLayout
+            return super().place_obj(*args, **kwargs)
+
         def gen_obs(self) -> dict[str, Any]:
             return {}
 

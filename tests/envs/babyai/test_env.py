@@ -64,6 +64,7 @@ def test_several_levels_take_turns() -> None:
         "GoToObjS4/test/0", "PickupLoc/test/0", "GoToObjS4/test/1", "PickupLoc/test/1",
     ]  # fmt: skip
     assert len(env.tasks()) == 240
+    assert len(BabyAIEnv(level=["GoToObjS4", "PickupLoc", "GoTo"]).tasks()) == 3 * 6667
 
 
 def test_an_episode_is_cut_after_max_steps_and_pays_by_its_length() -> None:

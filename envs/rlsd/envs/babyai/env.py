@@ -62,9 +62,12 @@ class BabyAIEnv(TextEnv):
         if not names or len(set(names)) < len(names):
             raise EnvError(f"level={level!r}: expected one level, or several different ones")
         self._split, self._max_steps = split, max_steps
+        size = split_of(split).size
+        if split == "train":
+            size = -(-size // len(names))
         self._tasks = tuple(
             Task(env_id=ENV_ID, task_id=f"{name}/{split}/{i}", split=split, task_type=name, seed=i)
-            for i in range(split_of(split).size)
+            for i in range(size)
             for name in names
         )
         self._by_id = {task.task_id: task for task in self._tasks}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import deque
 
 import pytest
@@ -85,6 +86,24 @@ def test_the_oracle_nears_the_goal_by_one_at_every_step_and_always_arrives(level
                     assert info["valid_action"]
                     assert env.hindsight().distance == (before or 0) - 1
             assert info["success"] or kind == "explorer", task.task_id
+
+
+@pytest.mark.parametrize("level", ["KeyCorridorS3R2", "MiniBossLevel", "UnlockPickupDist", "PutNextS6N3"])
+def test_one_who_strays_and_comes_back_to_the_plan_still_wins(level: str) -> None:
+    draw = random.Random(level)
+    env = BabyAIEnv(level=level, split="test", max_steps=1000)
+    for task in env.tasks()[:3]:
+        env.reset(options={"task": task.task_id})
+        ended, strayed, info = False, 0, {}
+        while not ended:
+            known = env.hindsight()
+            assert known.plan
+            assert known.distance == len(known.plan)
+            stray = strayed < 12 and draw.random() < 0.5
+            strayed += stray
+            action = draw.choice(COMMANDS[:5]) if stray else known.plan[0]  # nothing is opened astray
+            *_, ended, _, info = env.step(action)
+        assert info["success"]
 
 
 def test_an_episode_and_its_hindsight_read_like_this() -> None:

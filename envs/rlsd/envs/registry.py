@@ -32,9 +32,14 @@ _imported: dict[Path, tuple[int, Any]] = {}
 """Modules of environment files, with the modification time they were read at."""
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
+    "rlsd/GEM-v0": "rlsd.envs.adapters.gem:GemEnv",
     "rlsd/Keys-v0": "rlsd.envs.key_door:KeysEnv",
     "rlsd/SearchQA-v0": "rlsd.envs.searchqa.env:SearchQAEnv",
+    "rlsd/SkyRLGym-v0": "rlsd.envs.adapters.skyrl_gym:SkyRLGymEnv",
+    "rlsd/TextArena-v0": "rlsd.envs.adapters.textarena:TextArenaEnv",
     "rlsd/TextCraft-v0": "rlsd.envs.textcraft.env:TextCraftEnv",
+    "rlsd/TextWorld-v0": "rlsd.envs.adapters.textworld:TextWorldEnv",
+    "rlsd/ToyText-v0": "rlsd.envs.adapters.toy_text:ToyTextEnv",
     "rlsd/WebShop-v0": "rlsd.envs.webshop.env:WebShopEnv",
 }
 

@@ -34,6 +34,7 @@ _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
     "rlsd/GEM-v0": "rlsd.envs.adapters.gem:GemEnv",
     "rlsd/Keys-v0": "rlsd.envs.key_door:KeysEnv",
+    "rlsd/OpenEnv-v0": "rlsd.envs.adapters.openenv:OpenEnv",
     "rlsd/SearchQA-v0": "rlsd.envs.searchqa.env:SearchQAEnv",
     "rlsd/SkyRLGym-v0": "rlsd.envs.adapters.skyrl_gym:SkyRLGymEnv",
     "rlsd/TextArena-v0": "rlsd.envs.adapters.textarena:TextArenaEnv",

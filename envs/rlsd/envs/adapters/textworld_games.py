@@ -11,6 +11,7 @@ import importlib
 import os
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -169,7 +170,7 @@ def game_file(kind: Family, split: str, index: int, folder: Path) -> Path:
 def _make(textworld: Any, kind: Family, split: str, index: int, place: Path) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent) as scratch, _shared_state(textworld):
+        with tempfile.TemporaryDirectory(dir=place.parent) as scratch, _shared_state(textworld), without_warnings():
             for seed in _seeds(split, index):
                 options = textworld.GameOptions()
                 options.seeds, options.path = seed, os.path.join(scratch, f"{index}.z8")
@@ -238,6 +239,14 @@ def fingerprint(kind: Family) -> str:
     """Version, settings and rule of the splits: with split and index, they determine a game."""
     text = f"{import_textworld().__version__} {kind} {SPLITS} {_TRIES} {_SEEDS}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Jericho warns that it does not know a game that was made just now."""
+    with _MAKING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager

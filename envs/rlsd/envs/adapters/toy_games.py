@@ -153,7 +153,8 @@ class CliffWalking(ToyGame):
     def begin(self, start: int) -> None:
         from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
 
-        self.env = CliffWalkingEnv(is_slippery=True) if self.slippery else CliffWalkingEnv()
+        if self.env is None:  # making the table takes longer than an episode
+            self.env = CliffWalkingEnv(is_slippery=True) if self.slippery else CliffWalkingEnv()
         self.env.reset(seed=start)
         self.env.s = start
 
@@ -194,7 +195,8 @@ class Taxi(ToyGame):
     def begin(self, start: int) -> None:
         from gymnasium.envs.toy_text.taxi import TaxiEnv
 
-        self.env = TaxiEnv(is_rainy=True) if self.slippery else TaxiEnv()
+        if self.env is None:
+            self.env = TaxiEnv(is_rainy=True) if self.slippery else TaxiEnv()
         self.env.reset(seed=start)
         self.env.s = start
 

@@ -14,6 +14,8 @@ from aiohttp import web
 from rlsd.envs import EnvError, make
 from rlsd.harness.exporting.verifiers import load_environment
 
+pytestmark = pytest.mark.filterwarnings("default", "ignore::pytest.PytestUnraisableExceptionWarning")
+"""Warnings and open sockets of verifiers' own."""
 GO = re.compile(r"<action>(.*?)</action>")
 
 
@@ -49,9 +51,9 @@ def endpoint() -> Iterator[str]:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", complete)
     loop, ready, port = asyncio.new_event_loop(), threading.Event(), [0]
+    runner = web.AppRunner(app)
 
     async def start() -> None:
-        runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -67,8 +69,10 @@ def endpoint() -> Iterator[str]:
     thread.start()
     assert ready.wait(20)
     yield f"http://127.0.0.1:{port[0]}/v1"
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(20)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(5)
+    thread.join(20)
+    loop.close()
 
 
 def replayed(task: str, completion: list[Any]) -> tuple[float, bool, int]:
@@ -83,7 +87,6 @@ def replayed(task: str, completion: list[Any]) -> tuple[float, bool, int]:
     return total, info["success"], turns
 
 
-@pytest.mark.filterwarnings("default")
 def test_verifiers_own_rollout_scores_what_the_environment_pays(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("verifiers", reason="needs verifiers")
     from verifiers.types import ClientConfig
@@ -105,7 +108,6 @@ def test_verifiers_own_rollout_scores_what_the_environment_pays(endpoint: str, m
     assert env._open == {}
 
 
-@pytest.mark.filterwarnings("default")
 def test_the_prompt_is_that_of_rlsds_own_runs_and_splits_are_kept_apart() -> None:
     pytest.importorskip("verifiers", reason="needs verifiers")
     env = load_environment("rlsd/Keys-v0", eval_split="test", system_prompt="Be brief.", tasks=3)

@@ -25,9 +25,11 @@ _TASKS = 400
 _END = "<｜TERMINAL_STATE｜>"
 _FAMILIES = ("game:", "rg:")
 """What runs without a download: the others load a data set from a hub."""
+_LUCK = ("game:Minesweeper", "game:Game2048")
+"""Games that random numbers decide, too, which are drawn later."""
 _SECRETS: dict[str, Callable[[Any], str]] = {
     "game:GuessTheNumber": lambda env: str(env.game_number),
-    "game:Mastermind": lambda env: "".join(map(str, env.game_code)),
+    "game:Mastermind": lambda env: " ".join(map(str, env.game_code)),
     "rg:": lambda env: str(env.data["answer"]),
 }
 """Where an environment keeps its solution."""
@@ -166,9 +168,10 @@ def _opened(game: str, seed: int) -> tuple[OwnRandom, Any, str]:
 
 
 def _content(game: str, seed: int) -> str:
-    _, env, observation = _opened(game, seed)
+    own, env, observation = _opened(game, seed)
     hidden = {name: value for name, value in vars(env).items() if name not in ("ds", "ds_iter", "reward_fn", "idx")}
-    return json.dumps([observation, hidden], default=str, sort_keys=True)
+    luck = own.ahead() if game.startswith(_LUCK) else None
+    return json.dumps([observation, hidden, luck], default=str, sort_keys=True)
 
 
 @lru_cache(maxsize=64)

@@ -43,6 +43,14 @@ class OwnRandom:
         _restore(self._outside)
         _SWAPPING.release()
 
+    def ahead(self) -> list[float]:
+        """The next number of each generator, which are not used up."""
+        kept = self._state
+        with self:
+            numbers = [random.random(), float(np.random.random())]  # noqa: NPY002
+        self._state = kept
+        return numbers
+
     @staticmethod
     @contextlib.contextmanager
     def _swapped() -> Iterator[None]:

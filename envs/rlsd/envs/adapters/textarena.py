@@ -173,9 +173,10 @@ def _opened(game: str, settings: str, seed: int) -> tuple[OwnRandom, Any]:
 
 
 def _content(game: str, settings: str, seed: int) -> str:
-    env = _opened(game, settings, seed)[1]
+    own, env = _opened(game, settings, seed)
     full = getattr(env, "full_grid", None)
-    return json.dumps([game, settings, env.state.game_state, full], default=str, sort_keys=True)
+    luck = own.ahead() if GAMES[game.partition("-v0")[0]].luck else None
+    return json.dumps([game, settings, env.state.game_state, full, luck], default=str, sort_keys=True)
 
 
 @lru_cache(maxsize=64)

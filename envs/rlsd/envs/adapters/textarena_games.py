@@ -24,6 +24,8 @@ class Arena:
     commands: Callable[[Any], Sequence[str] | None] = _none
     """Moves that are accepted now; None: not listed."""
     answer: Callable[[Any], str | None] = _none
+    luck: bool = False
+    """Random numbers that are drawn later decide the game, too."""
 
 
 def _number(env: Any) -> str:
@@ -102,8 +104,10 @@ def _fills(env: Any) -> Plan | None:
 
 
 GAMES: dict[str, Arena] = {
-    "2048": Arena(goal="reach the target tile.", commands=lambda env: ["[up]", "[down]", "[left]", "[right]"]),
-    "Blackjack": Arena(goal="win as many hands as possible.", commands=lambda env: ["[Hit]", "[Stand]"]),
+    "2048": Arena(
+        goal="reach the target tile.", commands=lambda env: ["[up]", "[down]", "[left]", "[right]"], luck=True
+    ),
+    "Blackjack": Arena(goal="win as many hands as possible.", commands=lambda env: ["[Hit]", "[Stand]"], luck=True),
     "Countdown": Arena(goal="reach the target number with the given numbers."),
     "Cryptarithm": Arena(goal="find the digit of every letter."),
     "FifteenPuzzle": Arena(goal="put the tiles in order."),
@@ -114,7 +118,7 @@ GAMES: dict[str, Arena] = {
     "LightsOut": Arena(goal="put all lights out.", plan=_presses, commands=_cells),
     "LogicPuzzle": Arena(goal="solve the puzzle."),
     "Mastermind": Arena(goal="find the secret code.", plan=lambda env: (_code(env),), answer=_code),
-    "Minesweeper": Arena(goal="reveal every cell without a mine."),
+    "Minesweeper": Arena(goal="reveal every cell without a mine.", luck=True),
     "Sudoku": Arena(goal="fill the grid.", plan=_fills),
 }
 """Others have one starting position, need several players, a word list that is downloaded, or a language model."""

@@ -131,6 +131,14 @@ def test_rlsds_client_and_server_pass_the_checks(keys: str) -> None:
     assert [f"{f.name}: {f.message}" for f in findings if not f.ok] == []
 
 
+def test_an_episode_that_the_server_cuts_is_truncated_here(keys: str) -> None:
+    env = make("rlsd/OpenEnv-v0", url=keys, max_steps=60)
+    env.reset(seed=0)
+    ends = [env.step("look")[2:4] for _ in range(20)]
+    assert ends == [(False, False)] * 19 + [(False, True)]
+    env.close()
+
+
 def test_hindsight_comes_from_the_state_and_leads_to_the_goal(keys: str) -> None:
     env = make("rlsd/OpenEnv-v0", url=keys, split="test")
     for task in env.tasks()[:3]:

@@ -36,6 +36,8 @@ class State:
     reward: float = 0.0
     ended: bool = False
     """The game's own end."""
+    cut: bool = False
+    """The game ran out of steps."""
     success: bool = False
     score: float | None = None
     """In [0, 1]; None: 1 for a success, else 0."""
@@ -108,7 +110,7 @@ class AdaptedEnv(TextEnv):
         else:
             state = self.act(action)
         self._state = state
-        truncated = self.steps >= self.max_steps and not state.ended
+        truncated = (state.cut or self.steps >= self.max_steps) and not state.ended
         return state.observation, float(state.reward), state.ended, truncated, self._info()
 
     @property

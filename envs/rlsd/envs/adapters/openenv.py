@@ -106,13 +106,14 @@ class OpenEnv(AdaptedEnv):
             self._said_goal = told["goal"] if isinstance(told.get("goal"), str) else ""
         reward, done = answer.get("reward"), bool(answer.get("done"))
         paid = float(reward) if isinstance(reward, int | float) else 0.0
-        success = told["success"] if isinstance(told.get("success"), bool) else done and paid >= 1
+        success = told.get("success")
         score = told["score"] if isinstance(told.get("score"), int | float) else paid if done else 0.0
         return State(
             observation=self._text(told),
             reward=paid,
             ended=done and not told.get("truncated"),
-            success=success,
+            cut=done and bool(told.get("truncated")),
+            success=success if isinstance(success, bool) else done and paid >= 1,
             score=min(1.0, max(0.0, float(score))),
             valid=told.get("valid_action") is not False,
             commands=told.get("admissible_actions"),

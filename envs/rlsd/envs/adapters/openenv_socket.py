@@ -90,9 +90,8 @@ class OpenEnvSocket:
                 await self._close()
                 self._session = aiohttp.ClientSession(headers=self._headers)
                 self._loop = asyncio.get_running_loop()
-                limit = aiohttp.ClientWSTimeout(ws_close=2.0)
                 address = "ws" + self._url.removeprefix("http") + "/ws"
-                connect = self._session.ws_connect(address, max_msg_size=MAX_BYTES, timeout=limit)
+                connect = self._session.ws_connect(address, max_msg_size=MAX_BYTES)
                 self._socket = await asyncio.wait_for(connect, self._timeout_s)
             await self._socket.send_str(text)
             message = await self._socket.receive(timeout=self._timeout_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -110,7 +110,7 @@ class TextArenaEnv(AdaptedEnv):
             raise EnvError(f"unknown expert {kind!r}{closest(kind, ('explorer', 'oracle'))}")
         return next(iter(self._plan()), None) if kind == "oracle" else None
 
-    def _plan(self) -> Sequence[str]:
+    def _plan(self) -> tuple[str, ...]:
         return () if self._env.state.done else self._arena.plan(self._env) or ()
 
     def _distance(self) -> float | None:

@@ -21,6 +21,7 @@ from rlsd.envs.adapters.textworld_games import (
     fingerprint,
     game_file,
     import_textworld,
+    without_warnings,
 )
 from rlsd.envs.core import Hindsight, Task
 from rlsd.envs.errors import EnvError, closest
@@ -99,10 +100,10 @@ class TextWorldEnv(AdaptedEnv):
         self.close()
         path = game_file(self._family, task.split, task.seed, self._folder)
         wanted = ("admissible_commands", "policy_commands", "won", "lost", "score", "max_score", "objective")
-        self._game = self._textworld.start(
-            str(path), self._textworld.EnvInfos(**dict.fromkeys(wanted, True), facts=True)
-        )
-        self._now = self._game.reset()
+        infos = self._textworld.EnvInfos(**dict.fromkeys(wanted, True), facts=True)
+        with without_warnings():
+            self._game = self._textworld.start(str(path), infos)
+            self._now = self._game.reset()
         self._objective = " ".join(self._now["objective"].split())
         self._before: float | None = None
         self._changed: tuple[str, ...] = ()

@@ -33,6 +33,8 @@ _TRIES = 200
 """Seeds for one task."""
 _SEEDS = 1000
 """Seeds that are put aside for each task."""
+_RULE = 1
+"""Of how games are drawn; another number makes all games anew."""
 _MAKING = threading.RLock()
 """The generator has a random state that all of a process share."""
 
@@ -158,7 +160,7 @@ def game_file(kind: Family, split: str, index: int, folder: Path) -> Path:
         DataError: the folder cannot be written, or no game was found or compiled.
     """
     textworld = import_textworld()
-    place = folder / textworld.__version__ / kind.name / split / f"{index}.z8"
+    place = folder / textworld.__version__ / f"{kind.name}-{fingerprint(kind)[:8]}" / split / f"{index}.z8"
     if place.is_file() and place.with_suffix(".json").is_file():
         return place
     with _MAKING:
@@ -237,7 +239,7 @@ def content(game: Any) -> str:
 
 def fingerprint(kind: Family) -> str:
     """Version, settings and rule of the splits: with split and index, they determine a game."""
-    text = f"{import_textworld().__version__} {kind} {SPLITS} {_TRIES} {_SEEDS}"
+    text = f"{import_textworld().__version__} {kind} {SPLITS} {_TRIES} {_SEEDS} {_RULE}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

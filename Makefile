@@ -24,7 +24,7 @@ FAST := -m "not slow and not vllm and not gpu"
 LONG := benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
 BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: help quickstart test check bench test-slow test-vllm test-oldest test-newest versions constraints parity faults mutants docs docs-generate clean
+.PHONY: help quickstart test check bench test-slow test-vllm test-adapters test-oldest test-newest versions constraints parity faults mutants docs docs-generate clean
 
 help:
 	@echo "make quickstart   train the tiny model with RLSD on generated games (FROM_SCRATCH=1: warm start too)"
@@ -36,6 +36,7 @@ help:
 	@echo "make test-newest  the fast tests on the newest versions of everything (its own .venv-newest)"
 	@echo "make constraints  take the newest versions as the tested ones (constraints.txt)"
 	@echo "make test-vllm    tests against a live vLLM server (installs vLLM's CPU build into .venv-vllm)"
+	@echo "make test-adapters  environments of other packages, with these installed (its own .venv-adapters, .venv-verifiers)"
 	@echo "make parity       the native ALFWorld engine against the original, live (installs it: minutes, a compiler)"
 	@echo "make faults      inject every known fault and print what became of the run (minutes)"
 	@echo "make mutants      change one line at a time and print the changes that no test notices (20 minutes)"
@@ -115,6 +116,21 @@ models/smollm2/config.json: | $(DEV)
 test-vllm: $(DEV) $(VLLM_VENV)/.installed models/smollm2/config.json
 	@OMP_NUM_THREADS=1 RLSD_VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -m vllm $(PYTEST_ARGS)
 
+# The packages whose environments rlsd plays, in the versions that were tested (tests/support/adapters.txt). verifiers
+# wants an older openai and mcp than OpenEnv, so it has an environment of its own. TextWorld compiles for minutes.
+ADAPTERS := textworld textarena gem-llm skyrl-gym openenv-core
+ADAPTED ?= tests/envs/adapters
+
+.venv-adapters/.installed-adapters .venv-verifiers/.installed-adapters: .venv-%/.installed-adapters: pyproject.toml tests/support/%.txt
+	@$(MAKE) --no-print-directory .venv-$*/.installed-dev VENV=.venv-$*
+	@echo "installing $(if $(filter adapters,$*),$(ADAPTERS),verifiers)"
+	@.venv-$*/bin/python -m pip $(QUIET) install -c tests/support/$*.txt $(if $(filter adapters,$*),$(ADAPTERS),verifiers)
+	@touch $@
+
+test-adapters: .venv-adapters/.installed-adapters .venv-verifiers/.installed-adapters
+	@OMP_NUM_THREADS=1 .venv-adapters/bin/python -m pytest $(ADAPTED) $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 .venv-verifiers/bin/python -m pytest tests/harness/exporting $(PYTEST_ARGS)
+
 # The original engine compiles its planner while it installs. Published games are found as everywhere (ALFWORLD_DATA,
 # RLSD_DATA) or named: PARITY_ARGS="--games FOLDER --count 20". Without any, made games alone are played.
 ORIGINAL := $(VENV)/.installed-alfworld
@@ -164,4 +180,4 @@ bench: $(BASE)
 	@for file in $(BENCHMARKS); do echo "$$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) .venv-oldest .venv-newest
+	rm -rf $(VENV) $(VLLM_VENV) .venv-oldest .venv-newest .venv-adapters .venv-verifiers

@@ -32,6 +32,7 @@ INTERNAL = {
     "rlsd.harness.rollout.env_calls._NoAnswer": "becomes an EpisodeError",
     "rlsd.harness.rollout.env_calls._Raised": "becomes an EpisodeError",
     "rlsd.harness.serve.guard._Gone": "ends a request whose client hung up",
+    "rlsd.harness.serve.openenv._Refused": "is sent as the answer to the message",
 }
 """Exceptions that are caught where they are raised from, each with what becomes of it."""
 

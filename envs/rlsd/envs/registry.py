@@ -33,9 +33,15 @@ _imported: dict[Path, tuple[int, Any]] = {}
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
     "rlsd/BabyAI-v0": "rlsd.envs.babyai.env:BabyAIEnv",
+    "rlsd/GEM-v0": "rlsd.envs.adapters.gem:GemEnv",
     "rlsd/Keys-v0": "rlsd.envs.key_door:KeysEnv",
+    "rlsd/OpenEnv-v0": "rlsd.envs.adapters.openenv:OpenEnv",
     "rlsd/SearchQA-v0": "rlsd.envs.searchqa.env:SearchQAEnv",
+    "rlsd/SkyRLGym-v0": "rlsd.envs.adapters.skyrl_gym:SkyRLGymEnv",
+    "rlsd/TextArena-v0": "rlsd.envs.adapters.textarena:TextArenaEnv",
     "rlsd/TextCraft-v0": "rlsd.envs.textcraft.env:TextCraftEnv",
+    "rlsd/TextWorld-v0": "rlsd.envs.adapters.textworld:TextWorldEnv",
+    "rlsd/ToyText-v0": "rlsd.envs.adapters.toy_text:ToyTextEnv",
     "rlsd/WebShop-v0": "rlsd.envs.webshop.env:WebShopEnv",
 }
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rlsd.envs.errors import closest
 from rlsd.harness.cli.index import ENGINES, DeviceOption
 from rlsd.harness.cli.options import ArgOption, EnvArgument, env_arguments
 from rlsd.harness.serve.guard import LOOPBACK, App, Limits
@@ -20,13 +21,22 @@ TokenOption = Annotated[str | None, typer.Option(envvar="RLSD_TOKEN", help="Secr
 TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds a request may take.")]
 
 
-def launch(app: App, *, what: str, host: str = LOOPBACK, port: int, token: str | None, limits: Limits) -> None:
+def launch(
+    app: App,
+    *,
+    what: str,
+    host: str = LOOPBACK,
+    port: int,
+    token: str | None,
+    limits: Limits,
+    sockets: bool = False,
+) -> None:
     """Serve an application behind the guard until interrupted; prints the address first.
 
     Raises:
         ServeError: the address is refused or taken, or the extra `serve` is missing.
     """
-    listener = Listener(app, host=host, port=port, token=token, limits=limits)
+    listener = Listener(app, host=host, port=port, token=token, limits=limits, sockets=sockets)
     print(f"{what} on {listener.url}" + (" (token needed)" if token else ""), flush=True)
     listener.run()
 
@@ -96,13 +106,21 @@ def serve_env(
     token: TokenOption = None,
     max_sessions: Annotated[int, typer.Option(help="Environments that may be open at once.")] = 1024,
     step_timeout_s: Annotated[float, typer.Option(help="Longest time of one call.")] = 60.0,
+    protocol: Annotated[
+        str, typer.Option(help="rlsd: for rlsd itself; openenv: for OpenEnv's clients and trainers that use them.")
+    ] = "rlsd",
 ) -> None:
     """Any environment over HTTP. Clients use the address as the environment's id."""
     from rlsd.harness.serve.env import env_app, opener
+    from rlsd.harness.serve.guard import ServeError
+    from rlsd.harness.serve.openenv import openenv_app
 
+    if protocol not in ("rlsd", "openenv"):
+        raise ServeError(f"unknown protocol {protocol!r}{closest(protocol, ('openenv', 'rlsd'))}")
     limits = Limits(max_sessions=max_sessions, request_s=step_timeout_s)
-    app = env_app(opener(spec, env_arguments(arg), workers=workers), limits)
-    launch(app, what=spec, host=host, port=port, token=token, limits=limits)
+    open_one, sockets = opener(spec, env_arguments(arg), workers=workers), protocol == "openenv"
+    app = openenv_app(open_one, limits, name=spec) if sockets else env_app(open_one, limits)
+    launch(app, what=spec, host=host, port=port, token=token, limits=limits, sockets=sockets)
 
 
 @serve.command("policy")

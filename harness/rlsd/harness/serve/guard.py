@@ -3,9 +3,9 @@
 * With a token, only requests that send it are answered, open paths such as /health apart.
 * Without a token, only requests that name this machine in their `Host` header are answered, so that a web page opened
   in a browser here cannot reach the server through a name of its own.
-* A request that changes something is answered only if no page of another site sent it.
+* A request that changes something, or opens a WebSocket, is answered only if no page of another site sent it.
 * A request's body, its time, and the number of requests at work are limited; so are sessions (`Sessions`), and
-  connections that send nothing (`Idle`).
+  connections that send nothing (`Idle`). A WebSocket is a session: its application limits messages, time and number.
 
 `Guard` is plain ASGI and wraps any application; `listener` binds it to an address.
 """
@@ -101,9 +101,16 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # no websockets
-            return
         headers = {name.lower(): value for name, value in scope["headers"]}
+        if scope["type"] == "websocket":
+            refusal = self._refusal("CONNECT", scope["path"], headers)
+            if refusal is not None:
+                await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})  # answered as 403
+                return
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
         refusal = self._refusal(scope["method"], scope["path"], headers)
         if refusal is not None:
             await _answer(send, *refusal)

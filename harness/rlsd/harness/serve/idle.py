@@ -79,6 +79,10 @@ def watched(protocol: Any, limits: Limits) -> type[asyncio.Protocol]:
             if not self._busy():
                 idle.rests(self)
 
+        def handle_websocket_upgrade(self, *event: Any) -> None:
+            idle.works(self)  # from here on it is a session, which has limits of its own
+            super().handle_websocket_upgrade(*event)
+
         def connection_lost(self, exc: Exception | None) -> None:
             idle.works(self)
             super().connection_lost(exc)

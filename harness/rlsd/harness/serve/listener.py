@@ -54,6 +54,7 @@ class Listener:
         app: the ASGI application.
         host: loopback unless a token is given.
         port: 0 takes a free one; see `url`.
+        sockets: take WebSockets, too.
 
     Raises:
         ServeError: the extra is missing, the address is refused or taken.
@@ -68,12 +69,16 @@ class Listener:
         token: str | None = None,
         limits: Limits | None = None,
         open_paths: frozenset[str] = frozenset({"/health"}),
+        sockets: bool = False,
     ) -> None:
         check_bind(host, token)
         try:
             import uvicorn
+
+            if sockets:
+                import wsproto  # noqa: F401  (uvicorn imports it later)
         except ImportError as error:
-            raise ServeError("serving needs uvicorn and starlette: pip install 'rlsd[serve]'") from error
+            raise ServeError("serving needs uvicorn, starlette and wsproto: pip install 'rlsd[serve]'") from error
         limits = limits or Limits()
         self._socket = bind(host, port, backlog=limits.max_connections)
         # Connections inherit it; asyncio sets it for sockets of its own only. Without, the body of an answer waits
@@ -90,7 +95,8 @@ class Listener:
             limit_concurrency=limits.max_connections,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=_DRAIN_S,
-            ws="none",
+            ws="wsproto" if sockets else "none",
+            ws_max_size=limits.max_body_bytes,
             http="httptools" if find_spec("httptools") else "h11",
         )
         config.load()

@@ -1,0 +1,1 @@
+"""Environments of rlsd for other projects' trainers."""

@@ -33,6 +33,7 @@ _imported: dict[Path, tuple[int, Any]] = {}
 _SHIPPED = {
     "rlsd/ALFWorld-v0": "rlsd.envs.alfworld.env:ALFWorldEnv",
     "rlsd/Keys-v0": "rlsd.envs.key_door:KeysEnv",
+    "rlsd/ScienceWorld-v0": "rlsd.envs.scienceworld.env:ScienceWorldEnv",
     "rlsd/SearchQA-v0": "rlsd.envs.searchqa.env:SearchQAEnv",
     "rlsd/TextCraft-v0": "rlsd.envs.textcraft.env:TextCraftEnv",
     "rlsd/WebShop-v0": "rlsd.envs.webshop.env:WebShopEnv",

@@ -115,7 +115,7 @@ def test_abandoning_kills_the_engine_and_thousands_of_actions_can_be_left_out() 
         ({"simplifications": "easy,openDoors"}, "'easy' stands alone"),
         ({"simplifications": "noElectricalAction"}, "makes power-component"),
         ({"task": "boil"}, "takes no argument 'task'"),
-        ({"backend": "packages", "engine": None}, "Did you mean 'package'"),
+        ({"backend": "packages"}, "Did you mean 'package'"),
     ],
 )
 def test_a_wrong_argument_is_named(kwargs: dict, message: str) -> None:

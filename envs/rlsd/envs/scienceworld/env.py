@@ -8,11 +8,12 @@ from typing import Any
 
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
 from rlsd.envs.errors import EnvError, TaskError, closest
+from rlsd.envs.scienceworld.engines import BACKENDS, engine_for
 from rlsd.envs.scienceworld.hindsight import hindsight, rest_of
+from rlsd.envs.scienceworld.native import NativeEngine
 from rlsd.envs.scienceworld.shown import Engine, Shown, understood
 from rlsd.envs.scienceworld.task_types import ENV_ID, simplifications_of, task_types, tasks_of
 
-BACKENDS = ("auto", "package")
 _ARGUMENTS = ("task_types", "split", "max_steps", "simplifications", "backend", "list_actions", "engine")
 _ENDED = "The task is over."
 
@@ -28,17 +29,19 @@ class ScienceWorldEnv(TextEnv):
         split: train, valid (the published "dev") or test.
         max_steps: the episode is truncated after this many actions.
         simplifications: "easy", or names separated by commas ("openDoors,teleportAction"); "": none.
-        backend: "package", the original (package `scienceworld` and Java); "auto": the best there is.
+        backend: "native", this package's engine, which covers some task types (`native.COVERED`); "package", the
+            original (package `scienceworld` and Java), which plays all; "auto": native where it can.
         list_actions: whether `info["admissible_actions"]` lists what makes sense now, hundreds to thousands of actions.
         engine: opens another engine, as tests do; None: that of `backend`.
 
     Raises:
-        EnvError: an unknown argument or value; the original is not installed.
+        EnvError: an unknown argument or value; a task type that is not covered; the original is not installed.
 
     Example:
         >>> import gymnasium, rlsd.envs
-        >>> env = gymnasium.make("rlsd/ScienceWorld-v0", task_types="find-animal", split="test")  # doctest: +SKIP
-        >>> observation, info = env.reset(seed=0)  # doctest: +SKIP
+        >>> env = gymnasium.make("rlsd/ScienceWorld-v0", task_types="find-animal", split="test")
+        >>> observation, info = env.reset(seed=0)
+        >>> observation, reward, terminated, truncated, info = env.step("look around")
     """
 
     blocking = True
@@ -72,7 +75,8 @@ class ScienceWorldEnv(TextEnv):
         self._tasks = tasks_of(kinds, split)
         self._by_id = {task.task_id: task for task in self._tasks}
         self._max_steps, self._list_actions = max_steps, list_actions
-        self._engine = (engine or _original)()
+        self._engine = engine() if engine is not None else engine_for(backend, [kind.name for kind in kinds])
+        self.blocking = not isinstance(self._engine, NativeEngine)
         self._task: Task | None = None
 
     def tasks(self) -> Sequence[Task]:
@@ -121,7 +125,7 @@ class ScienceWorldEnv(TextEnv):
             self._before, self._shown = before, self._engine.step(_plain(action))
             self._actions = (*self._actions, _plain(action))
             observation = self._shown.observation
-            valid = understood(observation)
+            valid = understood(observation) or action in before.valid
         ended = self._shown.done
         truncated = self._steps >= self._max_steps and not ended
         reward = (max(self._shown.score, 0) - max(before.score, 0)) / 100
@@ -193,11 +197,3 @@ def _plain(action: str) -> str:
 
 def _kinds(names: str | Iterable[str] | None) -> tuple[Any, ...]:
     return task_types(names)
-
-
-def _original() -> Engine:
-    from rlsd.envs.scienceworld.java import check_installed
-    from rlsd.envs.scienceworld.package import PackageEngine
-
-    check_installed()
-    return PackageEngine()

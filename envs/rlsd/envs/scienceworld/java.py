@@ -5,6 +5,7 @@ One process plays one episode at a time, because the original keeps its random n
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
@@ -55,9 +56,10 @@ class JavaProcess:
         from scienceworld.constants import BASEPATH, JAR_PATH  # pyright: ignore[reportMissingImports]
 
         try:
-            port, self._process = launch_gateway(
+            launched: Any = launch_gateway(
                 classpath=JAR_PATH, cwd=BASEPATH, javaopts=list(OPTIONS), die_on_exit=True, return_proc=True
             )
+            port, self._process = launched
             self._gateway: Any = JavaGateway(gateway_parameters=GatewayParameters(auto_field=True, port=port))
             self._server = self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()
         except Exception as error:
@@ -106,7 +108,7 @@ class JavaProcess:
 
 
 _idle: list[JavaProcess] = []
-_lock = threading.Lock()
+_lock = threading.RLock()  # a collector of garbage may hand back while this thread takes
 
 
 def borrow() -> JavaProcess:
@@ -115,12 +117,20 @@ def borrow() -> JavaProcess:
     Raises:
         EnvError: the package or Java is absent, or Java does not start.
     """
+    process = _take()
+    if process is None:
+        gc.collect()  # environments that nobody closed, and nobody can reach, hand theirs back
+        process = _take()
+    return process or JavaProcess()
+
+
+def _take() -> JavaProcess | None:
     with _lock:
         while _idle:
             process = _idle.pop()
             if process.owner == os.getpid() and process.alive:
                 return process
-    return JavaProcess()
+    return None
 
 
 def give_back(process: JavaProcess) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 from rlsd.envs.errors import EnvError
 from rlsd.envs.scienceworld.java import JavaProcess, borrow, give_back
@@ -27,7 +28,9 @@ class PackageEngine:
             EnvError: the package or Java is absent.
             EnvLost: the Java process has ended.
         """
-        self._java = self._java or borrow()
+        if self._java is None:
+            self._java = borrow()
+            self._back = weakref.finalize(self, give_back, self._java)
         self._key, self._history = (task_type, variation, simplifications), list[str]()
         return self._begin(self._java)
 
@@ -55,14 +58,15 @@ class PackageEngine:
         return _gold[self._key]
 
     def close(self) -> None:
-        java, self._java = self._java, None
-        if java is not None:
-            give_back(java)
+        if self._java is not None:
+            self._java = None
+            self._back()
 
     def kill(self) -> None:
         java, self._java = self._java, None
         if java is not None:
             java.kill()
+            self._back()
 
     def _begin(self, java: JavaProcess) -> Shown:
         java.call("load", *self._key, False)

@@ -26,7 +26,8 @@ class Shown:
     done: bool
     """The task's own end, won or failed."""
     valid: tuple[str, ...]
-    """All actions that make sense now, sorted; often hundreds, in full rooms thousands."""
+    """All actions that make sense now, sorted; often hundreds, in full rooms thousands. The original also lists actions
+    on things in closed containers, which its parser then does not find."""
     look: str
     inventory: str
     subgoals: tuple[Subgoal, ...]

@@ -101,7 +101,7 @@ class Plumbing(Thing):
         self.name, self.material, self.holder = name, material(made_of), open_holder()
         self.device = Device(activable=True)
         self.drain = Drain(state, self, sewer, is_open=True)
-        self.portals.add(self.drain)
+        self.add_portal(self.drain)
 
     def tick(self) -> None:
         assert self.device is not None

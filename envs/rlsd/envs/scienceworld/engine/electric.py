@@ -22,6 +22,7 @@ class Terminal(Thing):
 
     movable = False
     has_terminals = False
+    can_hold = False
 
     def __init__(self, state: State, owner: Thing, name: str) -> None:
         super().__init__(state)
@@ -31,6 +32,7 @@ class Terminal(Thing):
 
     def wire(self, other: Terminal) -> None:
         if not len(self.wired):
+            self.state.wired = True
             self.wired.add(other)
 
     def unwire(self) -> None:

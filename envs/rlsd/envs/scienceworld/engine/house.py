@@ -61,8 +61,8 @@ def build(state: State, seed: int) -> tuple[Universe, Agent]:
         ("greenhouse", "outside"), ("foundry", "outside"),
     ):  # fmt: skip
         door = Door(state, rooms[one], rooms[other])
-        rooms[one].portals.add(door)
-        rooms[other].portals.add(door)
+        rooms[one].add_portal(door)
+        rooms[other].add_portal(door)
     agent = Agent(state)
     places = sorted(rooms)
     rooms[places[state.random.below(len(places))]].put(agent)
@@ -79,8 +79,8 @@ def _kitchen(state: State, sewer: Thing) -> Location:
     room = Room(state, "kitchen")
     room.put(Plumbing(state, "sink", "steel", sewer))
     room.put(Heater(state, "stove", "stove", 260.0, opens=False))
-    room.put(Cooler(state, "fridge", "fridge", 2.0))
-    fridge = room.inside.items()[-1]
+    fridge = Cooler(state, "fridge", "fridge", 2.0)
+    room.put(fridge)
     room.put(Cooler(state, "freezer", "freezer", -18.0))
     room.put(Heater(state, "oven", "oven", 540.0, opens=True))
     cupboard = Cabinet(state, "cupboard", ("cupboard", "wood cupboard"), drawer=True)

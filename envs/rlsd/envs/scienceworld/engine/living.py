@@ -110,7 +110,7 @@ class Animal(LivingThing):
         if stage.dies:
             if not self.life.dead:
                 self.life.dead = True
-                self.state.changes += 1
+                self.changed()
             if self.place is not None:
                 for thing in self.inside_and_portals():
                     self.place.put(thing)
@@ -118,7 +118,7 @@ class Animal(LivingThing):
         cycle.met[cycle.at] += 1
         if stage.ticks and cycle.met[cycle.at] >= stage.ticks:
             cycle.at += 1
-            self.state.changes += 1
+            self.changed()
 
     def shown_name(self, instead: str = "") -> str:
         return super().shown_name(instead or self.canonical())

@@ -31,6 +31,7 @@ def open_it(session: Session, door: Thing) -> str:
         door.is_open = True
     elif door.holder is not None:
         door.holder.is_open = True
+        door.changed()
     return f"The {door.name} is now open."
 
 
@@ -54,6 +55,7 @@ def close_it(session: Session, door: Thing) -> str:
         door.is_open = False
     elif door.holder is not None:
         door.holder.is_open = False
+        door.changed()
     return f"The {door.name} is now closed."
 
 

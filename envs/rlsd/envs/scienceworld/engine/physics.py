@@ -29,7 +29,7 @@ def advance(thing: Thing) -> None:
         _exchange(inside, stuff)
     if stuff is not None:
         change_state(thing, stuff)
-    if thing.terminals is not None:
+    if state.wired and thing.terminals is not None:
         conduct(thing)
     if len(inside) > _BARE or thing.terminals is None:
         for held in thing.inside.items():
@@ -89,7 +89,7 @@ def change_state(thing: Thing, stuff: Material, *, rename: bool = False) -> None
         state = LIQUID
     if state != stuff.state or rename:
         stuff.state = state
-        thing.state.changes += 1
+        thing.changed()
         thing.name = stuff.names.get(state, thing.name)
 
 
@@ -102,7 +102,7 @@ def ignite(thing: Thing) -> str:
         return f"The {thing.name} is already on fire."
     if stuff.burn_ticks > 0:
         stuff.burning = stuff.burned = True
-        thing.state.changes += 1
+        thing.changed()
         return f"The {thing.name} catches fire."
     return f"The {thing.name} is not flammable."
 
@@ -112,7 +112,7 @@ def _burn(thing: Thing, stuff: Material) -> None:
         ignite(thing)
     if not stuff.burning or stuff.burn_ticks <= 0:
         return
-    thing.state.changes += 1
+    thing.changed()
     stuff.burn_ticks -= 1
     stuff.temperature = max(stuff.temperature, stuff.combustion_point + FLAME)
     if stuff.burn_ticks == 0:

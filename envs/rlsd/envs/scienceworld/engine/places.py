@@ -18,6 +18,7 @@ class Location(Thing):
     """A place the agent can be in."""
 
     movable = False
+    is_location = True
     nouns: tuple[str, ...] = ("location",)
 
     def __init__(self, state: State, name: str) -> None:

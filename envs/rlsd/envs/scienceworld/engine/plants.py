@@ -49,7 +49,7 @@ class Plant(LivingThing):
         at, sickly, dead = self.cycle.at, self.life.sickly, self.life.dead
         self._grow(at)
         if (at, sickly, dead) != (self.cycle.at, self.life.sickly, self.life.dead):
-            self.state.changes += 1
+            self.changed()
 
     def _grow(self, at: int) -> None:
         if at == DEAD:
@@ -174,7 +174,7 @@ class Tree(Plant):
         name = self.plant_name()
         if name != self.name:
             self.name = name
-            self.state.changes += 1
+            self.changed()
         self.edible = self.is_seed()
         super().tick()
 
@@ -259,7 +259,7 @@ class Flower(Thing):
                 if isinstance(pollen, Pollen) and self._fits(pollen):
                     pollen.delete()
                     self.pollinated, self.father = 1, pollen.parent.genes
-                    self.state.changes += 1
+                    self.changed()
                     return
 
     def _fits(self, pollen: Pollen) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import chain
 
@@ -64,55 +64,88 @@ def _all_names(names: tuple[str, ...], places: tuple[str, ...]) -> tuple[str, ..
     return tuple(sorted(name for name in out if len(name) > 1))
 
 
-@dataclass(slots=True)
 class Naming:
-    """Names of things before anything is drawn."""
+    """Names of things before anything is drawn.
 
-    things: list[Thing]
-    own: dict[Thing, str]
-    """The first name that is a thing's alone."""
-    shared: list[tuple[Thing, tuple[str, ...]]]
-    """Things without such a name, with all they have."""
+    Args:
+        things: in the order in which names are chosen.
+        names: all names of each.
+        seen: how many things have each name.
+    """
+
+    def __init__(self, things: list[Thing], names: Mapping[Thing, tuple[str, ...]], seen: Mapping[str, int]) -> None:
+        self.things = things
+        self._own: dict[Thing, str] = {}
+        shared: list[tuple[Thing, tuple[str, ...]]] = []
+        for thing in things:
+            for name in names[thing]:
+                if seen[name] == 1:
+                    self._own[thing] = name
+                    break
+            else:
+                shared.append((thing, names[thing]))
+        self._shared = [thing for thing, _ in shared]
+        self._names = [some for _, some in shared]
+        self._groups = _groups(self._names)
+        self._at = [0] * len(shared)
+        self._active = list(range(len(shared)))
+        for _ in range(_STEPPED):
+            self._active = self._unsettled(self._at, self._active)
+            for i, taken in self._taken(self._at, self._active):
+                if taken:
+                    self._at[i] = (self._at[i] + 1) % len(self._names[i])
 
     def drawn(self, draw: JavaRandom) -> dict[Thing, str]:
-        """A name for each thing; those that share theirs get one in up to twenty attempts at distinct ones."""
-        shared = [names for _, names in self.shared]
-        at = [0] * len(shared)
-        active = list(range(len(shared)))
-        for attempt in range(_ATTEMPTS):
-            taken: dict[str, int] = {}
-            for i in active:
-                name = shared[i][at[i]]
-                taken[name] = taken.get(name, 0) + 1
-            settled = True
-            for i in active:
-                names = shared[i]
-                if taken[names[at[i]]] > 1:
-                    settled = False
-                    at[i] = (at[i] + 1) % len(names) if attempt < _STEPPED else draw.below(len(names))
-            if settled:
+        """A name for each thing: the first that is its alone, else one found in up to twenty attempts at distinct ones."""
+        at, active = list(self._at), self._active
+        for _ in range(_STEPPED, _ATTEMPTS):
+            active = self._unsettled(at, active)
+            if not active:
                 break
-        return {**self.own, **{thing: names[at[i]] for i, (thing, names) in enumerate(self.shared)}}
+            for i, taken in self._taken(at, active):
+                if taken:
+                    at[i] = draw.below(len(self._names[i]))
+        return {**self._own, **{t: some[i] for t, some, i in zip(self._shared, self._names, at)}}
+
+    def _taken(self, at: list[int], active: list[int]) -> list[tuple[int, bool]]:
+        """Whether the present name of each of these is that of another, too."""
+        chosen = [self._names[i][at[i]] for i in active]
+        count = Counter(chosen)
+        return [(i, count[name] > 1) for i, name in zip(active, chosen)]
+
+    def _unsettled(self, at: list[int], active: list[int]) -> list[int]:
+        """Without the groups whose names are distinct: nothing changes in those any more."""
+        open_groups = {self._groups[i] for i, taken in self._taken(at, active) if taken}
+        return [i for i in active if self._groups[i] in open_groups]
+
+
+def _groups(names: list[tuple[str, ...]]) -> list[int]:
+    """A number for each, equal for those that share a name, directly or through others."""
+    parent = list(range(len(names)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[str, int] = {}
+    for i, some in enumerate(names):
+        for name in some:
+            parent[root(i)] = root(first.setdefault(name, i))
+    return [root(i) for i in range(len(names))]
+
+
+def names_of(thing: Thing, where: Thing, places: dict[Thing | None, tuple[str, ...]]) -> tuple[str, ...]:
+    """All names of a thing seen from a room; `places` keeps the names of places."""
+    place = thing.place
+    if place not in places:
+        places[place] = tuple(place.referents()) if place is not None else ()
+    return _all_names(tuple(thing.seen_from(where)), places[place])
 
 
 def naming(things: list[Thing], where: Thing) -> Naming:
     """What can be told of the names of things, seen from a room, without random numbers."""
-    places: dict[Thing | None, tuple[str, ...]] = {None: ()}
-    names = []
-    for thing in things:
-        place = thing.place
-        if place not in places:
-            assert place is not None
-            places[place] = tuple(place.referents())
-        names.append(_all_names(tuple(thing.seen_from(where)), places[place]))
-    seen = Counter(chain.from_iterable(names))
-    own: dict[Thing, str] = {}
-    shared: list[tuple[Thing, tuple[str, ...]]] = []
-    for thing, some in zip(things, names):
-        for name in some:
-            if seen[name] == 1:
-                own[thing] = name
-                break
-        else:
-            shared.append((thing, some))
-    return Naming(things, own, shared)
+    places: dict[Thing | None, tuple[str, ...]] = {}
+    names = {thing: names_of(thing, where, places) for thing in things}
+    return Naming(things, names, Counter(chain.from_iterable(names.values())))

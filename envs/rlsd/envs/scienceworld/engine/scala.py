@@ -110,6 +110,11 @@ class Bag(Generic[T]):
         return len(self._sequence)
 
 
+def copied(things: list[T]) -> list[T]:
+    """The order of a new set to which things were added in this order; only large sets change it."""
+    return things if len(things) <= _AT_END else Bag(things).items()
+
+
 def hash_map_order(names: Iterable[str]) -> list[str]:
     """The order in which a mutable hash map of at most 12 texts is iterated, when they were added in this order."""
     buckets: dict[int, list[str]] = {}

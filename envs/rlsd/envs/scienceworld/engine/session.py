@@ -14,6 +14,7 @@ from rlsd.envs.scienceworld.engine.state import State
 from rlsd.envs.scienceworld.engine.tasks import ASSIGN
 from rlsd.envs.scienceworld.engine.thing import Thing
 from rlsd.envs.scienceworld.engine.valid import valid_actions
+from rlsd.envs.scienceworld.engine.world_names import WorldNames
 
 _UNKNOWN = "Unknown action.  Type 'help' for a list of actions, and 'objects' for a list of possible object referents. "
 _NO_MATCH = "No known action matches that input."
@@ -65,6 +66,7 @@ class Session:
         """What an input may have meant, while the engine waits for the number of one."""
         self.score, self.completed = 0.0, False
         self._names: dict[bool, Naming] = {}
+        self._world_names = WorldNames(self.universe)
         self._names_key: tuple[int, Thing | None] = (-1, None)
 
     @property
@@ -73,7 +75,7 @@ class Session:
         return self.agent.place
 
     def _add(self, thing: Thing, room: str, always: bool) -> None:
-        where = next(place for place in self.universe.deep_visible_and_portals() if place.name == room)
+        where = next(place for place in self.universe.inside.items() if place.name == room)
         if always or all(other.name != thing.name for other in where.deep()):
             where.put(thing)
 
@@ -105,8 +107,10 @@ class Session:
         if self._names_key != key:
             self._names_key, self._names = key, {}
         if everywhere not in self._names:
-            root = self.universe if everywhere else self.place
-            self._names[everywhere] = naming(collect(root, hidden=everywhere), self.place)
+            place = self.place
+            self._names[everywhere] = (
+                self._world_names.naming(place) if everywhere else naming(collect(place, hidden=False), place)
+            )
         return self._names[everywhere]
 
     def look(self) -> str:

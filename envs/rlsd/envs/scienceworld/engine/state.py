@@ -13,6 +13,8 @@ class State:
         self.now = 0
         self.changes = 0
         """Grows with every change of a place or a name, so that equal numbers mean equal names."""
+        self.wired = False
+        """Something has been connected electrically."""
         self.simplifications: frozenset[str] = frozenset()
         self._number = 0
 

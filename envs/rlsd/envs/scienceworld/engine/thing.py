@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlsd.envs.scienceworld.engine.materials import Material
-from rlsd.envs.scienceworld.engine.scala import Bag
+from rlsd.envs.scienceworld.engine.scala import Bag, copied
 
 if TYPE_CHECKING:
     from rlsd.envs.scienceworld.engine.state import State
 
 CURSORY, DETAILED = 0, 1
+_DEEPEST = 30
 
 
 @dataclass(slots=True)
@@ -68,11 +69,15 @@ class Thing:
     """The tick in which it was last advanced."""
     terminals: tuple[Any, Any] | None = None
     has_terminals = True
+    can_hold = True
+    portals: Bag[Any]
+    is_location = False
+    version = 0
+    """Of a location: grows with every change of a place or a name in it."""
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.inside: Bag[Thing] = Bag()
-        self.portals: Bag[Any] = Bag()
+        self.inside: Bag[Thing] = Bag() if self.can_hold else NOTHING
         self.place: Thing | None = None
         self.name = self.base_name
         if self.has_terminals:
@@ -90,21 +95,38 @@ class Thing:
         thing.leave()
         self.inside.add(thing)
         thing.place = self
-        self.state.changes += 1
+        self.changed()
 
     def leave(self) -> None:
         """Be nowhere."""
         if self.place is not None:
             self.place.inside.remove(self)
+            self.place.changed()
             self.place = None
-            self.state.changes += 1
+
+    def changed(self) -> None:
+        """Tell that its name, its looks or its contents have changed."""
+        self.state.changes += 1
+        place: Thing | None = self
+        for _ in range(_DEEPEST):  # what has been put into its own contents is in no room, and goes round in a circle
+            if place is None:
+                return
+            if place.is_location:
+                place.version += 1
+                return
+            place = place.place
+
+    def add_portal(self, portal: Thing) -> None:
+        if self.portals is NOTHING:
+            self.portals = Bag()
+        self.portals.add(portal)
 
     def visible(self) -> list[Thing]:
-        return [thing for thing in self.inside.items() if not thing.hidden]
+        return copied([thing for thing in self.inside.items() if not thing.hidden])
 
     def inside_and_portals(self) -> list[Thing]:
         if not len(self.portals):
-            return self.inside.items()
+            return copied(self.inside.items())
         both: Bag[Thing] = Bag(self.inside.items())
         both.update(self.portals.items())
         return both.items()
@@ -205,7 +227,6 @@ class Thing:
         self.disconnect()
         self.leave()
         self.name += " (deleted)"
-        self.state.changes += 1
         self.deleted = True
 
     def use_on(self, thing: Thing) -> str | None:
@@ -217,6 +238,11 @@ class Thing:
         from rlsd.envs.scienceworld.engine.physics import advance
 
         advance(self)
+
+
+NOTHING: Bag[Any] = Bag()
+"""The contents of what never holds anything, and the portals of what has none; never added to."""
+Thing.portals = NOTHING
 
 
 def listed(things: Iterable[Thing], where: Thing, *, mode: int = CURSORY, lines: bool = False) -> str:

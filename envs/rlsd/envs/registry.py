@@ -36,6 +36,7 @@ _SHIPPED = {
     "rlsd/GEM-v0": "rlsd.envs.adapters.gem:GemEnv",
     "rlsd/Keys-v0": "rlsd.envs.key_door:KeysEnv",
     "rlsd/OpenEnv-v0": "rlsd.envs.adapters.openenv:OpenEnv",
+    "rlsd/ScienceWorld-v0": "rlsd.envs.scienceworld.env:ScienceWorldEnv",
     "rlsd/SearchQA-v0": "rlsd.envs.searchqa.env:SearchQAEnv",
     "rlsd/SkyRLGym-v0": "rlsd.envs.adapters.skyrl_gym:SkyRLGymEnv",
     "rlsd/TextArena-v0": "rlsd.envs.adapters.textarena:TextArenaEnv",

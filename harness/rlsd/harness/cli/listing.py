@@ -79,6 +79,7 @@ def _variants() -> dict[str, list[dict[str, str]]]:
             *({"questions": name, "split": split} for name in ENCYCLOPEDIAS for split in three),
             *({"questions": name, "split": "all", "corpus": "none"} for name in SETS),
         ],
+        "rlsd/ScienceWorld-v0": [{"split": split} for split in three],
         "rlsd/TextCraft-v0": [{"recipes": name, "split": split} for name in (*RECIPES, "published") for split in three],
         "rlsd/WebShop-v0": [
             {"catalogue": name, "split": split} for name in ("gen-tiny", "gen-default", "real") for split in SPLITS

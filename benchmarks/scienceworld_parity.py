@@ -1,0 +1,110 @@
+"""Is the native ScienceWorld engine the original one? Records episodes of the original, and replays them natively.
+
+    python benchmarks/scienceworld_parity.py record --out RECORD.jsonl --count 9   # needs rlsd[scienceworld] and Java
+    python benchmarks/scienceworld_parity.py pack --out RECORD.jsonl --to tests/data/scienceworld_native.jsonl.xz
+    python benchmarks/scienceworld_parity.py replay                                # the record in tests/data
+    python benchmarks/scienceworld_parity.py speed                                 # both engines, the same episodes
+
+Compared at the start and after every action: observation, score, done, `look around`, inventory, subgoals, and the list
+of valid actions (length and hash). Recording appends episode by episode and goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.parity.scienceworld import difference, plan, play, read, write
+from rlsd.envs.scienceworld.native import COVERED, NativeEngine
+from rlsd.envs.scienceworld.package import PackageEngine
+from rlsd.envs.scienceworld.task_types import TASK_TYPES
+
+RECORD = Path(__file__).resolve().parents[1] / "tests" / "data" / "scienceworld_native.jsonl.xz"
+
+
+def record(out: Path, count: int, seed: int, types: list[str]) -> None:
+    """Append what is missing of `count` episodes a type to `out`."""
+    episodes = plan([(name, TASK_TYPES[name].variations) for name in types], count, seed)
+    done = len(out.read_text(encoding="utf-8").splitlines()) if out.exists() else 0
+    engine, native = PackageEngine(), NativeEngine()
+    for i, (name, variation, ease, mode) in enumerate(episodes[done:], start=done):
+        started = time.perf_counter()
+        episode = play(engine, name, variation, ease, mode)
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(episode, ensure_ascii=False) + "\n")
+        found = difference(episode, native) if name in COVERED else "not covered"
+        seconds = time.perf_counter() - started
+        steps = len(episode["steps"]) - 1
+        print(
+            f"{i + 1}/{len(episodes)} {name} {variation} {ease or '-'} {mode}: {steps} steps, {seconds:.0f} s", end=""
+        )
+        print(f"  {found or 'equal'}"[:800], flush=True)
+
+
+def replay(file: Path) -> int:
+    """Print differences by task type; the number of episodes that differ."""
+    engine, episodes, steps, differ = NativeEngine(), Counter[str](), Counter[str](), Counter[str]()
+    for episode in read(file):
+        name = episode["task_type"]
+        episodes[name] += 1
+        steps[name] += len(episode["steps"]) - 1
+        found = difference(episode, engine)
+        if found:
+            differ[name] += 1
+            print(f"{name}/{episode['variation']} ({episode['mode']}): {found}"[:2000])
+    print(f"{'task type':<44}{'episodes':>9}{'steps':>7}{'differ':>8}")
+    for name in sorted(episodes):
+        print(f"{name:<44}{episodes[name]:>9}{steps[name]:>7}{differ[name]:>8}")
+    print(f"{'all':<44}{episodes.total():>9}{steps.total():>7}{differ.total():>8}")
+    return differ.total()
+
+
+def speed(file: Path, count: int, original: bool) -> None:
+    """Steps a second over the first `count` recorded episodes, on each engine in turn."""
+    chosen = [episode for _, episode in zip(range(count), read(file))]
+    engines = [("native", NativeEngine())] + ([("original", PackageEngine())] if original else [])
+    for name, engine in engines:
+        steps, seconds, opening = 0, 0.0, 0.0
+        for episode in chosen:
+            started = time.perf_counter()
+            engine.open(episode["task_type"], episode["variation"], episode["simplifications"])
+            opening += time.perf_counter() - started
+            started = time.perf_counter()
+            for action, *_ in episode["steps"][1:]:
+                engine.step(action)
+            seconds += time.perf_counter() - started
+            steps += len(episode["steps"]) - 1
+        print(
+            f"{name}: {steps} steps, {steps / seconds:.1f} a second; an episode opens in {opening / len(chosen):.3f} s"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("record", "pack", "replay", "speed"))
+    parser.add_argument("--out", type=Path, default=Path("scienceworld.jsonl"))
+    parser.add_argument("--to", type=Path, default=RECORD)
+    parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--count", type=int, default=9)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--types", nargs="*", default=list(COVERED))
+    parser.add_argument("--native-only", action="store_true")
+    given = parser.parse_args()
+    if given.command == "record":
+        record(given.out, given.count, given.seed, given.types)
+    elif given.command == "pack":
+        write(given.to, [json.loads(line) for line in given.out.read_text(encoding="utf-8").splitlines()])
+    elif given.command == "replay":
+        sys.exit(1 if replay(given.record) else 0)
+    else:
+        speed(given.record, given.count, not given.native_only)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""One episode: the world, the agent, what is asked; from an input to its answer."""
+
+from __future__ import annotations
+
+import re
+
+from rlsd.envs.errors import EnvError
+from rlsd.envs.scienceworld.engine.actions import ACTIONS, inventory, look_around
+from rlsd.envs.scienceworld.engine.house import build
+from rlsd.envs.scienceworld.engine.parser import Meaning, meanings
+from rlsd.envs.scienceworld.engine.referents import Naming, collect, collect_accessible, naming
+from rlsd.envs.scienceworld.engine.scala import Bag
+from rlsd.envs.scienceworld.engine.state import State
+from rlsd.envs.scienceworld.engine.tasks import ASSIGN
+from rlsd.envs.scienceworld.engine.thing import Thing
+from rlsd.envs.scienceworld.engine.valid import valid_actions
+from rlsd.envs.scienceworld.engine.world_names import WorldNames
+
+_UNKNOWN = "Unknown action.  Type 'help' for a list of actions, and 'objects' for a list of possible object referents. "
+_NO_MATCH = "No known action matches that input."
+_QUESTION = "Ambiguous request: Please enter the number for the action you intended (or blank to cancel):\n"
+_ORDERS = {
+    (True, False): "look in,task description,focus on,eat,activate,connect electrically,mix,look around,pour object,"
+    "deactivate,flush,reset task,dunk object,view inventory,move object,pick up,put down,disconnect electrically,wait1,"
+    "read,open door,wait10,look at,close door,move through door,use object",
+    (True, True): "look in,task description,focus on,eat,teleport to location,activate,connect electrically,mix,"
+    "look around,pour object,deactivate,flush,reset task,dunk object,view inventory,move object,pick up,put down,"
+    "disconnect electrically,wait1,read,open door,wait10,look at,close door,move through door,use object",
+    (False, False): "task description,look in,focus on,eat,mix,activate,flush,look around,deactivate,pour object,"
+    "reset task,dunk object,view inventory,put down,pick up,move object,wait1,read,open door,wait10,look at,close door,"
+    "move through door,use object",
+    (False, True): "look in,task description,focus on,eat,teleport to location,activate,mix,look around,pour object,"
+    "deactivate,flush,reset task,dunk object,view inventory,move object,pick up,put down,wait1,read,open door,wait10,"
+    "look at,close door,move through door,use object",
+}
+"""The original's order of actions, by whether there are electrical actions, and teleporting."""
+_EASY = "teleportAction,noElectricalAction,openDoors,selfWateringFlowerPots"
+
+
+class Session:
+    """An episode of one task.
+
+    Raises:
+        EnvError: a task type that is not covered.
+    """
+
+    def __init__(self, task_type: str, variation: int, simplifications: str = "") -> None:
+        if task_type not in ASSIGN:
+            raise EnvError(f"the native engine does not cover {task_type!r} yet; covered: {', '.join(ASSIGN)}")
+        state = self.state = State()
+        chosen = _EASY if simplifications == "easy" else simplifications
+        state.simplifications = frozenset(name for name in chosen.lower().split(",") if name)
+        assignment = ASSIGN[task_type](state, variation)
+        self.universe, self.agent = build(state, variation)
+        self.goal_text, self.goals = assignment.text.strip(), assignment.goals
+        state.random.seed(variation)
+        for addition in assignment.additions:
+            self._add(addition.thing, addition.room, addition.always)
+        self._simplify()
+        self.electrical = "noelectricalaction" not in state.simplifications
+        self.teleports = "teleportaction" in state.simplifications
+        self._known = _ORDERS[self.electrical, self.teleports].split(",")
+        self.focus: Thing | None = None
+        self.waiting = 0
+        self.choices: list[Meaning] = []
+        """What an input may have meant, while the engine waits for the number of one."""
+        self.score, self.completed = 0.0, False
+        self._names: dict[bool, Naming] = {}
+        self._world_names = WorldNames(self.universe)
+        self._names_key: tuple[int, Thing | None] = (-1, None)
+
+    @property
+    def place(self) -> Thing:
+        assert self.agent.place is not None
+        return self.agent.place
+
+    def _add(self, thing: Thing, room: str, always: bool) -> None:
+        where = next(place for place in self.universe.inside.items() if place.name == room)
+        if always or all(other.name != thing.name for other in where.deep()):
+            where.put(thing)
+
+    def _simplify(self) -> None:
+        names = self.state.simplifications
+        for thing in self.universe.deep():
+            if "opendoors" in names:
+                for portal in thing.portals.items():
+                    portal.is_open = True
+            if "opencontainers" in names and thing.holder is not None and thing.holder.holds and thing.holder.closable:
+                thing.holder.is_open = True
+
+    def step(self, text: str) -> str:
+        """The answer to an input; the world moves on, unless the input is not understood or takes no time."""
+        special = text.strip().lower()
+        if special == "help":
+            return "Possible actions: \n\t" + "\n\t".join(sorted(_example(name) for name in self._known))
+        if special == "objects":
+            return "Possible object references: \n\t" + "\n\t".join(self._objects())
+        if special == "task":
+            return f"Task description:\n{self.goal_text}"
+        said = self._resolved(text) if self.choices else self._parsed(text)
+        self.score, self.completed = self.goals.score(), self.goals.completed
+        return said or _UNKNOWN
+
+    def names(self, *, everywhere: bool) -> Naming:
+        """Names of all that is in the room, or in the world, hidden things included; kept until something changes."""
+        key = self.state.changes, self.place
+        if self._names_key != key:
+            self._names_key, self._names = key, {}
+        if everywhere not in self._names:
+            place = self.place
+            self._names[everywhere] = (
+                self._world_names.naming(place) if everywhere else naming(collect(place, hidden=False), place)
+            )
+        return self._names[everywhere]
+
+    def look(self) -> str:
+        return look_around(self)
+
+    def inventory(self) -> str:
+        return inventory(self)
+
+    def valid(self) -> list[str]:
+        """All actions that make sense now, sorted."""
+        return sorted(map(str, range(len(self.choices)))) if self.choices else valid_actions(self)
+
+    def _parsed(self, text: str) -> str:
+        room = self.place
+        things = Bag(collect_accessible(room, hidden=True))
+        things = Bag(things.items())
+        things.update(collect_accessible(self.agent, hidden=True))
+        everything = collect_accessible(self.universe, hidden=True) if self.teleports else None
+        found = meanings(text, things.items(), everything, room, self._known)
+        if not found:
+            return _NO_MATCH
+        if len(found) > 1:
+            self.choices = found
+            return self._question(found)
+        return self._do(found[0])
+
+    def _question(self, found: list[Meaning]) -> str:
+        names = list(dict.fromkeys(meaning.action.name for meaning in found))
+        text = ""
+        if len(names) > 1:
+            text = (
+                "Ambiguous request: Multiple different possible actions were matched to this input "
+                f"({', '.join(names)}). It's possible the action space needs to be refined to remove possible "
+                "duplicate/ambiguous patterns."
+            )
+        lines = [f"{i}:\t{meaning.told(self.place)}\n" for i, meaning in enumerate(found)]
+        return f"{text}{_QUESTION}{''.join(lines)}"
+
+    def _resolved(self, text: str) -> str:
+        choices, self.choices = self.choices, []
+        number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else -1
+        return self._do(choices[number] if 0 <= number < len(choices) else None)
+
+    def _do(self, meaning: Meaning | None) -> str:
+        """Run an action, then let time pass: also when there is none, after an answer that was not understood."""
+        takes_time = meaning is None or not meaning.action.free
+        said = meaning.action.run(self, *meaning.things) if meaning is not None else ""
+        while True:
+            self.goals.tick(self)
+            if takes_time:
+                self.state.now += 1
+                self.universe.tick()
+            self.goals.tick(self)
+            if self.waiting <= 0:
+                break
+            self.waiting -= 1
+            takes_time = True
+        return re.sub(" +", " ", said.strip("".join(map(chr, range(33)))))
+
+    def _objects(self) -> list[str]:
+        names = naming(collect_accessible(self.place, hidden=False), self.place)
+        return sorted(names.drawn(self.state.random).values())
+
+
+def _example(name: str) -> str:
+    action = ACTIONS[name]
+    parts = []
+    for i, words in enumerate(action.words):
+        parts.append(words[0])
+        if i < action.things:
+            parts.append("OBJ")
+    return " ".join(parts)

@@ -1,0 +1,81 @@
+"""The native engine against recorded episodes of the original, and what it promises besides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.parity.scienceworld import difference, read
+from rlsd.envs.checker import check_env
+from rlsd.envs.errors import EnvError
+from rlsd.envs.opened_checks import Opener
+from rlsd.envs.registry import make
+from rlsd.envs.scienceworld.engine.devices import degrees
+from rlsd.envs.scienceworld.engine.scala import Bag, JavaRandom, hash_map_order
+from rlsd.envs.scienceworld.env import ScienceWorldEnv
+from rlsd.envs.scienceworld.native import COVERED, NativeEngine
+
+RECORD = Path(__file__).parents[2] / "data" / "scienceworld_native.jsonl.xz"
+EPISODES = list(read(RECORD))
+
+
+@pytest.mark.parametrize("name", COVERED)
+def test_recorded_episodes_repeat_character_by_character(name: str) -> None:
+    engine = NativeEngine()
+    mine = [episode for episode in EPISODES if episode["task_type"] == name]
+    assert mine, f"no recorded episode of {name}"
+    assert [found for episode in mine if (found := difference(episode, engine))] == []
+
+
+def test_a_changed_record_is_found() -> None:
+    episode = next(e for e in EPISODES if len(e["steps"]) > 2)
+    changed = {**episode, "steps": [list(step) for step in episode["steps"]]}
+    changed["steps"][2][1] += "!"
+    assert "step 2" in difference(changed, NativeEngine())
+
+
+def test_the_environment_keeps_the_contract() -> None:
+    kwargs = {"task_types": "lifespan-longest-lived", "backend": "native", "list_actions": False}
+    assert [(f.name, f.message) for f in check_env(Opener.named("rlsd/ScienceWorld-v0", kwargs)) if not f.ok] == []
+
+
+def test_listed_actions_come_back_as_valid() -> None:
+    env = ScienceWorldEnv(task_types="find-animal", backend="native")
+    _, info = env.reset(options={"task": "find-animal/3"})
+    for _ in range(15):
+        action = env.expert("explorer")
+        assert action in info["admissible_actions"]
+        _, _, ended, _, info = env.step(str(action))
+        assert info["valid_action"]
+        if ended:
+            break
+
+
+def test_what_is_not_covered_is_refused_by_name_with_what_is() -> None:
+    with pytest.raises(EnvError, match=r"does not cover boil; it covers find-living-thing, .*backend='package'"):
+        make("rlsd/ScienceWorld-v0", task_types="boil", backend="native")
+    assert not make("rlsd/ScienceWorld-v0", task_types="find-plant").blocking
+
+
+def test_random_numbers_are_those_of_java() -> None:
+    draw = JavaRandom(42)
+    assert [draw.below(100) for _ in range(5)] == [30, 63, 48, 84, 70]
+    skipped = JavaRandom(42)
+    skipped.skip(3)
+    assert skipped.below(100) == 84
+
+
+def test_large_sets_of_one_hash_begin_behind_the_end_of_their_table() -> None:
+    assert Bag(range(114)).items() == list(range(114))
+    assert Bag(range(122)).items() == list(range(122))
+    assert Bag(range(130)).items() == [*range(122, 130), *range(122)]
+
+
+def test_a_map_of_texts_is_iterated_from_its_last_bucket() -> None:
+    assert sorted(hash_map_order(["move object", "pick up", "look in"])) == ["look in", "move object", "pick up"]
+
+
+@pytest.mark.parametrize(("temperature", "shown"), [(10.5, "11"), (-0.4, "-0"), (99.49, "99"), (-10.5, "-11")])
+def test_halves_of_degrees_are_rounded_away_from_zero(temperature: float, shown: str) -> None:
+    assert degrees(temperature) == f"{shown} degrees celsius"

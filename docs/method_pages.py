@@ -10,7 +10,15 @@ import importlib
 import re
 from pathlib import Path
 
-from rlsd.algorithms import METHODS, AlgorithmConfig, Method, needs_divergence, needs_reference, needs_teacher
+from rlsd.algorithms import (
+    METHODS,
+    AlgorithmConfig,
+    CreditConfig,
+    Method,
+    needs_divergence,
+    needs_reference,
+    needs_teacher,
+)
 from rlsd.algorithms.divergence import DIVERGENCES
 from rlsd.algorithms.signals import SIGNALS
 from rlsd.harness.cli.listing import method_text
@@ -66,7 +74,7 @@ def method_page(name: str) -> str:
     parts += ["\n## Formula\n\n", formulas(method.config)]
     parts += ["\n## Settings\n\nWhat is not printed has its default ([every key](../configs.md#every-key)).\n\n"]
     parts += [f"```console\n$ rlsd methods {name}\n{method_text(name)}\n```\n"]
-    if method.differs:
+    if method.differs not in ("", "ours"):
         parts += [
             "\n## What differs from the source\n\n",
             *(f"* {escaped(piece)}\n" for piece in pieces(method.differs)),
@@ -90,9 +98,11 @@ def formulas(config: AlgorithmConfig) -> str:
         found.append(("Evidence", "signals", equations("signals", credit.signal)))
         if module := SIGNAL_MODULE.get(credit.signal):
             found.append(("The evidence in full", module, body(module)))
-        found.append(("Weight", "rlsd", [*equations("rlsd", "c(x)"), *equations("rlsd", credit.level)]))
-        if credit.squash != "exp":
-            found.append(("Its squash, in the place of exp", "blocks", equations("blocks", credit.squash)))
+        title = "Weight" if credit.signal == "gap" else "Weight, with this evidence in the place of Δ"
+        shape = equations("rlsd", "x" if is_general(credit) else "c(x)")
+        found.append((title, "rlsd", [*shape, *equations("rlsd", credit.level)]))
+        if is_general(credit):
+            found.append(("Its squash; c is the clipped w", "blocks", equations("blocks", credit.squash)))
         found += [(f"Gate `{gate}`", "gates", equations("gates", gate)) for gate in credit.gates]
     loss = config.loss
     if loss.policy_coef > 0:
@@ -115,6 +125,12 @@ def formulas(config: AlgorithmConfig) -> str:
         f"{title} (`rlsd.algorithms.{module}`)\n\n```text\n{dedented(lines)}\n```\n" for title, module, lines in found
     ]
     return "\n".join(blocks)
+
+
+def is_general(credit: CreditConfig) -> bool:
+    """Whether a weight is more than RLSD's c(x): another squash, sign, slope, shift or scale."""
+    changed = {"squash", "direction", "slope", "shift", "scale", "rescale"}
+    return bool(changed & set(credit.model_dump(exclude_defaults=True)))
 
 
 def equations(module: str, name: str) -> list[str]:

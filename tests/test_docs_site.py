@@ -73,7 +73,7 @@ def test_a_methods_page_has_its_parts_and_commands_that_work(
     monkeypatch.chdir(ROOT)
     text = pages.method_page(name)
     sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    differs = ["What differs from the source"] if METHODS[name].differs else []
+    differs = ["What differs from the source"] if METHODS[name].differs not in ("", "ours") else []
     assert sections == ["Formula", "Settings", *differs, "What to expect", "Use it"]
     lines = [line for b in blocks_of(name, text) if b.language in ("bash", "console") for line in shell_lines(b)]
     assert len(lines) == 2
@@ -87,6 +87,10 @@ def test_a_methods_page_has_the_equations_of_its_parts(pages: Any) -> None:
     assert "turn_token   m_t = (1 − λ) + λ c(e_k) c(Δ_t) / mean_{u∈k} c(Δ_u):\n" in text
     assert "the mean of m over the turn is exactly its turn value" in text
     assert "Δ_t = log π_T(y_t) − log π_S(y_t)" in text
+    general = pages.method_page("progress")
+    assert "x = direction · slope · (scaled e − shift)" in general
+    assert "linear   1 + x" in general
+    assert "x = direction" not in text
     assert "forward_kl   Σ_v T(v) log T(v)/S(v)" in pages.method_page("opsd")
     assert "V(s) = mean over the visits of γ^{T−k} R" in pages.method_page("g2po")
 

@@ -165,6 +165,7 @@ def test_blocks_that_need_a_server_or_a_network_are_marked_and_counted() -> None
     assert [str(b) for b in sorted(needs - marked, key=str)] == []
     assert [str(b) for b in sorted(marked - needs, key=str) if b.language != "python"] == []
     assert Counter(b.page for b in marked) == {
+        "docs/adapters.md": 4,
         "docs/alfworld_parity.md": 1,
         "docs/environments.md": 2,
         "docs/evaluation.md": 2,

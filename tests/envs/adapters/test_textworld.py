@@ -88,6 +88,7 @@ def test_texts_lose_blank_lines_the_prompt_and_the_interpreters_questions() -> N
         ({"settings": {"rewards": "many"}}, "unknown rewards 'many'"),
         ({"settings": "dense"}, "settings='dense': expected names with values"),
         ({"split": "tests"}, "unknown split 'tests'. Did you mean 'test'?"),
+        ({"tasks": 0}, "tasks must be a whole number of at least 1, got 0"),
         ({"chalenge": "coin"}, "no such argument. Did you mean 'challenge'?"),
     ],
 )

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rlsd.envs.adapters.adapted import AdaptedEnv, State, one_of
+from rlsd.envs.adapters.adapted import AdaptedEnv, State, one_of, whole
 from rlsd.envs.adapters.textworld_facts import changes, places
 from rlsd.envs.adapters.textworld_games import (
     CHALLENGES,
@@ -50,6 +50,7 @@ class TextWorldEnv(AdaptedEnv):
         goal: "brief" says what to reach, "detailed" every step to it (not in cooking).
         settings: more of a challenge's own settings: rewards of simple; recipe, take, go, open, cook, cut, drop of
             cooking.
+        tasks: how many games of the split, the first ones; None: all. Each is generated when it is first played.
         max_steps: the episode is truncated after so many steps; None: what suits the challenge.
         cache: folder of compiled games; None: in the user's cache.
 
@@ -74,19 +75,21 @@ class TextWorldEnv(AdaptedEnv):
         level: int | None = None,
         goal: str = "brief",
         settings: dict[str, Any] | None = None,
+        tasks: int | None = None,
         max_steps: int | None = None,
         cache: str | Path | None = None,
         render_mode: None = None,
     ) -> None:
         self._family = family(challenge, level, goal, settings)
         one_of("split", split, tuple(SPLITS))
+        size = SPLITS[split].size if tasks is None else min(SPLITS[split].size, whole("tasks", tasks, 1))
         self._textworld = import_textworld()
         self._folder = default_folder() if cache is None else Path(cache)
         name = self._family.name
         super().__init__(
             tasks=[
                 Task(env_id=ENV_ID, task_id=f"{name}/{split}/{i}", split=split, task_type=challenge, seed=i)
-                for i in range(SPLITS[split].size)
+                for i in range(size)
             ],
             max_steps=CHALLENGES[challenge].max_steps if max_steps is None else max_steps,
         )

@@ -16,7 +16,7 @@ class FakeEngine:
         self.dies_at, self.killed, self.opened = dies_at, False, False
 
     def open(self, task_type: str, variation: int, simplifications: str) -> Shown:
-        self.room, self.reached, self.failed, self.steps = "kitchen", 0, False, 0
+        self.room, self.reached, self.failed, self.steps, self.history = "kitchen", 0, False, 0, []
         self.opened = True
         return self._shown(self._look())
 
@@ -27,6 +27,7 @@ class FakeEngine:
         if not self.opened:
             raise EnvError("no episode is open; call reset() first")
         self.steps += 1
+        self.history.append(action)
         if self.steps == self.dies_at:
             raise EnvLost("the Java process of ScienceWorld ended with exit status 137 during 'step'", own=True)
         if action in ("go to hall", "go to kitchen"):
@@ -47,6 +48,10 @@ class FakeEngine:
 
     def gold(self) -> tuple[str, ...]:
         return GOLD
+
+    def plan(self) -> tuple[str, ...] | None:
+        done = tuple(self.history)
+        return GOLD[len(done) :] if GOLD[: len(done)] == done else None
 
     def close(self) -> None:
         self.opened = False

@@ -52,6 +52,22 @@ def test_listed_actions_come_back_as_valid() -> None:
             break
 
 
+@pytest.mark.parametrize("name", COVERED)
+def test_the_plan_wins_from_the_start_and_after_a_detour(name: str) -> None:
+    env = ScienceWorldEnv(task_types=name, backend="native", list_actions=False)
+    for detour in ((), ("wait1", "look around", "pick up orange")):
+        env.reset(options={"task": f"{name}/0"})
+        for action in detour:
+            env.step(action)
+        known, ended, info = env.hindsight(), False, {}
+        assert known.distance == len(known.plan) > 0
+        while not ended and (action := env.expert("oracle")) is not None:
+            _, _, ended, _, info = env.step(action)
+        assert info["success"]
+        assert env.hindsight().distance == 0
+        assert env.hindsight().demonstration[0] in known.demonstration
+
+
 def test_what_is_not_covered_is_refused_by_name_with_what_is() -> None:
     with pytest.raises(EnvError, match=r"does not cover boil; it covers find-living-thing, .*backend='package'"):
         make("rlsd/ScienceWorld-v0", task_types="boil", backend="native")

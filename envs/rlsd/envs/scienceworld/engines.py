@@ -54,6 +54,9 @@ class EitherEngine:
     def gold(self) -> tuple[str, ...]:
         return self._playing.gold()
 
+    def plan(self) -> tuple[str, ...] | None:
+        return self._playing.plan()
+
     def close(self) -> None:
         self._native.close()
         self._package.close()

@@ -9,7 +9,7 @@ from typing import Any
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
 from rlsd.envs.errors import EnvError, TaskError, closest
 from rlsd.envs.scienceworld.engines import BACKENDS, engine_for
-from rlsd.envs.scienceworld.hindsight import hindsight, rest_of
+from rlsd.envs.scienceworld.hindsight import hindsight
 from rlsd.envs.scienceworld.native import NativeEngine
 from rlsd.envs.scienceworld.shown import Engine, Shown, understood
 from rlsd.envs.scienceworld.task_types import ENV_ID, simplifications_of, task_types, tasks_of
@@ -106,7 +106,8 @@ class ScienceWorldEnv(TextEnv):
         self._shown = self._engine.open(task.task_type, task.seed, self._simplifications)
         self._task, self._goal = task, self._engine.goal()
         self._before: Shown | None = None
-        self._actions: tuple[str, ...] = ()
+        self._plan: tuple[str, ...] | None = None
+        self._plan_before: tuple[str, ...] | None = None
         self._steps = 0
         return self._shown.observation, self._info(True)
 
@@ -123,7 +124,7 @@ class ScienceWorldEnv(TextEnv):
         observation = _ENDED if before.done else "No known action matches that input."
         if valid:
             self._before, self._shown = before, self._engine.step(_plain(action))
-            self._actions = (*self._actions, _plain(action))
+            self._plan_before, self._plan = self._plan, None
             observation = self._shown.observation
             valid = understood(observation) or action in before.valid
         ended = self._shown.done
@@ -132,20 +133,21 @@ class ScienceWorldEnv(TextEnv):
         return observation[: self._longest], reward, ended, truncated, self._info(valid)
 
     def hindsight(self) -> Hindsight:
-        """Subgoals, and the rest of the original's own solution while the episode follows it."""
+        """Subgoals, a plan (the original's: only while the episode follows its gold path), the last action's changes."""
         shown = self._open()
-        return hindsight(shown, self._before, gold=self._engine.gold(), actions=self._actions)
+        gold, plan = self._engine.gold(), self._engine.plan()
+        self._plan = plan
+        return hindsight(shown, self._before, gold=gold, plan=plan, plan_before=self._plan_before)
 
     def expert(self, kind: str) -> str | None:
-        """ "oracle": the next action of the original's own solution, None once the episode has left it; "explorer": any
-        action that makes sense, drawn at random.
+        """ "oracle": the next action of the plan, None where there is none; "explorer": any listed action, at random.
 
         Raises:
             EnvError: another kind.
         """
         shown = self._open()
         if kind == "oracle":
-            return (*rest_of(self._engine.gold(), self._actions), None)[0]
+            return None if shown.done else (*(self._engine.plan() or ()), None)[0]
         if kind != "explorer":
             raise EnvError(f"unknown expert {kind!r}{closest(kind, ('explorer', 'oracle'))}")
         assert self._task is not None

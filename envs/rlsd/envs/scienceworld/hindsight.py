@@ -11,31 +11,36 @@ _LONGEST = 160
 """Characters of one change; descriptions of full containers are long."""
 
 
-def rest_of(gold: tuple[str, ...], actions: tuple[str, ...]) -> tuple[str, ...]:
-    """What remains of the gold path; () when the episode did not follow it, for nobody plans from elsewhere."""
-    return gold[len(actions) :] if actions == gold[: len(actions)] else ()
-
-
-def hindsight(now: Shown, before: Shown | None, *, gold: tuple[str, ...], actions: tuple[str, ...]) -> Hindsight:
-    """Facts about the state after `actions`.
+def hindsight(
+    now: Shown,
+    before: Shown | None,
+    *,
+    gold: tuple[str, ...],
+    plan: tuple[str, ...] | None,
+    plan_before: tuple[str, ...] | None,
+) -> Hindsight:
+    """Facts about the present state.
 
     Args:
         before: what was shown before the last action; None at the start.
-        gold: the original's own solution.
+        gold: a solution from the start.
+        plan: actions from here to the goal; None where no way is known.
+        plan_before: the same, before the last action, where it was asked for.
     """
     won = now.score >= 100
-    plan = () if now.done else rest_of(gold, actions)
+    route = () if now.done else plan
     changed = () if before is None else changes(before, now)
-    earlier = rest_of(gold, actions[:-1]) if before is not None else ()
+    distance = 0.0 if won else None if not route else float(len(route))
+    earlier = None if plan_before is None else float(len(plan_before))
     return Hindsight(
         demonstration=gold,
-        plan=plan,
+        plan=route or (),
         missing=_missing(now),
-        distance=0.0 if won else float(len(plan)) if plan else None,
-        distance_before=float(len(earlier)) if earlier else None,
+        distance=distance,
+        distance_before=earlier,
         changed=changed,
         lost=_lost(now, before),
-        feedback="" if before is None else _feedback(before, now, changed, followed=bool(earlier and (plan or won))),
+        feedback="" if before is None else _feedback(before, now, changed, earlier, distance),
     )
 
 
@@ -73,11 +78,16 @@ def _lost(now: Shown, before: Shown | None) -> tuple[str, ...]:
     return ("the task has failed and cannot be solved any more",)
 
 
-def _feedback(before: Shown, now: Shown, changed: tuple[str, ...], *, followed: bool) -> str:
+def _feedback(
+    before: Shown, now: Shown, changed: tuple[str, ...], earlier: float | None, distance: float | None
+) -> str:
     if now.score < 0:
         return "The last action made the task fail."
     told = f"the score rose from {before.score} to {now.score}" if now.score > before.score else "the score is the same"
     if now.score < before.score:
         told = f"the score fell from {before.score} to {now.score}"
     seen = "changed something" if changed else "changed nothing that can be seen"
-    return f"The last action {seen}; {told}{', and it was the next one of the solution' if followed else ''}."
+    if earlier is not None and distance is not None:
+        trend = "nearer to" if distance < earlier else "farther from" if distance > earlier else "no nearer to"
+        told += f", and it brought you {trend} the goal ({earlier:.0f} -> {distance:.0f} steps left)"
+    return f"The last action {seen}; {told}."

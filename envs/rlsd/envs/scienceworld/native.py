@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlsd.envs.errors import EnvError
 from rlsd.envs.scienceworld.engine.session import Session
 from rlsd.envs.scienceworld.engine.tasks import ASSIGN
+from rlsd.envs.scienceworld.planner import plan_from
 from rlsd.envs.scienceworld.shown import Shown
 
 COVERED = tuple(ASSIGN)
@@ -16,13 +17,16 @@ class NativeEngine:
 
     def __init__(self) -> None:
         self._session: Session | None = None
+        self._plan: tuple[str, ...] | None = None
+        self._gold: tuple[str, ...] | None = None
 
     def open(self, task_type: str, variation: int, simplifications: str) -> Shown:
         """
         Raises:
             EnvError: a task type that is not covered; names those that are.
         """
-        self._session = Session(task_type, variation, simplifications)
+        self._key = task_type, variation, simplifications
+        self._session, self._plan, self._gold, self._steps = Session(*self._key), None, None, 0
         return self.step("look around")
 
     def goal(self) -> str:
@@ -30,6 +34,9 @@ class NativeEngine:
 
     def step(self, action: str) -> Shown:
         session = self._open()
+        self._steps += 1
+        plan = self._plan
+        self._plan = plan[1:] if plan and action == plan[0] else None
         observation = session.step(action)
         score = round(100 * session.score)
         return Shown(
@@ -43,8 +50,24 @@ class NativeEngine:
         )
 
     def gold(self) -> tuple[str, ...]:
-        """Not known here."""
-        return ()
+        """The plan from the start of the task."""
+        if self._gold is None:
+            self._gold = (self.plan() if self._steps == 1 else plan_from(self._fresh())) or ()
+        return self._gold
+
+    def plan(self) -> tuple[str, ...] | None:
+        """Actions from here to the goal; None when it can no longer be reached."""
+        session = self._open()
+        if self._plan is None:
+            self._plan = plan_from(session)
+        return self._plan
+
+    def _fresh(self) -> Session:
+        """The same task from its start."""
+        session = Session(*self._key)
+        session.step("look around")
+        session.valid()
+        return session
 
     def close(self) -> None:
         self._session = None

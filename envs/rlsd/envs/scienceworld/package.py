@@ -57,6 +57,11 @@ class PackageEngine:
                 self._step(java, action)
         return _gold[self._key]
 
+    def plan(self) -> tuple[str, ...] | None:
+        """The rest of the gold path, as long as the episode has followed it."""
+        gold, done = self.gold(), tuple(self._history)
+        return gold[len(done) :] if gold and gold[: len(done)] == done else None
+
     def close(self) -> None:
         if self._java is not None:
             self._java = None

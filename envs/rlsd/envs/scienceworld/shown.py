@@ -52,6 +52,10 @@ class Engine(Protocol):
         """The original's own solution of the task, from its start; () where it has none."""
         ...
 
+    def plan(self) -> tuple[str, ...] | None:
+        """Actions from here to the goal; None where no way is known."""
+        ...
+
     def close(self) -> None:
         """End the episode; the engine can be opened again."""
         ...

@@ -168,27 +168,24 @@ def at_location(name: str) -> Check:
 
 def moved_on(unless_in: str = "") -> Check:
     """In another room than when it was first asked."""
-    first: list[str] = []
 
     def check(session: Session, focus: Thing | None) -> str:
         here = session.place.name
         if here == unless_in:
             return REACHED
-        if not first:
-            first.append(here)
-            return OPEN
-        return _reached(here != first[0])
+        return _reached(here != session.notes.setdefault("first room", here))
 
     return check
 
 
 def stayed(name: str, steps: int) -> Check:
     """In a room for so many checks in a row."""
-    count = [0]
+    note = f"stayed for {steps}"
 
     def check(session: Session, focus: Thing | None) -> str:
-        count[0] = count[0] + 1 if session.place.name == name else 0
-        return _reached(count[0] >= steps and session.place.name == name)
+        inside = session.place.name == name
+        session.notes[note] = session.notes.get(note, 0) + 1 if inside else 0
+        return _reached(inside and session.notes[note] >= steps)
 
     return check
 

@@ -96,7 +96,7 @@ class Naming:
                     self._at[i] = (self._at[i] + 1) % len(self._names[i])
 
     def drawn(self, draw: JavaRandom) -> dict[Thing, str]:
-        """A name for each thing: the first that is its alone, else one found in up to twenty attempts at distinct ones."""
+        """A name for each thing: the first that is its alone, else one found in up to twenty attempts."""
         at, active = list(self._at), self._active
         for _ in range(_STEPPED, _ATTEMPTS):
             active = self._unsettled(at, active)
@@ -134,6 +134,11 @@ def _groups(names: list[tuple[str, ...]]) -> list[int]:
         for name in some:
             parent[root(i)] = root(first.setdefault(name, i))
     return [root(i) for i in range(len(names))]
+
+
+def all_names(thing: Thing, where: Thing) -> tuple[str, ...]:
+    """All names of a thing seen from a room."""
+    return names_of(thing, where, {})
 
 
 def names_of(thing: Thing, where: Thing, places: dict[Thing | None, tuple[str, ...]]) -> tuple[str, ...]:

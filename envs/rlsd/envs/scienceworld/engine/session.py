@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from rlsd.envs.errors import EnvError
 from rlsd.envs.scienceworld.engine.actions import ACTIONS, inventory, look_around
@@ -62,6 +63,8 @@ class Session:
         self._known = _ORDERS[self.electrical, self.teleports].split(",")
         self.focus: Thing | None = None
         self.waiting = 0
+        self.notes: dict[str, Any] = {}
+        """What goals remember between two checks."""
         self.choices: list[Meaning] = []
         """What an input may have meant, while the engine waits for the number of one."""
         self.score, self.completed = 0.0, False
@@ -123,13 +126,17 @@ class Session:
         """All actions that make sense now, sorted."""
         return sorted(map(str, range(len(self.choices)))) if self.choices else valid_actions(self)
 
-    def _parsed(self, text: str) -> str:
+    def understand(self, text: str) -> list[Meaning]:
+        """Everything that an input can mean now."""
         room = self.place
         things = Bag(collect_accessible(room, hidden=True))
         things = Bag(things.items())
         things.update(collect_accessible(self.agent, hidden=True))
         everything = collect_accessible(self.universe, hidden=True) if self.teleports else None
-        found = meanings(text, things.items(), everything, room, self._known)
+        return meanings(text, things.items(), everything, room, self._known)
+
+    def _parsed(self, text: str) -> str:
+        found = self.understand(text)
         if not found:
             return _NO_MATCH
         if len(found) > 1:

@@ -21,10 +21,10 @@ PINNED := $(addprefix -c ,$(CONSTRAINTS))
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 FAST := -m "not slow and not vllm and not gpu"
 # Benchmarks end with one JSON object. These take arguments, and data, the original engine, a GPU or hours:
-LONG := benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
+LONG := benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_first.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
 BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: help quickstart test check bench test-slow test-vllm test-adapters test-oldest test-newest versions constraints parity faults mutants docs docs-generate clean
+.PHONY: help quickstart test check bench test-slow test-vllm test-adapters test-oldest test-newest versions constraints parity faults mutants gpu-first docs docs-generate clean
 
 help:
 	@echo "make quickstart   train the tiny model with RLSD on generated games (FROM_SCRATCH=1: warm start too)"
@@ -41,6 +41,7 @@ help:
 	@echo "make faults      inject every known fault and print what became of the run (minutes)"
 	@echo "make mutants      change one line at a time and print the changes that no test notices (20 minutes)"
 	@echo "make docs         build the documentation site into site/"
+	@echo "make gpu-first    the first minutes on a GPU: parity, memory, speed, a curve (DRY=1: on a CPU)"
 	@echo "make docs-generate  write docs/configs.md, docs/cli.md, tables of docs/algorithms.md and docs/install.md"
 	@echo "make clean        remove .venv and .venv-*"
 
@@ -152,6 +153,14 @@ FAULTS_ARGS ?=
 
 faults: $(DEV)
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.support.fault_matrix $(FAULTS_ARGS)
+
+# MODEL="models/smollm2" MINUTES=12 OUT=results/gpu; DRY=1: every stage on a CPU with a tiny model.
+MODEL ?= models/smollm2
+MINUTES ?= 12
+OUT ?= results/gpu
+
+gpu-first: $(BASE)
+	@$(BIN)/python benchmarks/gpu_first.py --out $(OUT) --model $(MODEL) --minutes $(MINUTES) $(if $(DRY),--dry-run)
 
 mutants: $(DEV)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.mutants $(MUTANTS_ARGS)

@@ -1,10 +1,10 @@
 """Planned memory beside measured: the peak of a process that samples, scores and updates at the sizes of a plan.
 
-Each config runs in a process of its own with random weights, on the CPU: the prompts of all episodes and their last
+Each config runs in a process of its own with random weights: the prompts of all episodes and their last
 tokens through the sampler, one micro-batch of scoring, two updates. Measured is the growth of resident memory, with an
-allocator that gives freed blocks back. The last line is one JSON object.
+allocator that gives freed blocks back; on a GPU what torch's allocator counts. The last line is one JSON object.
 
-    python benchmarks/plan.py [--only quickstart]
+    python benchmarks/plan.py [--only quickstart] [--device cuda]
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 ROOT = Path(__file__).parents[1]
 SMOLLM2 = ["model.path=SmolLM2-135M", "agent.context=512", "agent.max_new_tokens=16"]
@@ -39,18 +41,27 @@ def status(key: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def growth(work: Callable[[], Any]) -> int:
-    """Peak of resident memory during `work`, above what is there before."""
+def used(device: str) -> int:
+    """Bytes in use."""
+    return torch.cuda.memory_allocated() if device == "cuda" else status("VmRSS")
+
+
+def growth(work: Callable[[], Any], device: str) -> int:
+    """Peak of the memory in use during `work`, above what is there before."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = used(device)
+        work()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
-    before = status("VmRSS")
+    before = used(device)
     work()
     return status("VmHWM") - before
 
 
-def measure(name: str) -> None:
+def measure(name: str, device: str) -> None:
     """Print planned and measured bytes of one config."""
-    import torch
-
     from rlsd.agents.hf.generator import CachedEpisode, Generator
     from rlsd.agents.hf.policy import Policy
     from rlsd.agents.types import EpisodeKey, SampleRequest
@@ -63,18 +74,18 @@ def measure(name: str) -> None:
     from rlsd.harness.scoring.scorer import Scorer
 
     file, overrides = CONFIGS[name]
-    config = load_config(ROOT / file, overrides)
+    config = load_config(ROOT / file, [*overrides, f"learner.device={device}"])
     torch.set_num_threads(1)
     made = plan(config)
     episode, imitates = made.episode, config.algorithm.imitates
-    start = status("VmRSS")
-    model = shaped(config)
-    lasting = {"weights": status("VmRSS") - start}
+    start = used(device)
+    model = shaped(config).to(device)
+    lasting = {"weights": used(device) - start}
     learner = Learner(
         Policy(model=model, tokenizer=None, eos_ids=frozenset(), context=episode.row),
         config.learner,
         temperature=1.0,
-        ranks=Ranks(device=torch.device("cpu")),
+        ranks=Ranks(device=torch.device(device)),
     )
     scorer = Scorer(learner.tokens, config.learner, learner.ranks)
     both = [episode.both()] * made.scoring.rows
@@ -95,16 +106,16 @@ def measure(name: str) -> None:
                 ]
                 generator.generate(list(zip(requests, episodes)), slots=len(episodes), version=0)
 
-        before = status("VmRSS")
-        peak = growth(sample)
-        lasting["sampler's keys and values"] = status("VmRSS") - before
+        before = used(device)
+        peak = growth(sample, device)
+        lasting["sampler's keys and values"] = used(device) - before
         stages["rollout"] = peak - lasting["sampler's keys and values"]
     if needs_teacher(config.algorithm, 0):
-        stages["scoring"] = growth(lambda: scorer.logprobs(both, total))
+        stages["scoring"] = growth(lambda: scorer.logprobs(both, total), device)
     learner.update(trained[:1], lambda part: part.logp.sum())  # makes the moments
     lasting["moments"] = made.memory.lasting["moments"]
     learner.optimizer.zero_grad(set_to_none=True)
-    stages["update"] = growth(lambda: learner.update([*trained, *trained], lambda part: part.logp.sum()))
+    stages["update"] = growth(lambda: learner.update([*trained, *trained], lambda part: part.logp.sum()), device)
     planned = {k: v for k, v in made.memory.stages.items() if k in stages}
     print(
         json.dumps(
@@ -119,14 +130,15 @@ def measure(name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(CONFIGS), action="append")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--measure", choices=list(CONFIGS), help="this one, in this process")
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(arguments.measure)
+        measure(arguments.measure, arguments.device)
         return
     report = {}
     for name in arguments.only or CONFIGS:
-        command = [sys.executable, "-W", "ignore", __file__, "--measure", name]
+        command = [sys.executable, "-W", "ignore", __file__, "--measure", name, "--device", arguments.device]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ALLOCATOR)
         found = json.loads(done.stdout.splitlines()[-1])
         planned, measured = found["planned"], found["measured"]

@@ -28,6 +28,11 @@ class Goal:
     check: Check
     defocus: bool = False
     """Reaching it ends the focus."""
+    asks: str = ""
+    """The name of the thing that has to be focused on, where that is what it asks for."""
+    key: str = ""
+    after: str = ""
+    """The key of an optional one that has to be reached before it counts."""
 
 
 @dataclass(slots=True)
@@ -39,6 +44,8 @@ class Goals:
     at: int = 0
     """How many of the ordered ones are reached."""
     failed: bool = False
+    keys: set[str] = field(default_factory=set)
+    """Keys of what has been reached."""
     last: Thing | None = None
     """The thing with which the last ordered one was reached."""
     reached: list[bool] = field(default_factory=list)
@@ -89,11 +96,12 @@ class Goals:
         while progress:
             progress = False
             for i, goal in enumerate(self.optional):
-                if self.reached[i]:
+                if self.reached[i] or (goal.after and goal.after not in self.keys):
                     continue
                 focus = [session.focus] if session.focus is not None else []
                 if any(goal.check(session, thing) == REACHED for thing in (None, *focus)):
                     self.reached[i] = progress = True
+                    self.keys.add(goal.key)
 
     def listed(self) -> tuple[Subgoal, ...]:
         return (
@@ -186,6 +194,103 @@ def stayed(name: str, steps: int) -> Check:
         inside = session.place.name == name
         session.notes[note] = session.notes.get(note, 0) + 1 if inside else 0
         return _reached(inside and session.notes[note] >= steps)
+
+    return check
+
+
+def in_room_with(name: str) -> Check:
+    """A thing of that name is in the room, at any depth."""
+
+    def check(session: Session, focus: Thing | None) -> str:
+        return _reached(bool(_around(session, name)))
+
+    return check
+
+
+def alone_in_one(names: tuple[str, ...]) -> Check:
+    """Something in the room holds things of these names and nothing else."""
+
+    def check(session: Session, focus: Thing | None) -> str:
+        for thing in session.place.deep_visible_and_portals():
+            held = thing.visible()
+            if len(held) == len(names) and all(t.name in names or t.shown_name() in names for t in held):
+                return REACHED
+        return OPEN
+
+    return check
+
+
+def _same(session: Session, focus: Thing) -> bool:
+    """The focus is that of the last subgoal."""
+    return session.goals.last is None or session.goals.last is focus
+
+
+def in_state(state: str, *, or_burning: bool = False) -> Check:
+    """The focus is solid, liquid or gas."""
+
+    def check(session: Session, focus: Thing | None) -> str:
+        if focus is None or focus.material is None or not _same(session, focus):
+            return OPEN
+        return _reached(focus.material.state == state or (or_burning and focus.material.burning))
+
+    return check
+
+
+def any_state(session: Session, focus: Thing | None) -> str:
+    """Always, and its state of matter is remembered."""
+    if focus is None or focus.material is None or not _same(session, focus):
+        return OPEN
+    session.notes["state of matter"] = focus.material.state
+    return REACHED
+
+
+def other_state(session: Session, focus: Thing | None) -> str:
+    """In another state than the one that was remembered."""
+    if focus is None or focus.material is None or not _same(session, focus):
+        return OPEN
+    return _reached(focus.material.state != session.notes.get("state of matter", ""))
+
+
+def warmer(degrees: float) -> Check:
+    """Warmer than when it was first asked, or colder for a negative number."""
+    note = f"temperature before {degrees}"
+
+    def check(session: Session, focus: Thing | None) -> str:
+        if focus is None or focus.material is None:
+            return OPEN
+        now = focus.material.temperature
+        limit = session.notes.setdefault(note, now) + degrees
+        return _reached(now >= limit if degrees > 0 else now <= limit)
+
+    return check
+
+
+def _around(session: Session, name: str) -> list[Thing]:
+    """Things of that name in the room, at any depth."""
+    around = session.place.deep_visible_and_portals()
+    return [thing for thing in around if name in (thing.name.lower(), thing.shown_name().lower())]
+
+
+def switched_on(name: str) -> Check:
+    def check(session: Session, focus: Thing | None) -> str:
+        return _reached(any(t.device is not None and t.device.activated for t in _around(session, name)))
+
+    return check
+
+
+def holds(container: str, name: str) -> Check:
+    """A container in the room holds a thing of that name, directly."""
+
+    def check(session: Session, focus: Thing | None) -> str:
+        held = (thing for holder in _around(session, container) for thing in holder.visible())
+        return _reached(any(name in (thing.name, thing.shown_name()) for thing in held))
+
+    return check
+
+
+def on_fire(name: str) -> Check:
+    def check(session: Session, focus: Thing | None) -> str:
+        return _reached(any(t.material is not None and t.material.burning for t in _around(session, name)))
 
     return check
 

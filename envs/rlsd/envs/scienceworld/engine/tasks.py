@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from rlsd.envs.scienceworld.engine import goals as g
-from rlsd.envs.scienceworld.engine.containers import AnswerBox, FlowerPot, SelfWateringFlowerPot
+from rlsd.envs.scienceworld.engine.assignment import Addition, Assignment
+from rlsd.envs.scienceworld.engine.containers import (
+    AnswerBox,
+    FlowerPot,
+    SelfWateringFlowerPot,
+)
 from rlsd.envs.scienceworld.engine.goals import Goal, Goals
 from rlsd.envs.scienceworld.engine.living import ANIMALS, Animal
+from rlsd.envs.scienceworld.engine.matter_tasks import change
+from rlsd.envs.scienceworld.engine.paint_tasks import secondary, tertiary
 from rlsd.envs.scienceworld.engine.plants import ADULT, PLANT, PeaPlant, Plant, tree
 from rlsd.envs.scienceworld.engine.scala import JavaRandom
 from rlsd.envs.scienceworld.engine.state import State
 from rlsd.envs.scienceworld.engine.stuff import make
-from rlsd.envs.scienceworld.engine.thing import Thing
-
-
-@dataclass(frozen=True, slots=True)
-class Addition:
-    """A thing that is put into a room, unless one of its name is there already."""
-
-    thing: Thing
-    room: str
-    always: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    text: str
-    goals: Goals
-    additions: list[Addition]
-
 
 _WILD = (
     "butterfly", "moth", "frog", "common toad", "giant tortoise", "turtle", "crocodile", "parrot", "dove", "blue jay",
@@ -215,5 +203,11 @@ ASSIGN: dict[str, Callable[[State, int], Assignment]] = {
     "lifespan-longest-lived-then-shortest-lived": _lifespan(_SPANS, "longest", "shortest"),
     "identify-life-stages-1": _animal_stages,
     "identify-life-stages-2": _plant_stages,
+    "chemistry-mix-paint-secondary-color": secondary,
+    "chemistry-mix-paint-tertiary-color": tertiary,
+    "change-the-state-of-matter-of": change("change the state of matter of", 0),
+    "melt": change("melt", 1),
+    "boil": change("boil", 2),
+    "freeze": change("freeze", 3),
 }
 """Covered task types: state and variation → what is asked."""

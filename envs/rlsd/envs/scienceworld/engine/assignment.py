@@ -29,3 +29,5 @@ class Assignment:
     additions: list[Addition]
     broken: list[tuple[str, str]] = field(default_factory=list)
     """(device, room) that do not work."""
+    draws: int = 0
+    """Random numbers that the original draws for the text, after the additions."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rlsd.envs.scienceworld.engine import goals as g
+from rlsd.envs.scienceworld.engine import checks as g
 from rlsd.envs.scienceworld.engine.assignment import Addition, Assignment
 from rlsd.envs.scienceworld.engine.containers import vessel
 from rlsd.envs.scienceworld.engine.goals import Goal, Goals
@@ -109,7 +109,7 @@ def _goals(verb: str, name: str) -> Goals:
 
 def _heating() -> list[Goal]:
     return [
-        *(Goal(f"activate heater ({name})", g.switched_on(name)) for name in _HEATERS),
+        *(Goal(f"activate heater ({name})", g.switched(name, True)) for name in _HEATERS),
         Goal("have lighter in inventory", g.holds("inventory", "lighter")),
         Goal("move wood into fire pit", g.holds("fire pit", "wood"), key="wood"),
         Goal("ignite wood", g.on_fire("wood"), after="wood"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlsd.envs.scienceworld.engine import goals as g
+from rlsd.envs.scienceworld.engine import checks as g
 from rlsd.envs.scienceworld.engine.assignment import Addition, Assignment
 from rlsd.envs.scienceworld.engine.containers import Cabinet, Table, vessel
 from rlsd.envs.scienceworld.engine.goals import Goal, Goals

@@ -60,12 +60,14 @@ class Session:
         for addition in assignment.additions:
             self._add(addition)
         self._break(assignment.broken)
+        state.random.skip(assignment.draws)
         self._simplify()
         self.electrical = "noelectricalaction" not in state.simplifications
         self.teleports = "teleportaction" in state.simplifications
         self._known = _ORDERS[self.electrical, self.teleports].split(",")
         self.focus: Thing | None = None
         self.waiting = 0
+        self.looked_at: list[Thing] = []
         self.notes: dict[str, Any] = {}
         """What goals remember between two checks."""
         self.choices: list[Meaning] = []

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rlsd.envs.scienceworld.engine import goals as g
+from rlsd.envs.scienceworld.engine import checks as g
 from rlsd.envs.scienceworld.engine.assignment import Addition, Assignment
 from rlsd.envs.scienceworld.engine.containers import (
     AnswerBox,
     FlowerPot,
     SelfWateringFlowerPot,
 )
-from rlsd.envs.scienceworld.engine.goals import Goal, Goals
+from rlsd.envs.scienceworld.engine.goals import Check, Goal, Goals
 from rlsd.envs.scienceworld.engine.living import ANIMALS, Animal
 from rlsd.envs.scienceworld.engine.matter_tasks import change
 from rlsd.envs.scienceworld.engine.paint_tasks import secondary, tertiary
+from rlsd.envs.scienceworld.engine.planes import angle, named_surfaces, unnamed_surfaces
 from rlsd.envs.scienceworld.engine.plants import ADULT, PLANT, PeaPlant, Plant, tree
 from rlsd.envs.scienceworld.engine.scala import JavaRandom
 from rlsd.envs.scienceworld.engine.state import State
@@ -34,7 +35,7 @@ _DRAWS_OF_POTS = 8
 """Random numbers that the original draws for task types and variations that come before, when it makes all of them."""
 
 
-def _find(asked: str, check: g.Check, text: str, rank: int) -> Callable[[State, int], Assignment]:
+def _find(asked: str, check: Check, text: str, rank: int) -> Callable[[State, int], Assignment]:
     """Find a thing and move it to a box: animals outside, plants in the greenhouse."""
 
     def assign(state: State, variation: int) -> Assignment:
@@ -205,6 +206,9 @@ ASSIGN: dict[str, Callable[[State, int], Assignment]] = {
     "identify-life-stages-2": _plant_stages,
     "chemistry-mix-paint-secondary-color": secondary,
     "chemistry-mix-paint-tertiary-color": tertiary,
+    "inclined-plane-determine-angle": angle,
+    "inclined-plane-friction-named-surfaces": named_surfaces,
+    "inclined-plane-friction-unnamed-surfaces": unnamed_surfaces,
     "change-the-state-of-matter-of": change("change the state of matter of", 0),
     "melt": change("melt", 1),
     "boil": change("boil", 2),

@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -65,10 +66,28 @@ def replay(file: Path) -> int:
     return differ.total()
 
 
+class OwnClass:
+    """The package as its own Python class plays it: lists come from Java element by element."""
+
+    def __init__(self) -> None:
+        from scienceworld import ScienceWorldEnv  # pyright: ignore[reportMissingImports]
+
+        self._env = ScienceWorldEnv("", envStepLimit=10_000)
+
+    def open(self, task_type: str, variation: int, simplifications: str) -> None:
+        self._env.load(task_type, variation, simplifications)
+        self._env.reset()
+
+    def step(self, action: str) -> None:
+        self._env.step(action)
+
+
 def speed(file: Path, count: int, original: bool) -> None:
     """Steps a second over the first `count` recorded episodes, on each engine in turn."""
     chosen = [episode for _, episode in zip(range(count), read(file))]
-    engines = [("native", NativeEngine())] + ([("original", PackageEngine())] if original else [])
+    engines: list[tuple[str, Any]] = [("native", NativeEngine())]
+    if original:
+        engines += [("original", PackageEngine()), ("original's own class", OwnClass())]
     for name, engine in engines:
         steps, seconds, opening = 0, 0.0, 0.0
         for episode in chosen:

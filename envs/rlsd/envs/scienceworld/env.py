@@ -133,7 +133,7 @@ class ScienceWorldEnv(TextEnv):
         return observation[: self._longest], reward, ended, truncated, self._info(valid)
 
     def hindsight(self) -> Hindsight:
-        """Subgoals, a plan (the original's: only while the episode follows its gold path), the last action's changes."""
+        """Subgoals, a plan (the original's: while the episode follows its gold path), what the last action changed."""
         shown = self._open()
         gold, plan = self._engine.gold(), self._engine.plan()
         self._plan = plan

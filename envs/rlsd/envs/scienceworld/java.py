@@ -5,6 +5,7 @@ One process plays one episode at a time, because the original keeps its random n
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -96,6 +97,8 @@ class JavaProcess:
     def kill(self) -> None:
         """End the process at once; never waits for it."""
         self._process.kill()
+        with contextlib.suppress(Exception):  # what is left of the connections
+            self._gateway.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -104,7 +107,6 @@ class JavaProcess:
         """End the process and wait until it is gone."""
         self.kill()
         self._process.wait(timeout=10)
-        self._gateway.close()
 
 
 _idle: list[JavaProcess] = []

@@ -6,7 +6,8 @@ import copy
 from collections import deque
 from collections.abc import Iterator
 
-from rlsd.envs.scienceworld.engine.containers import AnswerBox, FlowerPot
+from rlsd.envs.scienceworld.engine.chemistry import recipe
+from rlsd.envs.scienceworld.engine.containers import AnswerBox, FlowerPot, Vessel
 from rlsd.envs.scienceworld.engine.goals import REACHED
 from rlsd.envs.scienceworld.engine.living import Bee, LivingThing
 from rlsd.envs.scienceworld.engine.materials import SOLID
@@ -16,6 +17,8 @@ from rlsd.envs.scienceworld.engine.referents import all_names
 from rlsd.envs.scienceworld.engine.session import Session
 from rlsd.envs.scienceworld.engine.thing import Thing
 
+UNPLANNED = ("boil", "melt", "freeze", "change-the-state-of-matter-of")
+"""Covered task types for which there is no plan yet."""
 _LONGEST = 80
 """Actions after which a plan is given up."""
 _TRIED = 80
@@ -26,6 +29,8 @@ _WAIT = 11
 
 def plan_from(session: Session) -> tuple[str, ...] | None:
     """Actions from here to the goal; () when it is reached, None when no way is known."""
+    if session.task_type in UNPLANNED:
+        return None
     world = copy.deepcopy(session)
     actions: list[str] = []
     while not world.goals.completed:
@@ -55,7 +60,52 @@ def _focus(world: Session) -> str | None:
         action = _go(world, _room(world, thing)) or _say(world, "focus on", thing)
         if action is not None:
             return action
-    return _wait(world)
+    return _mix(world, world.goals.ordered[world.goals.at].asks) or _wait(world)
+
+
+def _mix(world: Session, product: str) -> str | None:
+    """Towards mixing what is asked for from what stands in open vessels; closed ones are opened."""
+    found = recipe(product)
+    if found is None:
+        return None
+    pairs = [(a, b) for a in _named(world, found[0]) for b in _named(world, found[1])]
+    here = [(a, b) for a, b in pairs if _room(world, a) is _room(world, b) is not None]
+    if not here:
+        return _uncover(world, found) or _bring(world, pairs)
+    one, other = min(here, key=lambda pair: _far(world, pair[0]))
+    assert one.place is not None
+    assert other.place is not None
+    if one.place is other.place:
+        return _go(world, _room(world, one)) or _say(world, "mix", one.place)
+    return _go(world, _room(world, one)) or _say(world, "pour", one.place, "in", other.place)
+
+
+def _bring(world: Session, pairs: list[tuple[Thing, Thing]]) -> str | None:
+    """Carry the vessel of one ingredient to the other's room."""
+    reachable = [(a, b) for a, b in pairs if _room(world, a) is not None and _room(world, b) is not None]
+    if not reachable:
+        return None
+    one, other = min(reachable, key=lambda pair: _far(world, pair[0]))
+    assert one.place is not None
+    if one.place.place is world.agent.inventory:
+        return _go(world, _room(world, other))
+    return _go(world, _room(world, one)) or _say(world, "pick up", one.place)
+
+
+def _named(world: Session, name: str) -> list[Thing]:
+    """Things of that name in vessels of their own, or with what they are to be mixed with."""
+    things = [thing for thing in world.universe.deep() if thing.name == name]
+    return [thing for thing in things if isinstance(thing.place, Vessel) and thing.place.movable]
+
+
+def _uncover(world: Session, names: tuple[str, ...]) -> str | None:
+    """Open what one of these is hidden in."""
+    for name in names:
+        for thing in _named(world, name):
+            for place in thing.places():
+                if place.holder is not None and not place.holder.is_open:
+                    return _go(world, _room(world, place)) or _say(world, "open", place)
+    return None
 
 
 def _far(world: Session, thing: Thing) -> int:
@@ -71,7 +121,9 @@ def _candidates(world: Session) -> Iterator[Thing]:
         if isinstance(thing, LivingThing):
             if not isinstance(thing, Bee):
                 yield thing
-        elif thing.movable and thing.material is not None and thing.material.state == SOLID:
+        elif world.goals.ordered[world.goals.at].asks or (
+            thing.movable and thing.material is not None and thing.material.state == SOLID
+        ):
             yield thing
 
 

@@ -36,6 +36,7 @@ def look_around(session: Session) -> str:
 
 
 def _look_at(session: Session, thing: Thing) -> str:
+    session.looked_at.append(thing)
     look = thing.look(DETAILED, session.place)
     return "<ERROR: Could not retrieve object description>" if look is None else look
 

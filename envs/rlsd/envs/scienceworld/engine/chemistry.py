@@ -76,6 +76,11 @@ def mix(container: Thing) -> str:
     return f"Mixing the contents of the {container.shown_name()} does not appear to produce anything new."
 
 
+def recipe(product: str) -> tuple[str, str] | None:
+    """The two ingredients of a product, where it has two."""
+    return next(((one, other) for one, other, made, _ in _PAIRS if made == product), None)
+
+
 def _react(container: Thing, used: list[Thing], product: str, said: str) -> str:
     for thing in used:
         thing.delete()

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from rlsd.envs.scienceworld.engine.living import Animal, LivingThing
-from rlsd.envs.scienceworld.engine.places import Door
-from rlsd.envs.scienceworld.engine.plants import Plant
 from rlsd.envs.scienceworld.engine.thing import Thing
 from rlsd.envs.scienceworld.shown import Subgoal
 
 if TYPE_CHECKING:
     from rlsd.envs.scienceworld.engine.session import Session
 
-_DEEPEST = 20
 OPEN, REACHED, FAILED = "open", "reached", "failed"
 Check = Callable[["Session", "Thing | None"], str]
 """Session and the focus, or None → OPEN, REACHED or FAILED."""
@@ -28,6 +23,11 @@ class Goal:
     check: Check
     defocus: bool = False
     """Reaching it ends the focus."""
+    asks: str = ""
+    """The name of the thing that has to be focused on, where that is what it asks for."""
+    key: str = ""
+    after: str = ""
+    """The key of an optional one that has to be reached before it counts."""
 
 
 @dataclass(slots=True)
@@ -39,6 +39,8 @@ class Goals:
     at: int = 0
     """How many of the ordered ones are reached."""
     failed: bool = False
+    keys: set[str] = field(default_factory=set)
+    """Keys of what has been reached."""
     last: Thing | None = None
     """The thing with which the last ordered one was reached."""
     reached: list[bool] = field(default_factory=list)
@@ -89,106 +91,15 @@ class Goals:
         while progress:
             progress = False
             for i, goal in enumerate(self.optional):
-                if self.reached[i]:
+                if self.reached[i] or (goal.after and goal.after not in self.keys):
                     continue
                 focus = [session.focus] if session.focus is not None else []
                 if any(goal.check(session, thing) == REACHED for thing in (None, *focus)):
                     self.reached[i] = progress = True
+                    self.keys.add(goal.key)
 
     def listed(self) -> tuple[Subgoal, ...]:
         return (
             *(Subgoal(text=goal.text, done=i < self.at, ordered=True) for i, goal in enumerate(self.ordered)),
             *(Subgoal(text=g.text, done=done, ordered=False) for g, done in zip(self.optional, self.reached)),
         )
-
-
-def _reached(condition: bool) -> str:
-    return REACHED if condition else OPEN
-
-
-def focus_on(kind: type) -> Check:
-    """Fails on anything else."""
-
-    def check(session: Session, focus: Thing | None) -> str:
-        return OPEN if focus is None else REACHED if isinstance(focus, kind) else FAILED
-
-    return check
-
-
-LIVING, ANIMAL, PLANT = focus_on(LivingThing), focus_on(Animal), focus_on(Plant)
-
-
-def not_living(session: Session, focus: Thing | None) -> str:
-    """Something that can be moved; fails on what lives."""
-    if focus is None:
-        return OPEN
-    return FAILED if isinstance(focus, LivingThing) else _reached(focus.movable)
-
-
-def named(name: str) -> Check:
-    """Focus on a thing of that name; fails on another."""
-
-    def check(session: Session, focus: Thing | None) -> str:
-        return OPEN if focus is None else REACHED if focus.name.lower() == name.lower() else FAILED
-
-    return check
-
-
-def in_stage(kind: str, stage: str) -> Check:
-    """Focus on a living thing of that kind in that stage; fails on anything else."""
-
-    def check(session: Session, focus: Thing | None) -> str:
-        if focus is None:
-            return OPEN
-        fits = isinstance(focus, LivingThing) and focus.life.kind == kind.lower() and focus.cycle.stage.name == stage
-        return REACHED if fits else FAILED
-
-    return check
-
-
-def in_container(name: str) -> Check:
-    """The focus, the same as that of the last subgoal, lies in a container of that name, however deep."""
-
-    def check(session: Session, focus: Thing | None) -> str:
-        last = session.goals.last
-        if focus is None or (last is not None and last is not focus):
-            return OPEN
-        around = islice(focus.places(), _DEEPEST)
-        return _reached(any(place.name.lower() == name.lower() for place in around))
-
-    return check
-
-
-def at_location(name: str) -> Check:
-    def check(session: Session, focus: Thing | None) -> str:
-        return _reached(session.place.name == name)
-
-    return check
-
-
-def moved_on(unless_in: str = "") -> Check:
-    """In another room than when it was first asked."""
-
-    def check(session: Session, focus: Thing | None) -> str:
-        here = session.place.name
-        if here == unless_in:
-            return REACHED
-        return _reached(here != session.notes.setdefault("first room", here))
-
-    return check
-
-
-def stayed(name: str, steps: int) -> Check:
-    """In a room for so many checks in a row."""
-    note = f"stayed for {steps}"
-
-    def check(session: Session, focus: Thing | None) -> str:
-        inside = session.place.name == name
-        session.notes[note] = session.notes.get(note, 0) + 1 if inside else 0
-        return _reached(inside and session.notes[note] >= steps)
-
-    return check
-
-
-def open_door(session: Session, focus: Thing | None) -> str:
-    return _reached(any(isinstance(portal, Door) and portal.is_open for portal in session.place.portals.items()))

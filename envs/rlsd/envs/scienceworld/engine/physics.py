@@ -56,9 +56,9 @@ def _touch(one: Material, other: Material) -> None:
     """Heat passes between two things that touch; the second takes its share of what the first has become."""
     conductivity = min(one.heat_conductivity, other.heat_conductivity)
     step = (other.temperature - one.temperature) * conductivity * RATE
-    one.temperature += _clipped(step)
+    one.temperature += step if -MOST <= step <= MOST else _clipped(step)
     step = (one.temperature - other.temperature) * conductivity * RATE
-    other.temperature += _clipped(step)
+    other.temperature += step if -MOST <= step <= MOST else _clipped(step)
 
 
 def _clipped(step: float) -> float:

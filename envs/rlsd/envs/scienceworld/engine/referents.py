@@ -90,38 +90,43 @@ class Naming:
         self._at = [0] * len(shared)
         self._active = list(range(len(shared)))
         for _ in range(_STEPPED):
-            self._active = self._unsettled(self._at, self._active)
-            for i, taken in self._taken(self._at, self._active):
-                if taken:
-                    self._at[i] = (self._at[i] + 1) % len(self._names[i])
+            taken = self._taken(self._at)
+            for i in taken:
+                self._at[i] = (self._at[i] + 1) % len(self._names[i])
+            self._active = self._unsettled(taken, self._active)
 
     def drawn(self, draw: JavaRandom) -> dict[Thing, str]:
         """A name for each thing: the first that is its alone, else one found in up to twenty attempts."""
-        at, active = list(self._at), self._active
+        at, active, names = list(self._at), self._active, self._names
         for _ in range(_STEPPED, _ATTEMPTS):
-            active = self._unsettled(at, active)
-            if not active:
+            chosen = [names[i][at[i]] for i in active]
+            count = Counter(chosen)
+            taken = [i for i, name in zip(active, chosen) if count[name] > 1]
+            if not taken:
                 break
-            for i, taken in self._taken(at, active):
-                if taken:
-                    at[i] = draw.below(len(self._names[i]))
-        return {**self._own, **{t: some[i] for t, some, i in zip(self._shared, self._names, at)}}
+            for i in taken:
+                at[i] = draw.below(len(names[i]))
+            active = self._unsettled(taken, active)
+        return {**self._own, **{t: some[i] for t, some, i in zip(self._shared, names, at)}}
 
-    def _taken(self, at: list[int], active: list[int]) -> list[tuple[int, bool]]:
-        """Whether the present name of each of these is that of another, too."""
-        chosen = [self._names[i][at[i]] for i in active]
+    def _taken(self, at: list[int]) -> list[int]:
+        """Those whose present name is that of another, too."""
+        chosen = [self._names[i][at[i]] for i in self._active]
         count = Counter(chosen)
-        return [(i, count[name] > 1) for i, name in zip(active, chosen)]
+        return [i for i, name in zip(self._active, chosen) if count[name] > 1]
 
-    def _unsettled(self, at: list[int], active: list[int]) -> list[int]:
+    def _unsettled(self, taken: list[int], active: list[int]) -> list[int]:
         """Without the groups whose names are distinct: nothing changes in those any more."""
-        open_groups = {self._groups[i] for i, taken in self._taken(at, active) if taken}
+        if len(taken) == len(active):
+            return active
+        open_groups = {self._groups[i] for i in taken}
         return [i for i in active if self._groups[i] in open_groups]
 
 
 def _groups(names: list[tuple[str, ...]]) -> list[int]:
     """A number for each, equal for those that share a name, directly or through others."""
-    parent = list(range(len(names)))
+    different = {some: i for i, some in enumerate(dict.fromkeys(names))}
+    parent = list(range(len(different)))
 
     def root(i: int) -> int:
         while parent[i] != i:
@@ -130,10 +135,12 @@ def _groups(names: list[tuple[str, ...]]) -> list[int]:
         return i
 
     first: dict[str, int] = {}
-    for i, some in enumerate(names):
+    for some, i in different.items():
         for name in some:
-            parent[root(i)] = root(first.setdefault(name, i))
-    return [root(i) for i in range(len(names))]
+            other = first.setdefault(name, i)
+            if other != i:
+                parent[root(i)] = root(other)
+    return [root(different[some]) for some in names]
 
 
 def all_names(thing: Thing, where: Thing) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rlsd.envs.errors import EnvError
 from rlsd.envs.scienceworld.engine.actions import ACTIONS, inventory, look_around
+from rlsd.envs.scienceworld.engine.assignment import Addition
 from rlsd.envs.scienceworld.engine.house import build
 from rlsd.envs.scienceworld.engine.parser import Meaning, meanings
 from rlsd.envs.scienceworld.engine.referents import Naming, collect, collect_accessible, naming
@@ -48,6 +49,7 @@ class Session:
     def __init__(self, task_type: str, variation: int, simplifications: str = "") -> None:
         if task_type not in ASSIGN:
             raise EnvError(f"the native engine does not cover {task_type!r} yet; covered: {', '.join(ASSIGN)}")
+        self.task_type = task_type
         state = self.state = State()
         chosen = _EASY if simplifications == "easy" else simplifications
         state.simplifications = frozenset(name for name in chosen.lower().split(",") if name)
@@ -56,13 +58,16 @@ class Session:
         self.goal_text, self.goals = assignment.text.strip(), assignment.goals
         state.random.seed(variation)
         for addition in assignment.additions:
-            self._add(addition.thing, addition.room, addition.always)
+            self._add(addition)
+        self._break(assignment.broken)
+        state.random.skip(assignment.draws)
         self._simplify()
         self.electrical = "noelectricalaction" not in state.simplifications
         self.teleports = "teleportaction" in state.simplifications
         self._known = _ORDERS[self.electrical, self.teleports].split(",")
         self.focus: Thing | None = None
         self.waiting = 0
+        self.looked_at: list[Thing] = []
         self.notes: dict[str, Any] = {}
         """What goals remember between two checks."""
         self.choices: list[Meaning] = []
@@ -77,10 +82,25 @@ class Session:
         assert self.agent.place is not None
         return self.agent.place
 
-    def _add(self, thing: Thing, room: str, always: bool) -> None:
-        where = next(place for place in self.universe.inside.items() if place.name == room)
-        if always or all(other.name != thing.name for other in where.deep()):
-            where.put(thing)
+    def _add(self, addition: Addition) -> None:
+        room = next(place for place in self.universe.inside.items() if place.name == addition.room)
+        name, wanted = addition.name or addition.thing.name, addition.holders
+        around = [room] if not wanted else [place for place in room.inside.items() if place.name in wanted]
+        if not addition.always and any(other.name == name for place in around for other in place.deep()):
+            return
+        if not wanted:
+            room.put(addition.thing)
+            return
+        drawn = self.state.random.shuffled(sorted(room.deep(), key=lambda thing: thing.number))
+        holder = next((place for place in drawn if place.name in wanted), None)
+        if holder is not None:
+            holder.put(addition.thing)
+
+    def _break(self, devices: list[tuple[str, str]]) -> None:
+        for name, room in devices:
+            for thing in self.universe.deep():
+                if thing.name == name and thing.device is not None and any(p.name == room for p in thing.places()):
+                    thing.device.broken = True
 
     def _simplify(self) -> None:
         names = self.state.simplifications

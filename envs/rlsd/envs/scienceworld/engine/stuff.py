@@ -80,6 +80,7 @@ KINDS: dict[str, Kind] = {
         )
     },
     "sugar water": _substance("sugar water", "sugar"),
+    "ice": _substance("water"),
     "brick": Kind(name="brick", material="brick", nouns=("substance",)),
     "wood block": _block("wood block", "wood"),
     "steel block": _block("steel block", "steel"),

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from rlsd.envs.scienceworld.engine import goals as g
-from rlsd.envs.scienceworld.engine.containers import AnswerBox, FlowerPot, SelfWateringFlowerPot
-from rlsd.envs.scienceworld.engine.goals import Goal, Goals
+from rlsd.envs.scienceworld.engine import checks as g
+from rlsd.envs.scienceworld.engine.assignment import Addition, Assignment
+from rlsd.envs.scienceworld.engine.containers import (
+    AnswerBox,
+    FlowerPot,
+    SelfWateringFlowerPot,
+)
+from rlsd.envs.scienceworld.engine.goals import Check, Goal, Goals
 from rlsd.envs.scienceworld.engine.living import ANIMALS, Animal
+from rlsd.envs.scienceworld.engine.matter_tasks import change
+from rlsd.envs.scienceworld.engine.paint_tasks import secondary, tertiary
+from rlsd.envs.scienceworld.engine.planes import angle, named_surfaces, unnamed_surfaces
 from rlsd.envs.scienceworld.engine.plants import ADULT, PLANT, PeaPlant, Plant, tree
 from rlsd.envs.scienceworld.engine.scala import JavaRandom
 from rlsd.envs.scienceworld.engine.state import State
 from rlsd.envs.scienceworld.engine.stuff import make
-from rlsd.envs.scienceworld.engine.thing import Thing
-
-
-@dataclass(frozen=True, slots=True)
-class Addition:
-    """A thing that is put into a room, unless one of its name is there already."""
-
-    thing: Thing
-    room: str
-    always: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    text: str
-    goals: Goals
-    additions: list[Addition]
-
 
 _WILD = (
     "butterfly", "moth", "frog", "common toad", "giant tortoise", "turtle", "crocodile", "parrot", "dove", "blue jay",
@@ -46,7 +35,7 @@ _DRAWS_OF_POTS = 8
 """Random numbers that the original draws for task types and variations that come before, when it makes all of them."""
 
 
-def _find(asked: str, check: g.Check, text: str, rank: int) -> Callable[[State, int], Assignment]:
+def _find(asked: str, check: Check, text: str, rank: int) -> Callable[[State, int], Assignment]:
     """Find a thing and move it to a box: animals outside, plants in the greenhouse."""
 
     def assign(state: State, variation: int) -> Assignment:
@@ -215,5 +204,14 @@ ASSIGN: dict[str, Callable[[State, int], Assignment]] = {
     "lifespan-longest-lived-then-shortest-lived": _lifespan(_SPANS, "longest", "shortest"),
     "identify-life-stages-1": _animal_stages,
     "identify-life-stages-2": _plant_stages,
+    "chemistry-mix-paint-secondary-color": secondary,
+    "chemistry-mix-paint-tertiary-color": tertiary,
+    "inclined-plane-determine-angle": angle,
+    "inclined-plane-friction-named-surfaces": named_surfaces,
+    "inclined-plane-friction-unnamed-surfaces": unnamed_surfaces,
+    "change-the-state-of-matter-of": change("change the state of matter of", 0),
+    "melt": change("melt", 1),
+    "boil": change("boil", 2),
+    "freeze": change("freeze", 3),
 }
 """Covered task types: state and variation → what is asked."""

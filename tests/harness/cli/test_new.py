@@ -68,13 +68,13 @@ def test_a_new_environment_trains_the_shipped_model(tmp_path: Path, monkeypatch:
 def test_a_new_method_passes_its_tests_and_trains_the_shipped_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = written("method", "come_nearer", tmp_path)
+    folder = written("method", "comes_nearer", tmp_path)
     passes_its_tests(folder)
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
-    text = method_text("come_nearer:METHOD")
-    assert text.startswith("come_nearer:METHOD\n  GRPO, weighted by hindsight in turns that brought the goal nearer\n")
-    assert "rule: come_nearer:weigh" in text
+    text = method_text("comes_nearer:METHOD")
+    assert text.startswith("comes_nearer:METHOD\n  GRPO, weighted by hindsight in turns that brought the goal nearer\n")
+    assert "rule: comes_nearer:weigh" in text
     train(load_config("train.yaml", [*SHORT, "rollout.group_size=6"]), tmp_path / "run")
     records = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [r["credit"]["lam"] for r in records] == [1.0, 1.0]

@@ -170,12 +170,13 @@ class Exam:
             ]
 
     def _score(self, groups: Sequence[Sequence[Group]]) -> list[Examined]:
-        found = []
+        def scored(number: int) -> Examined:
+            found = examine(self.parts, groups[number], self.methods)
+            advance()
+            return found
+
         with self.progress.bar("score both views", self.count) as advance:
-            for batch in groups:
-                found.append(examine(self.parts, batch, self.methods))
-                advance()
-        return found
+            return _each(scored, self.count)
 
     # ------------------------------------------------------------------ gradients
 

@@ -79,7 +79,7 @@ class Gradients:
         if not self.sketch.dims or len(credits) < 2:
             return 0.0
         exact, first, worst = Sketch(0), None, 0.0
-        logp, _, flat = self._forward(self._batches(rows)[0])
+        logp, _, flat = self._forward(self._batches(rows, credits)[0])
         for credit in credits:
             found = self._back(logp, credit[flat])
             pair = exact(found), self.sketch(found)
@@ -89,7 +89,7 @@ class Gradients:
 
     def _sums(self, rows: Sequence[Row], credits: Tensor, weight: Tensor | None) -> Tensor:
         out = torch.zeros(len(credits) + (weight is not None), self.sketch.dims or self.size)
-        for batch in self._batches(rows):
+        for batch in self._batches(rows, credits):
             logp, entropy, flat = self._forward(batch, entropy=weight is not None)
             for number, credit in enumerate(credits[:, flat]):
                 if bool(credit.any()):
@@ -98,10 +98,16 @@ class Gradients:
                 out[-1] += self.sketch(self._back(entropy, weight[flat]))
         return out
 
-    def _batches(self, rows: Sequence[Row]) -> list[list[Row]]:
+    def _batches(self, rows: Sequence[Row], credits: Tensor) -> list[list[Row]]:
+        """Micro-batches of rows that the same credits leave out (groups without contrast, mostly), so that whole backward
+        passes are left out."""
         tokens = self.learner.tokens
-        rows = rows if tokens.masks else plain(rows)
-        return micro_batches(rows, self.learner.settings.micro_batch_tokens, masks=tokens.masks)
+        alike: dict[tuple[bool, ...], list[Row]] = {}
+        for row in rows if tokens.masks else plain(rows):
+            counts = tuple((credits[:, places([row])[2]] != 0).any(1).tolist())
+            alike.setdefault(counts, []).append(row)
+        limit = self.learner.settings.micro_batch_tokens
+        return [batch for some in alike.values() for batch in micro_batches(some, limit, masks=tokens.masks)]
 
     def _forward(self, batch: Sequence[Row], *, entropy: bool = False) -> tuple[Tensor, Tensor | None, Tensor]:
         """(m,) log-probs and entropies with their graph, and the tokens' numbers in the flat batch."""

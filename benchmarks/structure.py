@@ -39,6 +39,25 @@ def imports(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
             yield from [a.name for a in node.names if a.name in known]
 
 
+def module_graph(known: Mapping[str, Path]) -> dict[str, set[str]]:
+    """Each module with those it imports."""
+    return {name: set(imports(path, known)) - {name} for name, path in known.items()}
+
+
+def folder(root: Path, path: Path) -> str:
+    return str(path.parent.relative_to(root))
+
+
+def folder_graph(root: Path, known: Mapping[str, Path], graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Each folder with those it imports from; a module at the top of a layer (the loop, errors) stands for itself."""
+    tops = {f"{layer}/rlsd/{layer}" for layer in LAYERS}
+    home = {name: name if (place := folder(root, path)) in tops else place for name, path in known.items()}
+    rooms: dict[str, set[str]] = {place: set() for place in home.values()}
+    for name, targets in graph.items():
+        rooms[home[name]] |= {home[target] for target in targets} - {home[name]}
+    return rooms
+
+
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     """Groups of nodes that import each other, directly or not (Tarjan 1972)."""
     index: dict[str, int] = {}
@@ -82,16 +101,11 @@ def functions(known: Mapping[str, Path]) -> list[tuple[int, str]]:
 def main() -> None:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).resolve().parents[1])
     known = modules(root)
-    graph = {name: set(imports(path, known)) - {name} for name, path in known.items()}
-    folder = {name: str(path.parent.relative_to(root)) for name, path in known.items()}
-    tops = {f"{layer}/rlsd/{layer}" for layer in LAYERS}
-    # a module at the top of a layer (the loop, the errors) stands for itself
-    home = {name: name if folder[name] in tops else folder[name] for name in known}
-    sizes = Counter(folder[name] for name, path in known.items() if path.name != "__init__.py")
+    graph = module_graph(known)
+    rooms = folder_graph(root, known, graph)
+    sizes = Counter(folder(root, path) for path in known.values() if path.name != "__init__.py")
     for place, count in sorted(sizes.items()):
         print(f"{count:4d} modules  {place}")
-    arrows = {(home[a], home[b]) for a, targets in graph.items() for b in targets if home[a] != home[b]}
-    rooms = {place: {b for a, b in arrows if a == place} for place in set(home.values())}
     longest = functions(known)[:10]
     for lines, name in longest:
         print(f"{lines:4d} lines    {name}")
@@ -100,7 +114,7 @@ def main() -> None:
         "folders": len(sizes),
         "largest_folder": max(sizes.values()),
         "imports": sum(len(targets) for targets in graph.values()),
-        "folder_arrows": len(arrows),
+        "folder_arrows": sum(len(targets) for targets in rooms.values()),
         "module_circles": circles(graph),
         "folder_circles": circles(rooms),
         "longest_function": longest[0][0],

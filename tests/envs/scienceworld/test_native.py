@@ -11,8 +11,8 @@ from rlsd.envs.checker import check_env
 from rlsd.envs.errors import EnvError
 from rlsd.envs.opened_checks import Opener
 from rlsd.envs.registry import make
-from rlsd.envs.scienceworld.engine.devices import degrees
-from rlsd.envs.scienceworld.engine.scala import Bag, JavaRandom, hash_map_order
+from rlsd.envs.scienceworld.engine.world.devices import degrees
+from rlsd.envs.scienceworld.engine.world.scala import Bag, JavaRandom, hash_map_order
 from rlsd.envs.scienceworld.env import ScienceWorldEnv
 from rlsd.envs.scienceworld.native import COVERED, NativeEngine
 from rlsd.envs.scienceworld.planner import UNPLANNED

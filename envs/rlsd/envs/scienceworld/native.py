@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlsd.envs.errors import EnvError
 from rlsd.envs.scienceworld.engine.session import Session
-from rlsd.envs.scienceworld.engine.tasks import ASSIGN
+from rlsd.envs.scienceworld.engine.tasks.covered import ASSIGN
 from rlsd.envs.scienceworld.planner import plan_from
 from rlsd.envs.scienceworld.shown import Shown
 

@@ -6,16 +6,17 @@ import copy
 from collections import deque
 from collections.abc import Iterator
 
-from rlsd.envs.scienceworld.engine.chemistry import recipe
-from rlsd.envs.scienceworld.engine.containers import AnswerBox, FlowerPot, Vessel
-from rlsd.envs.scienceworld.engine.goals import REACHED
-from rlsd.envs.scienceworld.engine.living import Bee, LivingThing
-from rlsd.envs.scienceworld.engine.materials import SOLID
-from rlsd.envs.scienceworld.engine.places import Door
-from rlsd.envs.scienceworld.engine.plants import Plant
-from rlsd.envs.scienceworld.engine.referents import all_names
+from rlsd.envs.scienceworld.engine.actions.referents import all_names
 from rlsd.envs.scienceworld.engine.session import Session
-from rlsd.envs.scienceworld.engine.thing import Thing
+from rlsd.envs.scienceworld.engine.tasks.episode import REACHED
+from rlsd.envs.scienceworld.engine.world.bees import Bee
+from rlsd.envs.scienceworld.engine.world.chemistry import recipe
+from rlsd.envs.scienceworld.engine.world.containers import AnswerBox, FlowerPot, Vessel
+from rlsd.envs.scienceworld.engine.world.living import LivingThing
+from rlsd.envs.scienceworld.engine.world.materials import SOLID
+from rlsd.envs.scienceworld.engine.world.places import Door
+from rlsd.envs.scienceworld.engine.world.plants import Plant
+from rlsd.envs.scienceworld.engine.world.thing import Thing
 
 UNPLANNED = ("boil", "melt", "freeze", "change-the-state-of-matter-of")
 """Covered task types for which there is no plan yet."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from rlsd.envs.errors import EnvError
-from rlsd.envs.scienceworld.engine.actions import ACTIONS, inventory, look_around
-from rlsd.envs.scienceworld.engine.assignment import Addition
-from rlsd.envs.scienceworld.engine.house import build
-from rlsd.envs.scienceworld.engine.parser import Meaning, meanings
-from rlsd.envs.scienceworld.engine.referents import Naming, collect, collect_accessible, naming
-from rlsd.envs.scienceworld.engine.scala import Bag
-from rlsd.envs.scienceworld.engine.state import State
-from rlsd.envs.scienceworld.engine.tasks import ASSIGN
-from rlsd.envs.scienceworld.engine.thing import Thing
-from rlsd.envs.scienceworld.engine.valid import valid_actions
-from rlsd.envs.scienceworld.engine.world_names import WorldNames
+from rlsd.envs.scienceworld.engine.actions.parser import Meaning, meanings
+from rlsd.envs.scienceworld.engine.actions.referents import Naming, collect, collect_accessible, naming
+from rlsd.envs.scienceworld.engine.actions.table import ACTIONS, inventory, look_around
+from rlsd.envs.scienceworld.engine.actions.valid import valid_actions
+from rlsd.envs.scienceworld.engine.actions.world_names import WorldNames
+from rlsd.envs.scienceworld.engine.tasks.assignment import Addition
+from rlsd.envs.scienceworld.engine.tasks.covered import ASSIGN
+from rlsd.envs.scienceworld.engine.tasks.episode import Episode
+from rlsd.envs.scienceworld.engine.world.house import build
+from rlsd.envs.scienceworld.engine.world.physics import advance
+from rlsd.envs.scienceworld.engine.world.scala import Bag
+from rlsd.envs.scienceworld.engine.world.state import State
+from rlsd.envs.scienceworld.engine.world.thing import Thing
 
 _UNKNOWN = "Unknown action.  Type 'help' for a list of actions, and 'objects' for a list of possible object referents. "
 _NO_MATCH = "No known action matches that input."
@@ -39,7 +40,7 @@ _ORDERS = {
 _EASY = "teleportAction,noElectricalAction,openDoors,selfWateringFlowerPots"
 
 
-class Session:
+class Session(Episode):
     """An episode of one task.
 
     Raises:
@@ -50,37 +51,31 @@ class Session:
         if task_type not in ASSIGN:
             raise EnvError(f"the native engine does not cover {task_type!r} yet; covered: {', '.join(ASSIGN)}")
         self.task_type = task_type
-        state = self.state = State()
+        state = State(advance)
         chosen = _EASY if simplifications == "easy" else simplifications
         state.simplifications = frozenset(name for name in chosen.lower().split(",") if name)
         assignment = ASSIGN[task_type](state, variation)
-        self.universe, self.agent = build(state, variation)
-        self.goal_text, self.goals = assignment.text.strip(), assignment.goals
+        self.universe, agent = build(state, variation)
+        super().__init__(
+            agent,
+            assignment.text.strip(),
+            assignment.goals,
+            electrical="noelectricalaction" not in state.simplifications,
+            teleports="teleportaction" in state.simplifications,
+        )
         state.random.seed(variation)
         for addition in assignment.additions:
             self._add(addition)
         self._break(assignment.broken)
         state.random.skip(assignment.draws)
         self._simplify()
-        self.electrical = "noelectricalaction" not in state.simplifications
-        self.teleports = "teleportaction" in state.simplifications
         self._known = _ORDERS[self.electrical, self.teleports].split(",")
-        self.focus: Thing | None = None
-        self.waiting = 0
-        self.looked_at: list[Thing] = []
-        self.notes: dict[str, Any] = {}
-        """What goals remember between two checks."""
         self.choices: list[Meaning] = []
         """What an input may have meant, while the engine waits for the number of one."""
         self.score, self.completed = 0.0, False
         self._names: dict[bool, Naming] = {}
         self._world_names = WorldNames(self.universe)
         self._names_key: tuple[int, Thing | None] = (-1, None)
-
-    @property
-    def place(self) -> Thing:
-        assert self.agent.place is not None
-        return self.agent.place
 
     def _add(self, addition: Addition) -> None:
         room = next(place for place in self.universe.inside.items() if place.name == addition.room)
@@ -144,7 +139,9 @@ class Session:
 
     def valid(self) -> list[str]:
         """All actions that make sense now, sorted."""
-        return sorted(map(str, range(len(self.choices)))) if self.choices else valid_actions(self)
+        if self.choices:
+            return sorted(map(str, range(len(self.choices))))
+        return valid_actions(self, self.names(everywhere=False), self.names(everywhere=True))
 
     def understand(self, text: str) -> list[Meaning]:
         """Everything that an input can mean now."""

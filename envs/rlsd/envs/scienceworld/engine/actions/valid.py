@@ -1,0 +1,111 @@
+"""The list of all actions that make sense now."""
+
+from __future__ import annotations
+
+from rlsd.envs.scienceworld.engine.actions.handling import (
+    refuse_dunk_from,
+    refuse_dunk_into,
+    refuse_move,
+    refuse_pour_out,
+)
+from rlsd.envs.scienceworld.engine.actions.moving import refuse_close, refuse_go, refuse_open, refuse_teleport
+from rlsd.envs.scienceworld.engine.actions.referents import Naming
+from rlsd.envs.scienceworld.engine.actions.table import refuse_flush, refuse_look_in, refuse_use
+from rlsd.envs.scienceworld.engine.actions.wiring import contact
+from rlsd.envs.scienceworld.engine.tasks.episode import Episode
+from rlsd.envs.scienceworld.engine.world.documents import Document
+from rlsd.envs.scienceworld.engine.world.materials import GAS, LIQUID
+from rlsd.envs.scienceworld.engine.world.thing import Terminal, Thing
+
+_ALWAYS = ("inventory", "look around", "reset task", "task", "wait", "wait1")
+
+
+def valid_actions(episode: Episode, near: Naming, everywhere: Naming) -> list[str]:
+    """Sorted; names are drawn: it takes random numbers, for the room (`near`) and then for the whole world."""
+    draw = episode.state.random
+    things, names = near.things, near.drawn(draw)
+    everything, all_names = everywhere.things, everywhere.drawn(draw)
+    out = list(_ALWAYS)
+    for thing in things:
+        out += _alone(episode, thing, names[thing])
+    out += _moves(things, names)
+    out += _pours(things, names)
+    out += _dunks(things, names)
+    for device in things:
+        if refuse_use(device) is None:
+            out += [f"use {names[device]} on {names[patient]}" for patient in things]
+    if episode.electrical:
+        out += _connections(things, names)
+    if episode.teleports:
+        out += [f"teleport to {all_names[t]}" for t in everything if refuse_teleport(episode, t) is None]
+    return sorted(out)
+
+
+def _alone(episode: Episode, thing: Thing, name: str) -> list[str]:
+    """Actions on one thing."""
+    out = [f"look at {name}", f"focus on {name}"]
+    if refuse_open(episode, thing) is None:
+        out.append(f"open {name}")
+    if refuse_close(episode, thing) is None:
+        out.append(f"close {name}")
+    if refuse_go(episode, thing) is None:
+        out.append(f"go to {name}")
+    if refuse_look_in(episode, thing) is None:
+        out.append(f"look in {name}")
+    if thing.device is not None and thing.device.activable:
+        out.append(f"{'deactivate' if thing.device.activated else 'activate'} {name}")
+    if thing.edible:
+        out.append(f"eat {name}")
+    if isinstance(thing, Document):
+        out.append(f"read {name}")
+    if refuse_flush(episode, thing) is None:
+        out.append(f"flush {name}")
+    if episode.electrical and not isinstance(thing, Terminal):
+        out.append(f"disconnect {name}")
+    if len(thing.inside) > 1:
+        out.append(f"mix {name}")
+    held = thing in episode.agent.inventory.inside
+    if not held and refuse_move(thing, episode.agent.inventory) is None:
+        out.append(f"pick up {name}")
+    if held and refuse_move(thing, episode.place) is None:
+        out.append(f"put down {name}")
+    return out
+
+
+def _moves(things: list[Thing], names: dict[Thing, str]) -> list[str]:
+    goals = [t for t in things if t.holder is not None and t.holder.is_open]
+    told = [(goal, f" to {names[goal]}") for goal in goals]
+    out = []
+    for thing in things:
+        if thing.movable and not (thing.material is not None and thing.material.state in (LIQUID, GAS)):
+            begin = f"move {names[thing]}"
+            out += [begin + end for goal, end in told if goal is not thing]
+    return out
+
+
+def _pours(things: list[Thing], names: dict[Thing, str]) -> list[str]:
+    ends = [f" into {names[t]}" for t in things if t.holder is not None and t.holder.is_open]
+    out = []
+    for thing in things:
+        if refuse_pour_out(thing) is None and not (
+            thing.holder is not None and thing.holder.holds and not len(thing.inside)
+        ):
+            begin = f"pour {names[thing]}"
+            out += [begin + end for end in ends]
+    return out
+
+
+def _dunks(things: list[Thing], names: dict[Thing, str]) -> list[str]:
+    """The original lists what holds the liquid first, though its parser takes what is dunked first."""
+    dunked = [t for t in things if refuse_dunk_into(t) is None]
+    sources = [t for t in things if refuse_dunk_from(t) is None]
+    return [f"dunk {names[s]} into {names[d]}" for s in sources for d in dunked if s is not d]
+
+
+def _connections(things: list[Thing], names: dict[Thing, str]) -> list[str]:
+    ends = []
+    for thing in things:
+        terminal = contact(thing)
+        if isinstance(terminal, Terminal) and not len(terminal.wired):
+            ends.append((terminal, names[thing]))
+    return [f"connect {one} to {other}" for t, one in ends for u, other in ends if t is not u]

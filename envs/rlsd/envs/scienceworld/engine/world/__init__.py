@@ -1,0 +1,1 @@
+"""What happens in the house: things, their materials, heat, electricity, life."""

@@ -1,0 +1,32 @@
+"""What all things of one episode share: random numbers, the number of the next thing, the present tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rlsd.envs.scienceworld.engine.world.scala import JavaRandom
+
+
+class State:
+    """Made anew for every episode.
+
+    Args:
+        advance: what happens to any thing in a tick (`physics.advance`).
+    """
+
+    def __init__(self, advance: Callable[[Any], None]) -> None:
+        self.advance = advance
+        self.random = JavaRandom()
+        self.now = 0
+        self.changes = 0
+        """Grows with every change of a place or a name, so that equal numbers mean equal names."""
+        self.wired = False
+        """Something has been connected electrically."""
+        self.simplifications: frozenset[str] = frozenset()
+        self._number = 0
+
+    def next_number(self) -> int:
+        """Things are numbered in the order they are made."""
+        self._number += 1
+        return self._number

@@ -1,0 +1,298 @@
+"""A thing of the world: where it is, what it holds, what it is called, how it looks.
+
+Every ordinary thing has two hidden electrical terminals inside, as in the original; they are things and count as
+contents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from rlsd.envs.scienceworld.engine.world.abilities import Device, Holder
+from rlsd.envs.scienceworld.engine.world.materials import Material
+from rlsd.envs.scienceworld.engine.world.scala import Bag, copied
+from rlsd.envs.scienceworld.engine.world.state import State
+
+CURSORY, DETAILED = 0, 1
+HIGH, GROUND = 9.0, 0.0
+"""Voltages of a running generator: at its anode, at its cathode."""
+_DEEPEST = 30
+_FARTHEST = 10
+"""Parts of a circuit that are followed to ground."""
+
+
+class Thing:
+    """Subclasses override what they do differently; `state` holds the random numbers and counters of the episode."""
+
+    base_name = ""
+    hidden = False
+    movable = True
+    deleted = False
+    edible: bool | None = None
+    """None: eating was never thought of."""
+    material: Material | None = None
+    holder: Holder | None = None
+    device: Device | None = None
+    life: Any = None
+    """`living.Life`, for what lives."""
+    color = ""
+    ticked = -1
+    """The tick in which it was last advanced."""
+    terminals: tuple[Terminal, Terminal] | None = None
+    has_terminals = True
+    generates = False
+    """Electricity comes from it."""
+    can_hold = True
+    portals: Bag[Any]
+    is_location = False
+    version = 0
+    """Of a location: grows with every change of a place or a name in it."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.inside: Bag[Thing] = Bag() if self.can_hold else NOTHING
+        self.place: Thing | None = None
+        self.name = self.base_name
+        if self.has_terminals:
+            self.terminals = _plain_terminals(self)
+        self.number = state.next_number()
+
+    # contents
+
+    def put(self, thing: Thing) -> None:
+        """Move `thing` in here, wherever it is."""
+        if thing is self:
+            return
+        thing.leave()
+        self.inside.add(thing)
+        thing.place = self
+        self.changed()
+
+    def leave(self) -> None:
+        """Be nowhere."""
+        if self.place is not None:
+            self.place.inside.remove(self)
+            self.place.changed()
+            self.place = None
+
+    def changed(self) -> None:
+        """Tell that its name, its looks or its contents have changed."""
+        self.state.changes += 1
+        place: Thing | None = self
+        for _ in range(_DEEPEST):  # what has been put into its own contents is in no room, and goes round in a circle
+            if place is None:
+                return
+            if place.is_location:
+                place.version += 1
+                return
+            place = place.place
+
+    def add_portal(self, portal: Thing) -> None:
+        if self.portals is NOTHING:
+            self.portals = Bag()
+        self.portals.add(portal)
+
+    def visible(self) -> list[Thing]:
+        return copied([thing for thing in self.inside.items() if not thing.hidden])
+
+    def inside_and_portals(self) -> list[Thing]:
+        if not len(self.portals):
+            return copied(self.inside.items())
+        both: Bag[Thing] = Bag(self.inside.items())
+        both.update(self.portals.items())
+        return both.items()
+
+    def deep(self) -> list[Thing]:
+        """Everything inside, at any depth."""
+        out: Bag[Thing] = Bag(self.inside.items())
+        for thing in self.inside.items():
+            out.update(thing.deep())
+        return out.items()
+
+    def deep_visible_and_portals(self) -> list[Thing]:
+        """Visible contents and portals at any depth, closed containers included."""
+        out: Bag[Thing] = Bag(thing for thing in self.inside.items() if not thing.hidden)
+        out.update(portal for portal in self.portals.items() if not portal.hidden)
+        for thing in self.inside.items():
+            if not thing.hidden:
+                merged = Bag(out.items())
+                merged.update(thing.deep_visible_and_portals())
+                out = merged
+        return Bag(out.items()).items()
+
+    def within_reach(self, *, hidden: bool) -> list[Thing]:
+        """Contents, and those of open containers, with terminals."""
+        out: Bag[Thing] = Bag()
+        for thing in self.inside.items():
+            if thing.hidden and not hidden:
+                continue
+            out.add(thing)
+            out.update(thing.shown_terminals(hidden=hidden))
+            if thing.holder is not None and thing.holder.is_open:
+                out.update(thing.within_reach(hidden=hidden))
+        out.update(portal for portal in self.portals.items() if portal.hidden or hidden)
+        return out.items()
+
+    def shown_terminals(self, *, hidden: bool) -> tuple[Thing, ...]:
+        return self.terminals if hidden and self.terminals is not None else ()
+
+    def of_type(self, kind: type) -> list[Any]:
+        return [thing for thing in self.inside.items() if isinstance(thing, kind)]
+
+    def places(self) -> Iterator[Thing]:
+        """Where it is, from the nearest to the whole world."""
+        place = self.place
+        while place is not None:
+            yield place
+            place = place.place
+
+    # names and looks
+
+    def shown_name(self, instead: str = "") -> str:
+        """Its name, with what fire did to it."""
+        name = instead or self.name
+        stuff = self.material
+        if stuff is not None:
+            if stuff.burning:
+                return f"{name} (on fire)"
+            if stuff.burned:
+                return f"burned {name}"
+        return name
+
+    def referents(self) -> list[str]:
+        """By what it can be referred to, without its place; may repeat."""
+        return ["object", self.name, self.shown_name()]
+
+    def seen_from(self, where: Thing) -> list[str]:
+        """As `referents`, from a room: doors are named by where they lead to."""
+        return self.referents()
+
+    def describe(self, mode: int = CURSORY) -> str:
+        return f"An object, called {self.shown_name()}, of type "
+
+    def look(self, mode: int, where: Thing) -> str | None:
+        """How it looks from a room; None: it is hidden."""
+        return None if self.hidden else self.describe(mode)
+
+    # electricity
+
+    def connected(self) -> bool:
+        return self.terminals is not None and any(len(t.wired) for t in self.terminals)
+
+    def conducts(self) -> bool:
+        """Whether voltage passes from one of its terminals to the other."""
+        return self.material is not None and self.material.conductive
+
+    def other_terminal(self, terminal: Thing) -> Any:
+        if self.terminals is None or terminal not in self.terminals:
+            return None
+        return self.terminals[1] if terminal is self.terminals[0] else self.terminals[0]
+
+    def disconnect(self) -> None:
+        for terminal in self.terminals or ():
+            terminal.unwire()
+
+    # what happens
+
+    def delete(self, *, expel: bool = False) -> None:
+        """Take it out of the world; `expel`: its contents stay where it was."""
+        if expel and self.place is not None:
+            for thing in self.inside.items():
+                self.place.put(thing)
+        self.disconnect()
+        self.leave()
+        self.name += " (deleted)"
+        self.deleted = True
+
+    def use_on(self, thing: Thing) -> str | None:
+        """What using it on `thing` says; None: it cannot be."""
+        return None
+
+    def tick(self) -> None:
+        """Let one moment pass for it and its contents, once for each `state.now`."""
+        self.state.advance(self)
+
+
+NOTHING: Bag[Any] = Bag()
+"""The contents of what never holds anything, and the portals of what has none; never added to."""
+Thing.portals = NOTHING
+
+
+class Terminal(Thing):
+    """Where something can be connected; one connection at most."""
+
+    movable = False
+    has_terminals = False
+    can_hold = False
+
+    def __init__(self, state: State, owner: Thing, name: str) -> None:
+        super().__init__(state)
+        self.owner, self.name = owner, name
+        self.wired: Bag[Terminal] = Bag()
+        self.voltage: float | None = None
+
+    def wire(self, other: Terminal) -> None:
+        if not len(self.wired):
+            self.state.wired = True
+            self.wired.add(other)
+
+    def unwire(self) -> None:
+        for other in self.wired.items():
+            self.wired.remove(other)
+            if self in other.wired:
+                other.wired.remove(self)
+
+    def reaches_voltage(self) -> bool:
+        return any(other.voltage == HIGH for other in self.wired.items())
+
+    def reaches_ground(self, farthest: int = _FARTHEST) -> bool:
+        """Whether a path leads to the cathode of a running generator."""
+        for other in self.wired.items():
+            owner = other.owner
+            if owner.generates:
+                return other.voltage == GROUND
+            beyond = owner.other_terminal(other) if owner.conducts() else None
+            if beyond is None:
+                return False
+            if farthest > 0 and beyond.reaches_ground(farthest - 1):
+                return True
+        return False
+
+    def referents(self) -> list[str]:
+        owner, shown = self.owner.name, self.shown_name()
+        return [
+            "terminal", self.name, f"{self.name} on {owner}", f"{owner} {self.name}", shown, f"{shown} on {owner}",
+        ]  # fmt: skip
+
+    def describe(self, mode: int = CURSORY) -> str:
+        if mode == DETAILED:
+            return f"a {self.shown_name()}.  it is connected to: {self.wired_to()}. "
+        return f"a {self.shown_name()} on {self.owner.name}"
+
+    def wired_to(self) -> str:
+        return ", ".join(other.describe() for other in self.wired.items()) or "nothing"
+
+    def tick(self) -> None:
+        """Nothing ever happens to a terminal itself."""
+
+
+def _plain_terminals(owner: Thing) -> tuple[Terminal, Terminal]:
+    """The two hidden terminals of an ordinary thing, already inside it."""
+    pair = Terminal(owner.state, owner, "terminal 1"), Terminal(owner.state, owner, "terminal 2")
+    for terminal in pair:
+        terminal.hidden = True
+        owner.put(terminal)
+    return pair
+
+
+def listed(things: Iterable[Thing], where: Thing, *, mode: int = CURSORY, lines: bool = False) -> str:
+    """Descriptions in the order of names: joined by commas, or one a line."""
+    looks = [look for thing in sorted(things, key=_name) if (look := thing.look(mode, where)) is not None]
+    if not looks:
+        return "\tnothing" if lines else "nothing"
+    return "".join(f"\t{look}\n" for look in looks) if lines else ", ".join(looks)
+
+
+def _name(thing: Thing) -> str:
+    return thing.name

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from rlsd.envs.errors import EnvError
 from rlsd.harness.cli.app import main
 from rlsd.harness.config import ConfigError, EnvConfig, load_config
+from rlsd.harness.rollout.environments import open_valid
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.warm_start.recipe import look, rlsd_config, warm_config
 from rlsd.harness.warm_start.run import RECORD, is_ready, why_not
@@ -114,6 +116,29 @@ def test_a_world_that_cannot_be_learned_so_is_one_sentence(env: str, kwargs: dic
     with pytest.raises(ConfigError) as refused:
         look(EnvConfig(id=env.replace("examples", str(ROOT / "examples")), kwargs=kwargs))
     assert told in str(refused.value)
+
+
+def test_a_world_without_a_validation_split_is_told_which_one_to_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "run", *TINY, env="rlsd/Keys-v0") == 2
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("EnvError")]
+    assert told == (
+        "EnvError: rlsd/Keys-v0 cannot open its split 'valid' (EnvError: unknown split 'valid'. Known: test, train.): "
+        "write one, or evaluate on another while training: --set env.valid_split=test"
+    )
+    with open_valid(EnvConfig(id="rlsd/Keys-v0", valid_split="test")) as env:
+        assert env.tasks()[0].split == "test"
+
+    (tmp_path / "one.py").write_text(
+        "from tests.support.doors import Doors\n\n\nclass One(Doors):\n    def __init__(self, split):\n"
+        "        super().__init__(split={'train': 'train'}[split])\n"
+    )
+    alone = EnvConfig(id=f"{tmp_path}/one.py:One")
+    with pytest.raises(EnvError, match=r"KeyError: 'valid'.*=train --set eval.on_training_tasks=true$"):
+        open_valid(alone)
+    with pytest.raises(KeyError, match="valid"):  # no split opens
+        open_valid(EnvConfig(id=alone.id, train_split="nothing"))
 
 
 @pytest.mark.parametrize(

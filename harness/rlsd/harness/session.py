@@ -23,7 +23,7 @@ from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.learner.finite import broken_weight
 from rlsd.harness.learner.optimizer_state import random_state, set_random_state
 from rlsd.harness.learner.step import WeightError
-from rlsd.harness.rollout.environments import env_maker
+from rlsd.harness.rollout.environments import open_valid
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.metrics import MetricsLog
@@ -166,7 +166,7 @@ class Session:
         self.run_dir.write_rollouts(self.step, outcome.trajectories, outcome.turn_credit, outcome.hindsight)
 
     def _panel(self) -> Any:
-        env = env_maker(self.config.env, "valid")()
+        env = open_valid(self.config.env)
         try:
             return panel_of(env, self.config.eval.episodes)
         finally:

@@ -14,7 +14,7 @@ from rlsd.harness.config import ConfigError, EnvConfig, load_config
 from rlsd.harness.rollout.environments import open_valid
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.warm_start.recipe import look, rlsd_config, warm_config
-from rlsd.harness.warm_start.run import RECORD, is_ready, why_not
+from rlsd.harness.warm_start.run import RECORD, is_ready, line, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = "tests.support.doors:Doors"
@@ -139,6 +139,22 @@ def test_a_world_without_a_validation_split_is_told_which_one_to_take(
         open_valid(alone)
     with pytest.raises(KeyError, match="valid"):  # no split opens
         open_valid(EnvConfig(id=alone.id, train_split="nothing"))
+
+
+def test_an_auc_is_told_with_the_number_of_actions_that_it_rests_on() -> None:
+    """One action that reduced the distance makes any AUC."""
+    actions = {"nearer": 1, "not_nearer": 751}
+    last = {
+        "step": 25,
+        "auc": [1.0, 1.0, 1.0],
+        "auc_other": [1.0, 1.0, 1.0],
+        "actions": actions,
+        "student_success": 0.0,
+    }
+    assert line(last, 400) == (
+        "step 25/400  AUC of Δ 1.00 own hindsight, 1.00 another task's (1 of 752 actions brought the goal nearer)  "
+        "student wins 0 %"
+    )
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,11 @@ def _keep(session: Session, diagnoses: list[dict[str, Any]]) -> None:
 
 def line(last: Mapping[str, Any], iterations: int) -> str:
     """A diagnosis for people, on one line."""
+    actions = last["actions"]
     return (
         f"step {last['step']}/{iterations}  AUC of Δ {_shown(last['auc'][0])} own hindsight, "
-        f"{_shown(last['auc_other'][0])} another task's  student wins {100 * last['student_success']:.0f} %"
+        f"{_shown(last['auc_other'][0])} another task's ({actions['nearer']} of {sum(actions.values())} actions "
+        f"brought the goal nearer)  student wins {100 * last['student_success']:.0f} %"
     )
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,11 @@ import pytest
 from rlsd.envs.errors import EnvError
 from rlsd.harness.cli.app import main
 from rlsd.harness.config import ConfigError, EnvConfig, load_config
+from rlsd.harness.fail_points import VARIABLE
+from rlsd.harness.iteration.parts import settled
 from rlsd.harness.rollout.environments import open_valid
 from rlsd.harness.runs.metrics import read_metrics
+from rlsd.harness.session import open_session
 from rlsd.harness.warm_start.recipe import look, rlsd_config, warm_config
 from rlsd.harness.warm_start.run import RECORD, is_ready, line, why_not
 
@@ -74,6 +81,24 @@ def test_a_model_that_reads_hindsight_in_one_command_that_resumes(
     assert following.agent == load_config(whole / "config.yaml").agent
     best = json.loads((whole / "best" / "rlsd.json").read_text())
     assert best["step"] == last["step"], "the weights that were diagnosed"
+
+
+def test_a_killed_warm_start_can_end_at_its_checkpoint_with_weights_to_train_from(tmp_path: Path) -> None:
+    """As it does when its last diagnosis is enough for a lower --success."""
+    command = ["-m", "rlsd", "warm-start", DOORS, "--run", str(tmp_path), *TINY]
+    killed = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, VARIABLE: "after-checkpoint:1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "best").exists()
+    for _ in range(2):  # and only once
+        with open_session(settled(load_config(tmp_path / "config.yaml"), tmp_path), tmp_path, None) as session:
+            session.end_here()
+        assert json.loads((tmp_path / "best" / "rlsd.json").read_text())["step"] == 5
+        assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl") if r["kind"] == "eval"] == [4]
 
 
 def test_an_adapter_on_a_model_that_exists_says_what_it_reached(

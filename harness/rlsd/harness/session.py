@@ -133,6 +133,12 @@ class Session:
         """Make the present iteration the last one: it is evaluated and saved like that."""
         self.stopping = True
 
+    def end_here(self) -> None:
+        """End a run at the checkpoint that it continues from: evaluate its weights and keep them as best/, if there is
+        none yet."""
+        if self.step and self.valid is not None and not self.run_dir.best.exists():
+            self._evaluate(self.step - 1)
+
     def log(self, outcome: Outcome) -> None:
         """Write the present iteration's metrics, and its trajectories every `save_rollouts_every` iterations and at the
         end."""

@@ -62,6 +62,7 @@ def warm_start(
     with open_session(settled(config, folder), folder, progress) as session:
         diagnoses = [d for d in _read(folder) if d["step"] <= session.step]
         if diagnoses and diagnoses[-1]["step"] == session.step and is_ready(diagnoses[-1], least_success):
+            session.end_here()  # a run that was stopped, whose last diagnosis is enough now
             return _ended(diagnoses[-1], config, least_success)
         with closing(Imitation(session.parts)) as loop:
             for step in session.steps():

@@ -15,6 +15,7 @@ from rlsd.harness.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 COIN = f"{ROOT / 'examples' / 'coin_env.py'}:CoinEnv"
+GARDEN = f"{ROOT / 'examples' / 'garden_env.py'}:GardenEnv"
 
 
 def _module(name: str) -> Any:
@@ -66,6 +67,63 @@ def test_a_random_agent_is_evaluated_on_it() -> None:
     assert found["episodes"] == 12
     assert 0 < found["success"] < 1
     assert found["errors"] == 0
+
+
+def test_garden_env_keeps_the_contract_in_eighty_lines() -> None:
+    assert [f for f in check_env(make(GARDEN)) if not f.ok] == []
+    assert len((ROOT / "examples" / "garden_env.py").read_text().splitlines()) <= 80
+
+
+def test_garden_env_has_other_layouts_in_every_split() -> None:
+    ids = {split: {t.task_id for t in make(GARDEN, split=split).tasks()} for split in ("train", "valid", "test")}
+    layouts = {split: {name.partition(": ")[2] for name in names} for split, names in ids.items()}
+    assert {split: (len(ids[split]), len(layouts[split])) for split in ids} == {
+        "train": (1200, 80),
+        "valid": (300, 20),
+        "test": (300, 20),
+    }
+    assert len(set().union(*layouts.values())) == 120
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("oracle", 6), ("explorer", 10)])
+def test_garden_envs_experts_win_and_what_the_plan_names_reduces_the_distance(kind: str, longest: int) -> None:
+    env = make(GARDEN, split="test")
+    turns = []
+    for task in env.tasks():
+        env.reset(options={"task": task.task_id})
+        won, played = False, 0
+        while not won:
+            before, action = env.hindsight(), env.expert(kind)
+            assert action is not None
+            *_, won, truncated, info = env.step(action)
+            assert not truncated
+            assert info["valid_action"]
+            if action == before.plan[0]:
+                assert env.hindsight().distance == (before.distance or 0) - 1
+            played += 1
+        assert env.hindsight().plan == ()
+        assert env.expert(kind) is None
+        turns.append(played)
+    assert max(turns) == longest
+
+
+def test_garden_env_can_be_lost() -> None:
+    """A can emptied over another plant, and a wrong tool, cost turns; the plan leads out of both."""
+    env: Any = make(GARDEN, split="test")
+    task = next(t for t in env.tasks() if t.task_type == "water")
+    env.reset(options={"task": task.task_id})
+    wrong = next(bed for plant, bed in env.where.items() if plant != env.x)
+    plant = next(p for p, bed in env.where.items() if bed == wrong)
+    for action in ("go to shed", "take can", "go to pond", "fill can", f"go to {wrong}", f"water {plant}"):
+        *_, won, _, info = env.step(action)
+        assert (won, info["valid_action"]) == (False, True)
+    assert env.hindsight().plan[:2] == ("go to pond", "fill can")
+    for action in ("go to shed", "take spade", "water the fern", f"dig {env.x}"):
+        text, *_, info = env.step(action)
+    assert (text, info["valid_action"]) == ("You cannot do that.", False)
+    assert env.hindsight().plan[0] == "take can"
+    ends = [env.step("go to shed")[2:4] for _ in range(6)]
+    assert ends == [*[(False, False)] * 5, (False, True)]
 
 
 def test_plain_loop_runs(capsys: pytest.CaptureFixture[str]) -> None:

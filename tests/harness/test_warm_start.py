@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlsd.envs.errors import EnvError
 from rlsd.harness.cli.app import main
 from rlsd.harness.config import ConfigError, EnvConfig, load_config
+from rlsd.harness.fail_points import VARIABLE
+from rlsd.harness.iteration.parts import settled
+from rlsd.harness.rollout.environments import open_valid
 from rlsd.harness.runs.metrics import read_metrics
+from rlsd.harness.session import open_session
 from rlsd.harness.warm_start.recipe import look, rlsd_config, warm_config
-from rlsd.harness.warm_start.run import RECORD, is_ready, why_not
+from rlsd.harness.warm_start.run import RECORD, is_ready, line, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = "tests.support.doors:Doors"
@@ -74,6 +83,24 @@ def test_a_model_that_reads_hindsight_in_one_command_that_resumes(
     assert best["step"] == last["step"], "the weights that were diagnosed"
 
 
+def test_a_killed_warm_start_can_end_at_its_checkpoint_with_weights_to_train_from(tmp_path: Path) -> None:
+    """As it does when its last diagnosis is enough for a lower --success."""
+    command = ["-m", "rlsd", "warm-start", DOORS, "--run", str(tmp_path), *TINY]
+    killed = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, VARIABLE: "after-checkpoint:1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "best").exists()
+    for _ in range(2):  # and only once
+        with open_session(settled(load_config(tmp_path / "config.yaml"), tmp_path), tmp_path, None) as session:
+            session.end_here()
+        assert json.loads((tmp_path / "best" / "rlsd.json").read_text())["step"] == 5
+        assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl") if r["kind"] == "eval"] == [4]
+
+
 def test_an_adapter_on_a_model_that_exists_says_what_it_reached(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +141,45 @@ def test_a_world_that_cannot_be_learned_so_is_one_sentence(env: str, kwargs: dic
     with pytest.raises(ConfigError) as refused:
         look(EnvConfig(id=env.replace("examples", str(ROOT / "examples")), kwargs=kwargs))
     assert told in str(refused.value)
+
+
+def test_a_world_without_a_validation_split_is_told_which_one_to_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "run", *TINY, env="rlsd/Keys-v0") == 2
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("EnvError")]
+    assert told == (
+        "EnvError: rlsd/Keys-v0 cannot open its split 'valid' (EnvError: unknown split 'valid'. Known: test, train.): "
+        "write one, or evaluate on another while training: --set env.valid_split=test"
+    )
+    with open_valid(EnvConfig(id="rlsd/Keys-v0", valid_split="test")) as env:
+        assert env.tasks()[0].split == "test"
+
+    (tmp_path / "one.py").write_text(
+        "from tests.support.doors import Doors\n\n\nclass One(Doors):\n    def __init__(self, split):\n"
+        "        super().__init__(split={'train': 'train'}[split])\n"
+    )
+    alone = EnvConfig(id=f"{tmp_path}/one.py:One")
+    with pytest.raises(EnvError, match=r"KeyError: 'valid'.*=train --set eval.on_training_tasks=true$"):
+        open_valid(alone)
+    with pytest.raises(KeyError, match="valid"):  # no split opens
+        open_valid(EnvConfig(id=alone.id, train_split="nothing"))
+
+
+def test_an_auc_is_told_with_the_number_of_actions_that_it_rests_on() -> None:
+    """One action that reduced the distance makes any AUC."""
+    actions = {"nearer": 1, "not_nearer": 751}
+    last = {
+        "step": 25,
+        "auc": [1.0, 1.0, 1.0],
+        "auc_other": [1.0, 1.0, 1.0],
+        "actions": actions,
+        "student_success": 0.0,
+    }
+    assert line(last, 400) == (
+        "step 25/400  AUC of Δ 1.00 own hindsight, 1.00 another task's (1 of 752 actions brought the goal nearer)  "
+        "student wins 0 %"
+    )
 
 
 @pytest.mark.parametrize(

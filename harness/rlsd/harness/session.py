@@ -23,7 +23,7 @@ from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.learner.finite import broken_weight
 from rlsd.harness.learner.optimizer_state import random_state, set_random_state
 from rlsd.harness.learner.step import WeightError
-from rlsd.harness.rollout.environments import env_maker
+from rlsd.harness.rollout.environments import open_valid
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.runs import checkpoint
 from rlsd.harness.runs.metrics import MetricsLog
@@ -133,6 +133,12 @@ class Session:
         """Make the present iteration the last one: it is evaluated and saved like that."""
         self.stopping = True
 
+    def end_here(self) -> None:
+        """End a run at the checkpoint that it continues from: evaluate its weights and keep them as best/, if there is
+        none yet."""
+        if self.step and self.valid is not None and not self.run_dir.best.exists():
+            self._evaluate(self.step - 1)
+
     def log(self, outcome: Outcome) -> None:
         """Write the present iteration's metrics, and its trajectories every `save_rollouts_every` iterations and at the
         end."""
@@ -166,7 +172,7 @@ class Session:
         self.run_dir.write_rollouts(self.step, outcome.trajectories, outcome.turn_credit, outcome.hindsight)
 
     def _panel(self) -> Any:
-        env = env_maker(self.config.env, "valid")()
+        env = open_valid(self.config.env)
         try:
             return panel_of(env, self.config.eval.episodes)
         finally:

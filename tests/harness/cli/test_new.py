@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rlsd.algorithms.credit import load_rule
 from rlsd.envs import check_env, make
 from rlsd.harness.cli.app import main
 from rlsd.harness.cli.listing import method_text
@@ -79,6 +80,17 @@ def test_a_new_method_passes_its_tests_and_trains_the_shipped_model(
     records = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [r["credit"]["lam"] for r in records] == [1.0, 1.0]
     assert any(r["credit"]["weight_shift"] > 0 for r in records)
+
+
+def test_a_new_method_is_found_from_the_folder_that_holds_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/howto/method.md names it; its rule is looked up under the same name."""
+    written("method", "come_closer", tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = load_config(ROOT / "configs/quickstart.yaml", ["algorithm=come_closer.come_closer:METHOD"])
+    assert config.algorithm.credit.rule == "come_closer.come_closer:weigh"
+    assert load_rule(config.algorithm.credit.rule).__name__ == "weigh"
 
 
 @pytest.mark.parametrize(

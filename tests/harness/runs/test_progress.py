@@ -19,6 +19,21 @@ def test_the_line_of_an_iteration_tells_what_went_wrong(capsys: pytest.CaptureFi
     assert outage == "step 5/9  success 0.500  tokens 90  wasted 7  sampler idle 81 %  80.0 s"
 
 
+def test_a_warm_starts_line_does_not_pass_the_experts_wins_off_as_the_models(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = {
+        "step": 4,
+        "success": 1.0,
+        "returns": 1.0,
+        "loss": 2.5,
+        "loss_student": 2.4,
+        "timing": {"iteration_s": 2.0},
+    }
+    Progress(total=9).iteration(record)
+    assert capsys.readouterr().err == "step 5/9  imitated success 1.000  loss 2.500  2.0 s\n"
+
+
 def test_failed_episodes_are_told_with_their_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     record = {"step": 0, "failed_episodes": 3, "failures": {"reward": 2, "raised": 1}, "timing": {"iteration_s": 2.0}}
     Progress(total=2).iteration(record)

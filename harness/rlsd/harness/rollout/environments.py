@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rlsd.envs.answers import told
 from rlsd.envs.core import Task, TextEnv
+from rlsd.envs.errors import EnvError
 from rlsd.envs.redact import revealed
 from rlsd.envs.registry import make
 from rlsd.envs.remote.processes import shared_pool
@@ -38,6 +40,33 @@ def env_maker(block: EnvConfig, split: str) -> Callable[[], TextEnv]:
         pool = shared_pool(block.workers)
         return lambda: pool.open(env_id, split=name, **kwargs)
     return lambda: make(env_id, split=name, **kwargs)
+
+
+def open_valid(block: EnvConfig) -> TextEnv:
+    """One environment of the validation split.
+
+    Raises:
+        EnvError: an environment that opens other splits, and not this one; names one and the setting.
+    """
+    try:
+        return env_maker(block, "valid")()
+    except Exception as error:  # whatever a class does with a split that it does not know
+        if not _opens(block, block.train_split):
+            raise  # the split is not what is wrong
+        wrong = f"{block.id} cannot open its split {block.valid_split!r} ({told(error)})"
+        if block.test_split != block.valid_split and _opens(block, block.test_split):
+            way = f"or evaluate on another while training: --set env.valid_split={block.test_split}"
+        else:
+            way = f"or --set env.valid_split={block.train_split} --set eval.on_training_tasks=true"
+        raise EnvError(f"{wrong}: write one, {way}") from error
+
+
+def _opens(block: EnvConfig, name: str) -> bool:
+    try:
+        env_maker(block.model_copy(update={"valid_split": name}), "valid")().close()
+    except Exception:
+        return False
+    return True
 
 
 def tasks_of(make_env: Callable[[], TextEnv]) -> list[Task]:

@@ -70,12 +70,10 @@ class Progress:
     def iteration(self, record: dict[str, Any]) -> None:
         """One line after each iteration."""
         parts = [f"step {record['step'] + 1}/{self.total}"]
-        for name, text in (
-            ("success", "success"),
-            ("returns", "return"),
-            ("loss", "loss"),
-            ("tokens", "tokens"),
-        ):
+        own = (("success", "success"), ("returns", "return"))
+        imitated = (("success", "imitated success"),)  # the policy did not play these episodes
+        outcome = imitated if "loss_student" in record else own
+        for name, text in (*outcome, ("loss", "loss"), ("tokens", "tokens")):
             if record.get(name) is not None:
                 value = record[name]
                 parts.append(f"{text} {value:.3f}" if isinstance(value, float) else f"{text} {value}")

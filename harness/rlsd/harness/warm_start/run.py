@@ -62,6 +62,7 @@ def warm_start(
     with open_session(settled(config, folder), folder, progress) as session:
         diagnoses = [d for d in _read(folder) if d["step"] <= session.step]
         if diagnoses and diagnoses[-1]["step"] == session.step and is_ready(diagnoses[-1], least_success):
+            session.end_here()  # a run that was stopped, whose last diagnosis is enough now
             return _ended(diagnoses[-1], config, least_success)
         with closing(Imitation(session.parts)) as loop:
             for step in session.steps():
@@ -95,9 +96,11 @@ def _keep(session: Session, diagnoses: list[dict[str, Any]]) -> None:
 
 def line(last: Mapping[str, Any], iterations: int) -> str:
     """A diagnosis for people, on one line."""
+    actions = last["actions"]
     return (
         f"step {last['step']}/{iterations}  AUC of Δ {_shown(last['auc'][0])} own hindsight, "
-        f"{_shown(last['auc_other'][0])} another task's  student wins {100 * last['student_success']:.0f} %"
+        f"{_shown(last['auc_other'][0])} another task's ({actions['nearer']} of {sum(actions.values())} actions "
+        f"brought the goal nearer)  student wins {100 * last['student_success']:.0f} %"
     )
 
 

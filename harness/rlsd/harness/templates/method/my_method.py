@@ -40,7 +40,7 @@ METHOD = Method(
         {
             "name": "grpo",
             "contexts": ["plan"],
-            "credit": {"rule": "my_method:weigh", "options": {"tau": 0.5}, "lam": 1.0},
+            "credit": {"rule": f"{__name__}:weigh", "options": {"tau": 0.5}, "lam": 1.0},
         }
     ),
 )

@@ -144,7 +144,7 @@ def test_quick_commands_run_and_print_what_is_shown(checkout: Path, page: str) -
 
 
 def missing(shown: list[str], printed: str) -> list[str]:
-    """Shown lines that were not printed, in this order. A narrow terminal may have wrapped a line that is no table's."""
+    """Shown lines that were not printed, in this order. A narrow terminal may have wrapped long ones."""
     lines, lost = iter([line.rstrip() for line in printed.splitlines()]), []
     wrapped = " ".join(printed.split())
     for line in shown:

@@ -99,8 +99,8 @@ class Gradients:
         return out
 
     def _batches(self, rows: Sequence[Row], credits: Tensor) -> list[list[Row]]:
-        """Micro-batches of rows that the same credits leave out (groups without contrast, mostly), so that whole backward
-        passes are left out."""
+        """Micro-batches of rows that the same credits leave out (mostly groups without contrast): whole backward
+        passes fall away."""
         tokens = self.learner.tokens
         alike: dict[tuple[bool, ...], list[Row]] = {}
         for row in rows if tokens.masks else plain(rows):

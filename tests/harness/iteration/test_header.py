@@ -36,6 +36,8 @@ def test_who_reads_what_in_other_runs() -> None:
     assert lines(algorithm="grpo", step=1)[1:2] == ["iterations: 1, 1 of them done"]
     nothing = "the teacher reads: nothing more; there is no hindsight in this run"
     assert lines(algorithm="grpo")[4:] == [STUDENT, nothing]
+    exact = "no teacher reads: hindsight is what the environment knows (progress)"
+    assert lines(algorithm="progress")[4:] == [STUDENT, exact]
     control = lines(hindsight={"max_tokens": 128, "source": "other_task"})[-1]
     assert control.startswith("the teacher (the same weights) also reads of another task (the control): plan (")
     assert lines(algorithm={"name": "rlsd", "teacher": {"weights": "ema"}})[-1].startswith("the teacher (a moving av")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rlsd.algorithms.signals import SIGNALS
 from rlsd.harness.config import RunConfig
 from rlsd.harness.hindsight.contexts import find_context
 from rlsd.harness.iteration.parts import Parts, context_names
@@ -58,6 +59,8 @@ def _size(config: RunConfig) -> str:
 def _readers(config: RunConfig) -> list[str]:
     lines = [f"the student reads: the conversation (format {config.agent.format}, memory {config.agent.memory})"]
     names = context_names(config)
+    if not names and config.algorithm.credit.rule == "hindsight" and SIGNALS[config.algorithm.credit.signal].facts:
+        return [*lines, f"no teacher reads: hindsight is what the environment knows ({config.algorithm.credit.signal})"]
     if not names:
         return [*lines, "the teacher reads: nothing more; there is no hindsight in this run"]
     whose = "" if config.hindsight.source == "own" else "of another task (the control): "

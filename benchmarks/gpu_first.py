@@ -12,7 +12,7 @@ directories of the curve without their weights.
     learn      a warm start, then GRPO and RLSD from it on generated ALFWorld games until the time is up
 
     python benchmarks/gpu_first.py --out results/gpu [--minutes 12] [--model models/smollm2] [--only parity]
-    python benchmarks/gpu_first.py --out /tmp/dry --dry-run      every stage on a CPU with a tiny model
+    python benchmarks/gpu_first.py --out dry --dry-run      every stage on a CPU with a tiny model
 
 The exit code is 0 if every stage did what it should or says what it lacks; the last line is one JSON object.
 """

@@ -21,7 +21,7 @@ PINNED := $(addprefix -c ,$(CONSTRAINTS))
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 FAST := -m "not slow and not vllm and not gpu"
 # Benchmarks end with one JSON object. These take arguments, data, an original engine, a GPU or hours:
-LONG := benchmarks/babyai_levels.py benchmarks/env_speed.py benchmarks/fuzz_env.py benchmarks/scienceworld_parity.py benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_first.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
+LONG := benchmarks/babyai_levels.py benchmarks/env_speed.py benchmarks/fuzz_env.py benchmarks/scienceworld_parity.py benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_first.py benchmarks/gpu_stages.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
 BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
 .PHONY: help quickstart test check bench test-slow test-vllm test-adapters test-oldest test-newest versions constraints parity faults mutants gpu-first docs docs-generate clean

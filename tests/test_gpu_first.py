@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu_first.py"
@@ -23,8 +24,11 @@ def script() -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_first"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
     return module
 
 
@@ -41,9 +45,9 @@ def test_a_stage_that_fails_or_lacks_something_is_data(script: ModuleType, tmp_p
     def lacks(_bench: object, _limit: float) -> dict[str, object]:
         raise script.Missing("vLLM is not installed")
 
-    script.STAGES = {"parity": fails, "transfer": lacks, "facts": script.facts}
+    stages = {"parity": fails, "transfer": lacks, "facts": script.facts}
     made = bench(script, tmp_path)
-    states = {name: script.play(made, name) for name in script.STAGES}
+    states = {name: script.play(made, name, stage) for name, stage in stages.items()}
     assert [(s["state"], s.get("why")) for s in states.values()] == [
         ("failed", "RuntimeError: no kernel image"),
         ("left out", "vLLM is not installed"),
@@ -54,29 +58,29 @@ def test_a_stage_that_fails_or_lacks_something_is_data(script: ModuleType, tmp_p
 
 
 def test_a_stage_without_time_is_left_out(script: ModuleType, tmp_path: Path) -> None:
-    assert script.play(bench(script, tmp_path, seconds=0.5), "facts")["why"] == "no time was left"
+    assert script.play(bench(script, tmp_path, seconds=0.5), "facts", script.facts)["why"] == "no time was left"
 
 
 def test_a_command_that_hangs_or_does_not_stop_is_ended(script: ModuleType, tmp_path: Path) -> None:
-    script.GRACE_S = 1.0
-    made = bench(script, tmp_path)
-    with pytest.raises(script.Failed, match="was not done within 1 s"):
+    made, failed = bench(script, tmp_path), sys.modules[script.Bench.__module__].Failed
+    made.grace_s = 1.0
+    with pytest.raises(failed, match="was not done within 1 s"):
         made.run(["-c", "import time; time.sleep(60)"], limit=1.0)
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     began = time.monotonic()
     assert made.run(["-c", deaf], limit=3.0, stops=True) == "up\n"
     assert time.monotonic() - began < 30
-    with pytest.raises(script.Failed, match="exit code 3: it broke"):
+    with pytest.raises(failed, match="exit code 3: it broke"):
         made.run(["-c", "print('it broke'); raise SystemExit(3)"], limit=30.0)
 
 
 def test_on_a_machine_without_a_gpu_facts_fail_and_say_so(script: ModuleType, tmp_path: Path) -> None:
-    if script.torch.cuda.is_available():
+    if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     made = bench(script, tmp_path)
     made.dry = False
-    assert script.play(made, "facts")["why"] == "Failed: torch sees no CUDA device"
-    assert script.play(made, "transfer")["why"] == "vLLM is not installed"
+    assert script.play(made, "facts", script.facts)["why"] == "Failed: torch sees no CUDA device"
+    assert script.play(made, "transfer", script.transfer)["why"] == "vLLM is not installed"
 
 
 def test_weights_are_left_behind(script: ModuleType, tmp_path: Path) -> None:

@@ -13,9 +13,12 @@ from typer.testing import CliRunner
 
 from rlsd.agents.hf.generator import CachedEpisode, Generator
 from rlsd.agents.hf.models import ModelError
+from rlsd.agents.hf.policy import Policy
 from rlsd.agents.types import EpisodeKey, SampleRequest
 from rlsd.harness.cli.app import app
 from rlsd.harness.config import ConfigError, RunConfig
+from rlsd.harness.distributed import Ranks
+from rlsd.harness.learner.learner import Learner
 from rlsd.harness.plan.allocated import Allocated, tensor_bytes
 from rlsd.harness.plan.episodes import longest
 from rlsd.harness.plan.gpus import GPUS, find_gpu
@@ -73,6 +76,22 @@ def test_the_planned_update_is_the_real_one_to_the_byte(recomputed: bool) -> Non
     with mode:
         planned = update(model)
     assert planned == update(shaped(c))
+
+
+def test_the_planned_update_is_that_of_the_learner_with_gradients_of_earlier_micro_batches() -> None:
+    c = config(learner__micro_batch_tokens=512)
+    made = plan(c)
+    model = shaped(c)
+    policy = Policy(model=model, tokenizer=None, eos_ids=frozenset(), context=256)
+    learner = Learner(policy, c.learner, temperature=1.0, ranks=Ranks(device=torch.device("cpu")))
+    rows = [made.episode.student()] * made.update.rows
+    learner.update(rows, lambda part: part.logp.sum())  # makes the moments
+    learner.optimizer.zero_grad(set_to_none=True)
+    with Allocated() as count:
+        count.ignore([*model.parameters(), *model.buffers(), *learner.optimizer_state()[0].values()])
+        learner.update([*rows, *rows], lambda part: part.logp.sum())
+    assert made.update.peak == pytest.approx(count.peak, rel=0.01)
+    assert made.sizes.trained > 0.03 * count.peak  # gradients are no rounding error here
 
 
 @pytest.mark.parametrize("hindsight", [False, True])

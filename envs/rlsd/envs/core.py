@@ -175,6 +175,9 @@ class TextEnv(gymnasium.Env[str, str]):
     profiles: tuple[str, ...] | None = None
     """Shipped profiles that fit, the best one first; another is refused. None: all."""
 
+    _indexed: tuple[Sequence[Task], dict[str, Task]] | None = None
+    """The tasks by their ids, with the tasks that they were made of."""
+
     def __init__(self, *, max_chars: int = 8192) -> None:
         self.observation_space = AnyText(max_chars)
         self.action_space = AnyText(max_chars)
@@ -215,12 +218,22 @@ class TextEnv(gymnasium.Env[str, str]):
         if not tasks:
             raise TaskError(f"{type(self).__name__} has no tasks in this split")
         wanted = (options or {}).get("task")
-        if wanted is None:
-            return tasks[int(self.np_random.integers(len(tasks)))]
-        for task in tasks:
-            if task.task_id == wanted:
-                return task
-        raise TaskError(f"unknown task {wanted!r}{closest(str(wanted), (t.task_id for t in tasks))}")
+        return tasks[int(self.np_random.integers(len(tasks)))] if wanted is None else self.task_of(wanted)
+
+    def task_of(self, task_id: Any) -> Task:
+        """The task of this id.
+
+        Raises:
+            TaskError: there is none in this split; names the closest of the first 2,000.
+        """
+        tasks = self.tasks()
+        if self._indexed is None or self._indexed[0] is not tasks:
+            self._indexed = tasks, {task.task_id: task for task in reversed(tasks)}
+        found = self._indexed[1].get(task_id) if isinstance(task_id, str) else None
+        if found is None:
+            known = [task.task_id for task in tasks[:2000]]
+            raise TaskError(f"unknown task {task_id!r}{closest(str(task_id), known)}")
+        return found
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlsd.envs.core import Info, Task, TextEnv
-from rlsd.envs.errors import EnvError, TaskError, closest
+from rlsd.envs.errors import EnvError, closest
 from rlsd.envs.generated import Split
 
 SPLITS = {
@@ -63,7 +63,6 @@ class AdaptedEnv(TextEnv):
         super().__init__(max_chars=max_chars)
         self.max_steps = whole("max_steps", max_steps, 1)
         self._tasks = tuple(tasks)
-        self._by_id = {task.task_id: task for task in self._tasks}
         self._state: State | None = None
 
     def begin(self, task: Task) -> State:
@@ -80,19 +79,6 @@ class AdaptedEnv(TextEnv):
 
     def tasks(self) -> Sequence[Task]:
         return self._tasks
-
-    def pick_task(self, options: dict[str, Any] | None) -> Task:
-        wanted = (options or {}).get("task")
-        return super().pick_task(options) if wanted is None else self.task_of(wanted)
-
-    def task_of(self, task_id: Any) -> Task:
-        """
-        Raises:
-            TaskError: no such task in this split; names the closest.
-        """
-        if task_id not in self._by_id:
-            raise TaskError(f"unknown task {task_id!r}{closest(str(task_id), list(self._by_id)[:2000])}")
-        return self._by_id[task_id]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
@@ -139,6 +125,13 @@ class AdaptedEnv(TextEnv):
             "feedback": state.feedback,
         }
         return dict(info)
+
+
+def numbered(env_id: str, name: str, split: str, *, kind: str, count: int) -> list[Task]:
+    """The tasks of a split, numbered from 0; a task's seed is its number."""
+    return [
+        Task(env_id=env_id, task_id=f"{name}/{split}/{i}", split=split, task_type=kind, seed=i) for i in range(count)
+    ]
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from rlsd.envs.adapters.adapted import SPLITS, AdaptedEnv, State, one_of, seeds_of
+from rlsd.envs.adapters.adapted import SPLITS, AdaptedEnv, State, numbered, one_of, seeds_of
 from rlsd.envs.adapters.own_random import OwnRandom
 from rlsd.envs.adapters.packages import needed
 from rlsd.envs.core import Hindsight, Task
@@ -73,10 +73,7 @@ class GemEnv(AdaptedEnv):
         self._seeds = _seeds(game, split)
         kind = game.split("-v0")[0].partition(":")[2]
         super().__init__(
-            tasks=[
-                Task(env_id=ENV_ID, task_id=f"{game}/{split}/{i}", split=split, task_type=kind, seed=i)
-                for i in range(len(self._seeds))
-            ],
+            tasks=numbered(ENV_ID, game, split, kind=kind, count=len(self._seeds)),
             max_steps=max_steps,
         )
         self._env: Any = None

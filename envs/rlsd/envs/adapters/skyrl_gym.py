@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rlsd.envs.adapters.adapted import SPLITS, AdaptedEnv, State, cut, one_of, seeds_of
+from rlsd.envs.adapters.adapted import SPLITS, AdaptedEnv, State, cut, numbered, one_of, seeds_of
 from rlsd.envs.adapters.packages import needed
 from rlsd.envs.core import Hindsight, Task
 from rlsd.envs.errors import DataError, EnvError, closest
@@ -97,10 +97,7 @@ class SkyRLGymEnv(AdaptedEnv):
         self._rows = _sums(self._form, split) if data is None and self._form else _read(Path(str(data)), split)
         name = game if data is None else f"{game}-{Path(data).stem}"
         super().__init__(
-            tasks=[
-                Task(env_id=ENV_ID, task_id=f"{name}/{split}/{i}", split=split, task_type=game, seed=i)
-                for i in range(len(self._rows))
-            ],
+            tasks=numbered(ENV_ID, name, split, kind=game, count=len(self._rows)),
             max_steps=max_steps,
             max_chars=200_000,
         )

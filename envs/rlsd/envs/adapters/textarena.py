@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from rlsd.envs.adapters.adapted import SPLITS, AdaptedEnv, State, one_of, seeds_of
+from rlsd.envs.adapters.adapted import SPLITS, AdaptedEnv, State, numbered, one_of, seeds_of
 from rlsd.envs.adapters.own_random import OwnRandom
 from rlsd.envs.adapters.packages import needed
 from rlsd.envs.adapters.textarena_games import GAMES, Arena
@@ -66,10 +66,7 @@ class TextArenaEnv(AdaptedEnv):
         self._seeds = _seeds(game, self._settings, split)
         name = game if not settings else f"{game}{self._settings}"
         super().__init__(
-            tasks=[
-                Task(env_id=ENV_ID, task_id=f"{name}/{split}/{i}", split=split, task_type=base, seed=i)
-                for i in range(len(self._seeds))
-            ],
+            tasks=numbered(ENV_ID, name, split, kind=base, count=len(self._seeds)),
             max_steps=max_steps,
         )
         self._env: Any = None

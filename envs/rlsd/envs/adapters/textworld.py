@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rlsd.envs.adapters.adapted import AdaptedEnv, State, one_of, whole
+from rlsd.envs.adapters.adapted import AdaptedEnv, State, numbered, one_of, whole
 from rlsd.envs.adapters.textworld_facts import changes, places
 from rlsd.envs.adapters.textworld_games import (
     CHALLENGES,
@@ -87,10 +87,7 @@ class TextWorldEnv(AdaptedEnv):
         self._folder = default_folder() if cache is None else Path(cache)
         name = self._family.name
         super().__init__(
-            tasks=[
-                Task(env_id=ENV_ID, task_id=f"{name}/{split}/{i}", split=split, task_type=challenge, seed=i)
-                for i in range(size)
-            ],
+            tasks=numbered(ENV_ID, name, split, kind=challenge, count=size),
             max_steps=CHALLENGES[challenge].max_steps if max_steps is None else max_steps,
         )
         self._game: Any = None

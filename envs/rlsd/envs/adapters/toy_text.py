@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from rlsd.envs.adapters.adapted import SPLITS, AdaptedEnv, State, cut, drawn, one_of
+from rlsd.envs.adapters.adapted import SPLITS, AdaptedEnv, State, cut, drawn, numbered, one_of
 from rlsd.envs.adapters.toy_games import GAMES, ToyGame
 from rlsd.envs.core import Hindsight, Task
 from rlsd.envs.errors import EnvError, closest
@@ -65,10 +65,7 @@ class ToyTextEnv(AdaptedEnv):
         self._game: ToyGame = kind(size=size, slippery=slippery)
         self._seeds = _seeds(game, size, split)
         super().__init__(
-            tasks=[
-                Task(env_id=ENV_ID, task_id=f"{self._name}/{split}/{i}", split=split, task_type=game, seed=i)
-                for i in range(len(self._seeds))
-            ],
+            tasks=numbered(ENV_ID, self._name, split, kind=game, count=len(self._seeds)),
             max_steps=kind.max_steps if max_steps is None else max_steps,
             max_chars=4096,
         )

@@ -13,7 +13,7 @@ from rlsd.envs.babyai.levels import level_of, make_world, package_seed, split_of
 from rlsd.envs.babyai.words import COMMANDS, NOT_UNDERSTOOD, action_of, observed, refused
 from rlsd.envs.babyai.world import World
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
-from rlsd.envs.errors import EnvError, TaskError, closest
+from rlsd.envs.errors import EnvError, closest
 
 ENV_ID = "rlsd/BabyAI-v0"
 _ARGUMENTS = ("level", "split", "max_steps")
@@ -70,23 +70,18 @@ class BabyAIEnv(TextEnv):
             for i in range(size)
             for name in names
         )
-        self._by_id = {task.task_id: task for task in self._tasks}
         self._world: World | None = None
 
     def tasks(self) -> Sequence[Task]:
         return self._tasks
 
-    def pick_task(self, options: dict[str, Any] | None) -> Task:
-        wanted = (options or {}).get("task")
-        return super().pick_task(options) if wanted is None else self._task_of(wanted)
-
     def content(self, task_id: str) -> str:
         """The mission, the agent's place, and the whole grid."""
-        return self._make(self._task_of(task_id)).content()
+        return self._make(self.task_of(task_id)).content()
 
     def package_seed(self, task_id: str) -> int:
         """The seed by which the package's own environment of the task's level makes the same episode."""
-        task = self._task_of(task_id)
+        task = self.task_of(task_id)
         return package_seed(task.task_type, self._split, task.seed)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -178,11 +173,6 @@ class BabyAIEnv(TextEnv):
         if self._world is None:
             raise EnvError("no episode is open; call reset() first")
         return self._world
-
-    def _task_of(self, task_id: Any) -> Task:
-        if task_id not in self._by_id:
-            raise TaskError(f"unknown task {task_id!r}{closest(str(task_id), list(self._by_id)[:2000])}")
-        return self._by_id[task_id]
 
     def _make(self, task: Task) -> World:
         return make_world(task.task_type, package_seed(task.task_type, self._split, task.seed))

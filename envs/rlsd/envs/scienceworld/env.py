@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
-from rlsd.envs.errors import EnvError, TaskError, closest
+from rlsd.envs.errors import EnvError, closest
 from rlsd.envs.scienceworld.engines import BACKENDS, engine_for
 from rlsd.envs.scienceworld.hindsight import hindsight
 from rlsd.envs.scienceworld.native import NativeEngine
@@ -73,7 +73,6 @@ class ScienceWorldEnv(TextEnv):
         if "noElectricalAction" in self._simplifications and (bad := [k.name for k in kinds if k.electrical]):
             raise EnvError(f"the simplification noElectricalAction makes {', '.join(bad)} impossible; leave them out")
         self._tasks = tasks_of(kinds, split)
-        self._by_id = {task.task_id: task for task in self._tasks}
         self._max_steps, self._list_actions = max_steps, list_actions
         self._engine = engine() if engine is not None else engine_for(backend, [kind.name for kind in kinds])
         self.blocking = not isinstance(self._engine, NativeEngine)
@@ -82,17 +81,9 @@ class ScienceWorldEnv(TextEnv):
     def tasks(self) -> Sequence[Task]:
         return self._tasks
 
-    def pick_task(self, options: dict[str, Any] | None) -> Task:
-        wanted = (options or {}).get("task")
-        if wanted is None:
-            return super().pick_task(options)
-        if wanted not in self._by_id:
-            raise TaskError(f"unknown task {wanted!r}{closest(str(wanted), self._by_id)}")
-        return self._by_id[wanted]
-
     def content(self, task_id: str) -> str:
         """Task type, variation and simplifications, which determine the world."""
-        return f"{self.pick_task({'task': task_id}).task_id} {self._simplifications}".strip()
+        return f"{self.task_of(task_id).task_id} {self._simplifications}".strip()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Open the task `options["task"]`, else one drawn with the environment's random generator.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsd.envs.core import Hindsight, Info, Task, TextEnv
-from rlsd.envs.errors import EnvError, TaskError, closest
+from rlsd.envs.errors import EnvError, closest
 from rlsd.envs.textcraft.explorer import next_step
 from rlsd.envs.textcraft.generate import Assignment
 from rlsd.envs.textcraft.hindsight import hindsight
@@ -78,19 +78,14 @@ class TextCraftEnv(TextEnv):
             Task(env_id=ENV_ID, task_id=name, split=split, task_type=f"depth_{depth}", seed=i, level=depth)
             for i, (name, depth) in enumerate(zip(names, kinds))
         )
-        self._by_id = {task.task_id: task for task in self._tasks}
         self._assignment: Assignment | None = None
 
     def tasks(self) -> Sequence[Task]:
         return self._tasks
 
-    def pick_task(self, options: dict[str, Any] | None) -> Task:
-        wanted = (options or {}).get("task")
-        return super().pick_task(options) if wanted is None else self._task_of(wanted)
-
     def content(self, task_id: str) -> str:
         """The goal and every recipe that is shown."""
-        assignment = self._assignment_of(self._task_of(task_id))
+        assignment = self._assignment_of(self.task_of(task_id))
         return f"{assignment.goal}\n{assignment.text()}"
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -198,11 +193,6 @@ class TextCraftEnv(TextEnv):
         if self._assignment is None:
             raise EnvError("no episode is open; call reset() first")
         return self._assignment
-
-    def _task_of(self, task_id: Any) -> Task:
-        if task_id not in self._by_id:
-            raise TaskError(f"unknown task {task_id!r}{closest(str(task_id), list(self._by_id)[:2000])}")
-        return self._by_id[task_id]
 
     def _assignment_of(self, task: Task) -> Assignment:
         if self._folder is None:

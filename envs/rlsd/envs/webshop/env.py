@@ -99,7 +99,6 @@ class WebShopEnv(TextEnv):
             catalogue, prices=prices, protocol=protocol, goals=goals, products=products, draw_seed=draw_seed
         )
         self._shelf = self._shop.shelf(split)
-        self._by_id = {task.task_id: task for task in self._shelf.tasks}
         self._show: Callable[[Page], str] = MODES[observation]
         self._max_steps, self._max_chars, self._legacy = max_steps, max_chars, protocol == "legacy"
         self._nouns, self._show_attributes, self._split = nouns_by(nouns), show_attributes, split
@@ -114,14 +113,6 @@ class WebShopEnv(TextEnv):
         if goal is None:
             raise TaskError(f"unknown task {task_id!r}{closest(task_id, list(self._shelf.goals)[:2000])}")
         return f"{self._shop.catalogue.digest} {goal.content}"
-
-    def pick_task(self, options: dict[str, Any] | None) -> Task:
-        wanted = (options or {}).get("task")
-        if wanted is None:
-            return self._shelf.tasks[int(self.np_random.integers(len(self._shelf.tasks)))]
-        if wanted not in self._by_id:
-            raise TaskError(f"unknown task {wanted!r}{closest(str(wanted), list(self._by_id)[:2000])}")
-        return self._by_id[wanted]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Open `options["task"]` or `options["goal"]`, else a task drawn with the environment's random generator.

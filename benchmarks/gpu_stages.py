@@ -93,7 +93,8 @@ class Bench:
         if stopped and not stops:
             raise Failed(f"{name} was not done within {limit:.0f} s")
         if process.returncode and not stopped:
-            raise Failed(f"{name}: exit code {process.returncode}: {last_line(text)}")
+            last = (text.strip().splitlines() or ["no output"])[-1][:300]
+            raise Failed(f"{name}: exit code {process.returncode}: {last}")
         return text
 
     def rlsd(self, *arguments: Any, limit: float, stops: bool = False) -> str:
@@ -227,16 +228,17 @@ def transfer(bench: Bench, limit: float) -> dict[str, Any]:
 def learn(bench: Bench, limit: float) -> dict[str, Any]:
     """Success by iteration of both methods from one warm start, and the curve."""
     ends = time.monotonic() + limit - GRACE_S
-    size = SMALL if bench.dry else LARGE
     warm, start = bench.out / "warm", bench.out / "start"
-    imitation = ["rollout.tasks_per_iteration=2"] if bench.dry else ["rollout.tasks_per_iteration=32"]
+    imitation = [f"rollout.tasks_per_iteration={2 if bench.dry else 32}"]
     bench.rlsd("train", WARM, "--run", warm, *_sets(bench, *ENDLESS, *imitation), limit=limit * 0.25, stops=True)
     bench.rlsd("export", warm, start, "--last", limit=60)
     arms = ("grpo", "rlsd")
     found: dict[str, Any] = {"warm_start_iterations": len(_metrics(warm))}
     for number, arm in enumerate(arms):
         share = (ends - time.monotonic()) / (len(arms) - number)
-        sets = _sets(bench, *ENDLESS, *size, f"algorithm={arm}", "agent.memory=full", model=start)
+        sets = _sets(
+            bench, *ENDLESS, *(SMALL if bench.dry else LARGE), f"algorithm={arm}", "agent.memory=full", model=start
+        )
         bench.rlsd("train", RL, "--run", bench.out / arm, *sets, limit=share - GRACE_S / 2, stops=True)
         found[arm] = [round(m["success"], 4) for m in _metrics(bench.out / arm)]
     _curve(found, arms, bench.out / "curve.png")
@@ -289,16 +291,9 @@ def _answers(url: str, server: subprocess.Popen[Any], limit: float) -> None:
 def _curve(found: dict[str, Any], arms: Sequence[str], place: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4))
-    axes = figure.subplots()
+    axes = (figure := Figure(figsize=(7, 4))).subplots()
     for arm in arms:
         axes.plot([100 * s for s in found[arm]], label=arm)
     axes.set(xlabel="iteration", ylabel="success of training episodes, %", ylim=(0, 100))
     axes.legend()
-    axes.grid(alpha=0.3)
     figure.savefig(place, dpi=120, bbox_inches="tight")
-
-
-def last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no output"

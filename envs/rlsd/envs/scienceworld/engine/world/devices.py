@@ -15,25 +15,37 @@ from rlsd.envs.scienceworld.engine.world.stuff import make
 from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing, listed
 
 
-class Heater(Thing):
-    """Heats what is in or on it while it is on; `opens`: it has a door."""
+class Appliance(Thing):
+    """Changes what is in or on it while it is on, and stays where it is."""
 
     movable = False
+    noun = ""
+
+    def change(self, thing: Thing) -> None:
+        """What a tick does to a thing in it."""
+        raise NotImplementedError
+
+    def tick(self) -> None:
+        assert self.device is not None
+        if self.device.activated:
+            for thing in self.inside.items():
+                self.change(thing)
+        super().tick()
+
+    def referents(self) -> list[str]:
+        return [self.noun, self.name, self.shown_name()]
+
+
+class Heater(Appliance):
+    """Heats; `opens`: it has a door."""
 
     def __init__(self, state: State, name: str, noun: str, hottest: float, *, opens: bool) -> None:
         super().__init__(state)
         self.name, self.noun, self.hottest, self.opens = name, noun, hottest, opens
         self.holder, self.device = closed_holder() if opens else open_holder(), Device(activable=True)
 
-    def tick(self) -> None:
-        assert self.device is not None
-        if self.device.activated:
-            for thing in self.inside.items():
-                heat_up(thing, self.hottest)
-        super().tick()
-
-    def referents(self) -> list[str]:
-        return [self.noun, self.name, self.shown_name()]
+    def change(self, thing: Thing) -> None:
+        heat_up(thing, self.hottest)
 
     def describe(self, mode: int = CURSORY) -> str:
         assert self.device is not None
@@ -51,25 +63,16 @@ class Heater(Thing):
         return f"{text}In the {shown} is: {listed(held, self)}."
 
 
-class Cooler(Thing):
-    """Cools what is in it while it is on, which it is at first."""
-
-    movable = False
+class Cooler(Appliance):
+    """Cools; it is on at first."""
 
     def __init__(self, state: State, name: str, noun: str, coldest: float) -> None:
         super().__init__(state)
         self.name, self.noun, self.coldest = name, noun, coldest
         self.holder, self.device = closed_holder(), Device(activable=True, activated=True)
 
-    def tick(self) -> None:
-        assert self.device is not None
-        if self.device.activated:
-            for thing in self.inside.items():
-                cool_down(thing, self.coldest)
-        super().tick()
-
-    def referents(self) -> list[str]:
-        return [self.noun, self.name, self.shown_name()]
+    def change(self, thing: Thing) -> None:
+        cool_down(thing, self.coldest)
 
     def describe(self, mode: int = CURSORY) -> str:
         assert self.device is not None

@@ -172,6 +172,9 @@ def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
             {"model": {"path": "m", "attention": "flash_attention_2"}},
             r"take no mask.* use sdpa, or .*sampler\.backend=vllm",
         ),
+        ({"learner": {"device": "mps"}}, "config learner.device: 'mps' is not supported: Apple's GPUs"),
+        ({"learner": {"device": "xpu"}}, "config learner.device: 'xpu' is not supported: Intel's GPUs"),
+        ({"sampler": {"backend": "sglang"}}, "config sampler.backend: 'sglang' is not supported: there is no client"),
     ],
 )
 def test_refusals_in_one_line(data: dict[str, Any], expected: str) -> None:

@@ -21,8 +21,8 @@ ENDING = ".jinja"
 
 
 def save_merged(policy: Policy, folder: Path, agent: AgentConfig, *, step: int | None = None) -> None:
-    """Write the policy with any LoRA adapter merged into its weights, 4-bit ones as the numbers they stand for; the policy
-    itself is unchanged.
+    """Write the policy with any LoRA adapter merged into its weights, and 4-bit ones as the numbers they stand for; the
+    policy itself is unchanged.
 
     Raises:
         WeightError: a weight is infinite or NaN; nothing is written.

@@ -191,6 +191,8 @@ def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
             {"model": {"path": "m", "attention": "flash_attention_2"}},
             r"take no mask.* use sdpa, or .*sampler\.backend=vllm",
         ),
+        ({"algorithm": "sft", "learner": {"minibatches": 4}}, "minibatches is 4, and sft takes one step on each iter"),
+        ({"algorithm": "sft", "learner": {"epochs": 2}}, "epochs is 2, and sft takes one step on each iteration"),
         ({"learner": {"device": "mps"}}, "config learner.device: 'mps' is not supported: Apple's GPUs"),
         ({"learner": {"device": "xpu"}}, "config learner.device: 'xpu' is not supported: Intel's GPUs"),
         ({"sampler": {"backend": "sglang"}}, "config sampler.backend: 'sglang' is not supported: there is no client"),

@@ -125,8 +125,8 @@ class RunConfig(Block):
         for name in ("epochs", "minibatches"):
             if self.algorithm.imitates and (given := getattr(self.learner, name)) > 1:
                 raise ValueError(
-                    f"learner.{name} is {given}, and {self.algorithm.name} takes one step on each iteration's episodes: "
-                    "set rollout.tasks_per_iteration (its batch) and iterations instead"
+                    f"learner.{name} is {given}, and {self.algorithm.name} takes one step on each iteration's "
+                    "episodes: set rollout.tasks_per_iteration (its batch) and iterations instead"
                 )
         if self.algorithm.imitates and self.max_episodes is not None:
             raise ValueError(f"max_episodes counts sampled episodes, and {self.algorithm.name} samples none")

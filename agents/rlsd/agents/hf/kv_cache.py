@@ -18,6 +18,9 @@ from rlsd.agents.hf.models import ModelError
 
 GROW = 128
 """Columns are allocated in multiples of this."""
+LARGEST_MASK = 2**26
+"""Most entries of an attention mask, rows × queries × keys: 256 MiB in float32. What would need more runs in pieces or
+without a mask; below, one pass is faster."""
 
 
 class KeysAndValues(Cache):

@@ -18,11 +18,11 @@ from rlsd.harness.scoring.sequences import BLANK, Row
 from rlsd.harness.scoring.token_model import (
     Head,
     TokenModel,
+    apart,
     in_step,
     micro_batches,
     packed,
     places,
-    plain,
     probed,
     too_large,
 )
@@ -80,13 +80,14 @@ class Scorer:
         model = model or self.model
         model.eval()
         logp, kept = torch.full((2, total), float("nan")), list[tuple[Tensor, Tensor]]()
-        rows = rows if model.masks else plain(rows)
         share = self.settings.prefix_sharing and model.masks
+        rows = rows if share else apart(model, rows)
         common = self._beginnings(model, rows) if share else None
         for kind, count in zip(kinds, _fed(rows, common, share=share)):
             self.forwarded[kind] += count
-        batches = in_step(model, micro_batches(rows, self.settings.micro_batch_tokens, masks=model.masks), self.ranks)
-        todo = list(zip(batches, self._passes(model, batches, share)))[::-1]
+        limit, largest = self.settings.micro_batch_tokens, None if share else model.largest_mask
+        batches = in_step(model, micro_batches(rows, limit, masks=model.masks, largest_mask=largest), self.ranks)
+        todo = list(zip(batches, self._passes(model, batches, common, share)))[::-1]
         while todo:
             batch, least = todo.pop()
             try:
@@ -136,11 +137,13 @@ class Scorer:
             cache=model(beginnings_pass, starts), index={f: i for i, f in enumerate(starts)}, lengths=lengths
         )
 
-    def _passes(self, model: TokenModel, batches: Sequence[Sequence[Row]], share: bool) -> list[int]:
+    def _passes(
+        self, model: TokenModel, batches: Sequence[Sequence[Row]], common: Beginnings | None, share: bool
+    ) -> list[int]:
         """Passes through the layers that each batch makes on every process; each pass of a sharded model needs all."""
-        mine = [passes(batch) if share else 1 for batch in batches]
         if not (model.sharded and share):
-            return mine
+            return [0] * len(batches)
+        mine = [passes(batch, common, model.largest_mask) for batch in batches]
         return [max(each) for each in zip(*self.ranks.gather(mine), strict=True)]
 
     def _halves(self, model: TokenModel, batch: list[Row], error: BaseException) -> tuple[list[Row], list[Row]]:

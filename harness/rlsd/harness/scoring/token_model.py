@@ -1,15 +1,17 @@
 """How rows go through the model, so that nothing is computed twice.
 
     packed   one forward pass over padded rows; a branch is separated from the others by the attention mask.
-             Used for updates, which need gradients.
+             Used for updates, which need gradients. Needs no mask where no row has branches.
     shared   three passes over one key-value cache (see `prefix_cache`). Used for scoring.
-    plain    every branch as a row of its own behind a copy of its prefix. For attention without masks.
+    plain    every branch as a row of its own behind a copy of its prefix. For attention without masks, and for
+             rows whose mask would be too large (`apart`).
 
 All three give the same log-probs (tested to 1e-5).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,6 +21,8 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from transformers.cache_utils import Cache
 
+from rlsd.agents.hf.abilities import attention_of
+from rlsd.agents.hf.kv_cache import LARGEST_MASK
 from rlsd.agents.hf.models import run_backbone, split_head
 from rlsd.algorithms.logprobs import chunked_logprobs
 from rlsd.harness.config.blocks import LearnerConfig
@@ -49,16 +53,24 @@ class TokenModel(nn.Module):
         temperature: log-probs are of logits / temperature.
         autocast: lower precision of matrix products; None for the weights' own.
         masks: the attention takes a mask; else pieces of a row are distinguished by their positions.
+        largest_mask: most entries of a mask, rows × queries × keys; what would need more is done without.
     """
 
     def __init__(
-        self, model: Any, *, temperature: float, autocast: torch.dtype | None = None, masks: bool = True
+        self,
+        model: Any,
+        *,
+        temperature: float,
+        autocast: torch.dtype | None = None,
+        masks: bool = True,
+        largest_mask: int = LARGEST_MASK,
     ) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
         self.autocast = autocast
         self.masks = masks
+        self.largest_mask = largest_mask
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +85,12 @@ class TokenModel(nn.Module):
         """Free the weights that a sharded model gathered for a forward pass."""
         if isinstance(self, FSDPModule):
             self.reshard()
+
+    @property
+    def longest_packed(self) -> int | None:
+        """Columns of the longest row of pieces, branches or whole sequences, that `packed` may run; None: any, because
+        the kernel makes no mask of them."""
+        return None if "flash" in attention_of(self.model) else math.isqrt(self.largest_mask)
 
     @property
     def mask_dtype(self) -> torch.dtype:
@@ -101,12 +119,28 @@ class TokenModel(nn.Module):
         return ScoredTokens(logp.float(), hidden, None if entropy is None else entropy.float())
 
 
-def micro_batches(rows: Sequence[Row], limit: int, *, masks: bool) -> list[list[Row]]:
+def apart(model: TokenModel, rows: Sequence[Row]) -> list[Row]:
+    """The rows as `packed` may run them: every branch of a row is a row of its own if the attention takes no mask, or
+    if it would be too large."""
+    if not model.masks:
+        return plain(rows)
+    longest = model.longest_packed
+    return [
+        part
+        for row in rows
+        for part in ([row] if longest is None or len(row.ids) <= longest or not row.branches else plain([row]))
+    ]
+
+
+def micro_batches(
+    rows: Sequence[Row], limit: int, *, masks: bool, largest_mask: int | None = LARGEST_MASK
+) -> list[list[Row]]:
     """Batches of rows of similar length, at most `limit` padded columns each; a longer row is a batch of its own.
 
     Args:
         masks: the attention takes a mask; without one a row with branches is a batch of its own, because kernels
             without masks distinguish its pieces by position.
+        largest_mask: most entries of the mask of a batch with branches; None: none is made of the whole batch.
     """
     batches: list[list[Row]] = []
     batch: list[Row] = []
@@ -115,7 +149,9 @@ def micro_batches(rows: Sequence[Row], limit: int, *, masks: bool) -> list[list[
             batches.append([row])
             continue
         width = max(len(r.ids) for r in [*batch, row])
-        if batch and width * (len(batch) + 1) > limit:
+        columns, branched = width * (len(batch) + 1), any(r.branches for r in [*batch, row])
+        masked = columns * width if branched and largest_mask is not None else 0
+        if batch and (columns > limit or masked > (largest_mask or 0)):
             batches.append(batch)
             batch = []
         batch.append(row)

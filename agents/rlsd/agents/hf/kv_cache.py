@@ -23,6 +23,18 @@ LARGEST_MASK = 2**26
 without a mask; below, one pass is faster."""
 
 
+def pieces(columns: int, keys: int, rows: int, largest: int) -> list[tuple[int, int]]:
+    """First and end column of the pieces of a pass, each as long as its mask allows.
+
+    Args:
+        columns: of a row in the pass.
+        keys: that they read at most.
+        largest: entries of a mask.
+    """
+    step = max(1, largest // (rows * keys))
+    return [(first, min(first + step, columns)) for first in range(0, columns, step)]
+
+
 class KeysAndValues(Cache):
     """A cache that holds keys and values and nothing else: layers with a state of their own are told so."""
 

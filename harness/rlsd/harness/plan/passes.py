@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlsd.agents.hf.generator import PREFILL_TOKENS, Generator
-from rlsd.agents.hf.kv_cache import SlotCache
+from rlsd.agents.hf.kv_cache import SlotCache, pieces
 from rlsd.agents.hf.models import run_backbone, split_head
 from rlsd.harness.config.blocks import LearnerConfig
 from rlsd.harness.learner import parallel
@@ -141,15 +141,21 @@ class Passes:
         )
 
     def _sampled(self, cache: SlotCache, rows: Sequence[int], columns: Tensor, width: int) -> Tensor:
-        mask = cache.aim(rows, columns, width, self.tokens.mask_dtype)
-        return run_backbone(
-            split_head(self.model)[0],
-            input_ids=torch.zeros_like(columns),
-            attention_mask=mask,
-            position_ids=columns,
-            use_cache=True,
-            cache=cache,
-        )
+        out: list[Tensor] = []
+        for first, stop in pieces(columns.shape[1], width, len(rows), self.tokens.largest_mask):
+            mine = columns[:, first:stop]
+            mask = cache.aim(rows, mine, width, self.tokens.mask_dtype)
+            out.append(
+                run_backbone(
+                    split_head(self.model)[0],
+                    input_ids=torch.zeros_like(mine),
+                    attention_mask=mask,
+                    position_ids=mine,
+                    use_cache=True,
+                    cache=cache,
+                )
+            )
+        return out[0] if len(out) == 1 else torch.cat(out, dim=1)
 
     def _rows(self, row: Row, *, share: bool) -> list[Row]:
         """The largest micro-batch of equal rows."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from rlsd.agents.hf.kv_cache import pieces
 from rlsd.harness.scoring.sequences import Branch, Row
 from rlsd.harness.scoring.stored_prefixes import ALIGNED, PrefixCache
 from rlsd.harness.scoring.token_model import ScoredTokens, TokenModel, additive, padded_positions
@@ -87,10 +88,8 @@ def passes(rows: Sequence[Row], starts: Beginnings | None, largest: int) -> int:
     """
     known = [0 if starts is None else starts.lengths.get(r.family, 0) for r in rows]
     length, width = max(r.prefix - n for r, n in zip(rows, known)), max(known)
-    count = len(_pieces(length, width, len(rows), largest)) if width else 1
-    for chunk in _chunks(sorted(rows, key=lambda r: -len(r.branches))):
-        count += len(_pieces(chunk.ids.shape[1], max(chunk.deepest), len(chunk.branches), largest))
-    return count
+    count = len(pieces(length, width + length, len(rows), largest)) if width else 1
+    return count + sum(len(chunk.pieces(largest)) for chunk in _chunks(sorted(rows, key=lambda r: -len(r.branches))))
 
 
 def beginnings_pass(model: TokenModel, beginnings: dict[int, tuple[int, ...]]) -> Any:
@@ -133,16 +132,10 @@ class Chunk:
     deepest: Sequence[int]
     """Last fork of each row."""
 
-
-def _pieces(columns: int, before: int, rows: int, largest: int) -> list[tuple[int, int]]:
-    """First and end column of as many pieces of a pass as keep a mask to `largest` entries.
-
-    Args:
-        columns: of a row in the pass.
-        before: further keys that they read.
-    """
-    step = max(1, largest // (rows * (before + columns + ALIGNED)))
-    return [(first, min(first + step, columns)) for first in range(0, columns, step)]
+    def pieces(self, largest: int) -> list[tuple[int, int]]:
+        """First and end column of what goes through the layers at once."""
+        rows, columns = self.ids.shape
+        return pieces(columns, max(self.deepest) + columns + ALIGNED, rows, largest)
 
 
 def _chunks(rows: Sequence[Row]) -> Iterator[Chunk]:
@@ -189,7 +182,7 @@ def _prefix_pass(
         return hidden, 1
     ends = before + torch.tensor([len(piece) for piece in own]) - 1
     out: list[Tensor] = []
-    for first, stop in _pieces(len(columns), width, len(ids), model.largest_mask):
+    for first, stop in pieces(len(columns), width + len(columns), len(ids), model.largest_mask):
         cache.fill(first)
         mine = positions[:, first:stop]
         seen = torch.arange(width + stop) <= mine[:, :, None]
@@ -208,7 +201,7 @@ def _branch_pass(model: TokenModel, cache: PrefixCache, chunk: Chunk) -> tuple[T
     """(b, Q, D) hidden states of a chunk behind its prefixes, and the number of passes."""
     device, deepest = model.device, max(chunk.deepest)
     out, keys = list[Tensor](), torch.arange(0)
-    for first, stop in _pieces(chunk.ids.shape[1], deepest, len(chunk.branches), model.largest_mask):
+    for first, stop in chunk.pieces(model.largest_mask):
         prefix = deepest + -(deepest + stop) % ALIGNED
         cache.aim(len(chunk.branches), prefix, first)
         columns = torch.arange(first, stop)

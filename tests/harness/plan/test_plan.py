@@ -228,21 +228,13 @@ def test_a_row_costs_in_proportion_to_its_length() -> None:
 
 def test_the_command_prints_every_stage_and_one_object() -> None:
     file = str(ROOT / "configs" / "quickstart.yaml")
-    shown = CliRunner().invoke(
-        app, ["plan", file, "--gpu", "L4", "--row", "512", "--set", "learner.micro_batch_tokens=1024"]
-    )
+    command = ["plan", file, "--row", "512", "--set", "learner.micro_batch_tokens=1024"]
+    shown = CliRunner().invoke(app, [*command, "--gpu", "L4"])
     assert shown.exit_code == 0
-    for word in (
-        "weights",
-        "moments",
-        "update, at its peak",
-        "in all, at the peak",
-        "seconds an iteration",
-        "L4: ",
-        "one row, beside",
-    ):
+    for word in ("weights", "moments", "update, at its peak", "in all, at the peak", "seconds an iteration", "L4: "):
         assert word in shown.output
-    told = CliRunner().invoke(app, ["plan", file, "--row", "512", "--json", "--set", "learner.micro_batch_tokens=1024"])
+    assert "one row, beside" in shown.output
+    told = CliRunner().invoke(app, [*command, "--json"])
     found = json.loads(told.output.splitlines()[-1])
     assert found["weights"] == 711_040
     assert found["bytes"]["peak"] > found["bytes"]["update"] > 0

@@ -106,7 +106,7 @@ class Gradients:
         for row in apart(tokens, rows):
             counts = tuple((credits[:, places([row])[2]] != 0).any(1).tolist())
             alike.setdefault(counts, []).append(row)
-        limit, largest = self.learner.settings.micro_batch_tokens, tokens.largest_mask
+        limit, largest = self.learner.settings.micro_batch_tokens, None if tokens.blocks else tokens.largest_mask
         return [
             batch
             for some in alike.values()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from rlsd.agents.hf.abilities import attention_of
 from rlsd.agents.hf.models import Policy
 from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.harness.config import ConfigError, LearnerConfig
@@ -59,6 +60,8 @@ class Learner:
         self.ranks = ranks or open_ranks(settings.device, processes=settings.processes, timeout_s=settings.timeout_s)
         if settings.device == "cuda" and self.ranks.device.type != "cuda":
             raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; set learner.device=cpu")
+        if "flex" in attention_of(policy.model):
+            parallel.check_flex(self.device)
         self.policy = policy
         self.parallel = parallel.wrapper_of(settings, self.ranks)
         if settings.liger:

@@ -17,9 +17,10 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from rlsd.agents.hf.kv_cache import pieces
+from rlsd.harness.scoring.masks import additive, padded_positions
 from rlsd.harness.scoring.sequences import Branch, Row
 from rlsd.harness.scoring.stored_prefixes import ALIGNED, PrefixCache
-from rlsd.harness.scoring.token_model import ScoredTokens, TokenModel, additive, padded_positions
+from rlsd.harness.scoring.token_model import ScoredTokens, TokenModel
 
 LEAST_BEGINNING = 32
 """Shorter common beginnings are not worth a pass of their own."""

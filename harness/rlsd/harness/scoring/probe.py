@@ -23,7 +23,7 @@ import transformers
 from rlsd.agents.hf import abilities, generator, kv_cache, models
 from rlsd.agents.hf.abilities import attention_of
 from rlsd.agents.hf.models import ModelError, quiet
-from rlsd.harness.scoring import prefix_cache, scorer, sequences, small_model, stored_prefixes, token_model, ways
+from rlsd.harness.scoring import masks, prefix_cache, scorer, sequences, small_model, stored_prefixes, token_model, ways
 from rlsd.harness.scoring.small_model import CUTS, make_small, small_config
 from rlsd.harness.scoring.ways import TOLERANCE, WAYS, Way, Ways, one_line, play
 
@@ -32,7 +32,7 @@ LOW_TOLERANCE = 0.1
 ROUNDING = 0.01
 """Differences below may be rounding, and are looked at in float64."""
 CODE = (abilities, generator, kv_cache, models, prefix_cache, scorer, sequences, small_model, stored_prefixes)
-CODE += (token_model, ways)
+CODE += (masks, token_model, ways)
 _known: dict[Path, Ways] = {}
 
 
@@ -58,8 +58,8 @@ def probe_small(model: Any, *, context: int, attention: str, reasons: list[str] 
         reasons: collects why.
     """
     model = _inner(model)
-    if "flash" in attention:
-        attention = "sdpa"  # it takes no masks, so no way is used that it could do differently
+    if "flash" in attention or "flex" in attention:
+        attention = "sdpa"  # their kernels need a GPU, and what they are asked for is the same
     for cut in CUTS:
         try:
             config = small_config(model, context, cut)

@@ -80,12 +80,12 @@ class Scorer:
         model = model or self.model
         model.eval()
         logp, kept = torch.full((2, total), float("nan")), list[tuple[Tensor, Tensor]]()
-        share = self.settings.prefix_sharing and model.masks
+        share = self.settings.prefix_sharing and model.masks and not model.blocks
         rows = rows if share else apart(model, rows)
         common = self._beginnings(model, rows) if share else None
         for kind, count in zip(kinds, _fed(rows, common, share=share)):
             self.forwarded[kind] += count
-        limit, largest = self.settings.micro_batch_tokens, None if share else model.largest_mask
+        limit, largest = self.settings.micro_batch_tokens, None if share or model.blocks else model.largest_mask
         batches = in_step(model, micro_batches(rows, limit, masks=model.masks, largest_mask=largest), self.ranks)
         todo = list(zip(batches, self._passes(model, batches, common, share)))[::-1]
         while todo:

@@ -27,6 +27,7 @@ from rlsd.agents.hf.models import run_backbone, split_head
 from rlsd.algorithms.logprobs import chunked_logprobs
 from rlsd.harness.config.blocks import LearnerConfig
 from rlsd.harness.distributed import Ranks
+from rlsd.harness.scoring.masks import additive, block_mask, collate
 from rlsd.harness.scoring.sequences import BLANK, Branch, Place, Row
 
 Head = Callable[[Tensor], Tensor]
@@ -90,7 +91,12 @@ class TokenModel(nn.Module):
     def longest_packed(self) -> int | None:
         """Columns of the longest row of pieces, branches or whole sequences, that `packed` may run; None: any, because
         the kernel makes no mask of them."""
-        return None if "flash" in attention_of(self.model) else math.isqrt(self.largest_mask)
+        return None if self.blocks or "flash" in attention_of(self.model) else math.isqrt(self.largest_mask)
+
+    @property
+    def blocks(self) -> bool:
+        """The attention takes masks as tables of blocks (FlexAttention)."""
+        return "flex" in attention_of(self.model)
 
     @property
     def mask_dtype(self) -> torch.dtype:
@@ -178,12 +184,13 @@ def too_large(batch: Sequence[Row], reason: str, settings: LearnerConfig) -> str
 
 def packed(model: TokenModel, rows: Sequence[Row]) -> ScoredTokens:
     """One forward pass over padded rows."""
-    ids, positions, seen = collate(rows)
+    ids, positions, seen = collate(rows, seen=model.masks and not model.blocks)
     device = model.device
+    mask = None if seen is None else additive(seen.to(device), model.mask_dtype)
     hidden = model.backbone(
         input_ids=ids.to(device),
         position_ids=positions.to(device),
-        attention_mask=additive(seen.to(device), model.mask_dtype) if seen is not None and model.masks else None,
+        attention_mask=block_mask(rows, device) if model.blocks else mask,
         use_cache=False,
     )
     row_of, column, _ = places(rows)
@@ -227,39 +234,6 @@ def joined(rows: Sequence[Row], limit: int) -> list[Row]:
     return [_end_to_end(pieces) for pieces in out]
 
 
-def collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Pad rows on the right.
-
-    Returns:
-        (B, T) ids, (B, T) positions, and (B, 1, T, T) bool of what each column may see; None if plain causal
-        attention is enough (padding comes last, so no real token sees it).
-    """
-    width = max(len(r.ids) for r in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    positions = torch.arange(width).repeat(len(rows), 1)
-    for b, row in enumerate(rows):
-        ids[b, : len(row.ids)] = torch.tensor(row.ids)
-    if not any(r.branches for r in rows):
-        return ids, positions, None
-    for b, row in enumerate(rows):  # padding repeats the last position: a model has none beyond its context
-        positions[b] = torch.tensor(padded_positions(row.positions(), width))
-    owner = torch.zeros(len(rows), width, dtype=torch.long)
-    fork = torch.zeros(len(rows), width, dtype=torch.long)
-    for b, row in enumerate(rows):
-        for i, branch in enumerate(row.branches, start=1):
-            owner[b, branch.start : branch.stop] = i
-            fork[b, branch.start : branch.stop] = branch.fork
-    columns = torch.arange(width)
-    same = (owner[:, :, None] == owner[:, None, :]) & (columns[None, :, None] >= columns[None, None, :])
-    prefix = (owner[:, None, :] == 0) & (columns[None, None, :] < fork[:, :, None])
-    return ids, positions, (same | prefix)[:, None]
-
-
-def padded_positions(positions: list[int], width: int) -> list[int]:
-    """Positions of a row of `width` columns; padding gets the row's last one."""
-    return [*positions, *(positions[-1:] or [0]) * (width - len(positions))]
-
-
 def places(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
     """(m,) row, (m,) column and (m,) flat number of every sampled token of `rows`."""
     row_of: list[int] = []
@@ -271,12 +245,6 @@ def places(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
             column += range(place.column, place.column + place.count)
             flat += range(place.flat, place.flat + place.count)
     return torch.tensor(row_of), torch.tensor(column), torch.tensor(flat)
-
-
-def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """The mask that attention adds to its scores: 0 where `seen`. Built once for all layers; finite, so that rows of
-    padding do not give NaN."""
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def _end_to_end(rows: Sequence[Row]) -> Row:

@@ -72,7 +72,7 @@ class ModelConfig(Block):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision the weights are loaded in."""
     attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
-    """`flash_attention_2` takes no mask: hindsight branches become rows of their own, and `learner.packing` is free.
+    """`flash_attention_2` takes no mask: hindsight is scored in variable-length calls, and `learner.packing` is free.
     `flex_attention` (CUDA only) reads just the blocks of a row that see each other: long rows stay whole, also where
     hindsight is trained on. Both need `sampler.backend: vllm`, because the sampler in this process needs masks."""
 

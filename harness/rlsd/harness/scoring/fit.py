@@ -8,7 +8,10 @@ from typing import Any
 from rlsd.agents.hf.abilities import attention_of, limits, sliding_window, text_config
 from rlsd.agents.hf.models import ModelError
 from rlsd.harness.config.blocks import ConfigError, LearnerConfig
-from rlsd.harness.scoring.probe import probe, probe_small
+from rlsd.harness.scoring.probe import LOW_TOLERANCE, probe, probe_small
+from rlsd.harness.scoring.spliced import spliced_fault
+from rlsd.harness.scoring.token_model import LOW
+from rlsd.harness.scoring.ways import TOLERANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,12 @@ def fit_learner(model: Any, settings: LearnerConfig, *, context: int) -> Fit:
         )
     elif masks and settings.prefix_sharing and not sharing.exact:
         notes.append(f"{name} does not share prefixes ({sharing.fault}): learner.prefix_sharing is off")
+    elif flash and settings.prefix_sharing and sharing.exact:
+        low = LOW if settings.precision == "bfloat16" else None
+        fault = spliced_fault(model, low=low, tolerance=TOLERANCE, low_tolerance=LOW_TOLERANCE)
+        if fault is None:
+            return Fit(masks=False, settings=settings)
+        notes.append(f"{name} reads no hindsight over shared prefixes ({fault}): every view is a row of its own")
     if settings.prefix_sharing and not (masks and sharing.exact):
         settings = settings.model_copy(update={"prefix_sharing": False})
     return Fit(masks=masks, settings=settings, notes=tuple(notes))

@@ -77,8 +77,8 @@ def shared(model: TokenModel, rows: Sequence[Row], starts: Beginnings | None, le
         count += len(hidden[-1])
     for _ in range(least - made):
         model.backbone(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
-    where = torch.tensor(_columns(rows, first), device=device)
-    return model.scored(torch.cat(hidden)[where], _targets(rows).to(device))
+    where = torch.tensor(columns_of(rows, first), device=device)
+    return model.scored(torch.cat(hidden)[where], targets_of(rows).to(device))
 
 
 def passes(rows: Sequence[Row], starts: Beginnings | None, largest: int) -> int:
@@ -221,7 +221,7 @@ def _branch_pass(model: TokenModel, cache: PrefixCache, chunk: Chunk) -> tuple[T
     return torch.cat(out, dim=1), len(out)
 
 
-def _columns(rows: Sequence[Row], first: dict[tuple[int, int], int]) -> list[int]:
+def columns_of(rows: Sequence[Row], first: dict[tuple[int, int], int]) -> list[int]:
     """Indices of the hidden states that predict the sampled tokens, in the order of `places`.
 
     Args:
@@ -238,7 +238,8 @@ def _columns(rows: Sequence[Row], first: dict[tuple[int, int], int]) -> list[int
     return out
 
 
-def _targets(rows: Sequence[Row]) -> Tensor:
+def targets_of(rows: Sequence[Row]) -> Tensor:
+    """(m,) sampled tokens, in the order of `places`."""
     return torch.tensor([i for r in rows for p in r.places for i in r.ids[p.column : p.column + p.count]])
 
 

@@ -15,6 +15,7 @@ from rlsd.harness.config.blocks import LearnerConfig
 from rlsd.harness.distributed import Ranks, lost_peer, whole
 from rlsd.harness.scoring.prefix_cache import Beginnings, beginnings, beginnings_pass, passes, shared
 from rlsd.harness.scoring.sequences import BLANK, Row
+from rlsd.harness.scoring.spliced import spliced
 from rlsd.harness.scoring.token_model import (
     Head,
     TokenModel,
@@ -81,17 +82,20 @@ class Scorer:
         model.eval()
         logp, kept = torch.full((2, total), float("nan")), list[tuple[Tensor, Tensor]]()
         share = self.settings.prefix_sharing and model.masks and not model.blocks
-        rows = rows if share else apart(model, rows)
+        splice = self.settings.prefix_sharing and model.flash and not (model.masks or model.sharded)
+        rows = rows if share or splice else apart(model, rows)
         common = self._beginnings(model, rows) if share else None
-        for kind, count in zip(kinds, _fed(rows, common, share=share)):
+        for kind, count in zip(kinds, _fed(rows, common, share=share or splice)):
             self.forwarded[kind] += count
-        limit, largest = self.settings.micro_batch_tokens, None if share or model.blocks else model.largest_mask
-        batches = in_step(model, micro_batches(rows, limit, masks=model.masks, largest_mask=largest), self.ranks)
+        limit, largest = self.settings.micro_batch_tokens, model.largest_mask
+        largest = None if share or splice or model.blocks else largest
+        separate = model.masks or splice
+        batches = in_step(model, micro_batches(rows, limit, masks=separate, largest_mask=largest), self.ranks)
         todo = list(zip(batches, self._passes(model, batches, common, share)))[::-1]
         while todo:
             batch, least = todo.pop()
             try:
-                scored = model(shared, batch, common, least) if share else model(packed, batch)
+                scored = model(shared, batch, common, least) if share else model(spliced if splice else packed, batch)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise

@@ -3,10 +3,12 @@
     packed   one forward pass over padded rows; a branch is separated from the others by the attention mask.
              Used for updates, which need gradients. Needs no mask where no row has branches.
     shared   three passes over one key-value cache (see `prefix_cache`). Used for scoring.
+    spliced  the same passes with variable-length calls in place of masks (see `spliced`). Used for scoring with
+             flash attention.
     plain    every branch as a row of its own behind a copy of its prefix. For attention without masks, and for
              rows whose mask would be too large (`apart`).
 
-All three give the same log-probs (tested to 1e-5).
+All give the same log-probs (tested to 1e-5).
 """
 
 from __future__ import annotations
@@ -91,7 +93,12 @@ class TokenModel(nn.Module):
     def longest_packed(self) -> int | None:
         """Columns of the longest row of pieces, branches or whole sequences, that `packed` may run; None: any, because
         the kernel makes no mask of them."""
-        return None if self.blocks or "flash" in attention_of(self.model) else math.isqrt(self.largest_mask)
+        return None if self.blocks or self.flash else math.isqrt(self.largest_mask)
+
+    @property
+    def flash(self) -> bool:
+        """The attention takes no mask, and calls with sequences of different lengths."""
+        return "flash" in attention_of(self.model)
 
     @property
     def blocks(self) -> bool:

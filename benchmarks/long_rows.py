@@ -53,6 +53,7 @@ def measure(way: str, length: int) -> None:
     """Print one measurement."""
     from transformers import AutoModelForCausalLM
 
+    from rlsd.agents.hf.kv_cache import LARGEST_MASK
     from rlsd.agents.hf.models import tiny_config
     from rlsd.agents.hf.policy import Policy
     from rlsd.harness.config import LearnerConfig
@@ -69,8 +70,8 @@ def measure(way: str, length: int) -> None:
     settings = LearnerConfig(prefix_sharing=way != "masked")
     policy = Policy(model=model, tokenizer=None, eos_ids=frozenset(), context=2**18)
     learner = Learner(policy, settings, temperature=1.0, ranks=Ranks(device=torch.device("cpu")))
-    largest = {"largest_mask": 2**40} if way == "masked" else {}
-    scorer = Scorer(TokenModel(model, temperature=1.0, **largest), settings, learner.ranks)
+    largest = 2**40 if way == "masked" else LARGEST_MASK
+    scorer = Scorer(TokenModel(model, temperature=1.0, largest_mask=largest), settings, learner.ranks)
 
     def work(tokens: int) -> None:
         turns = tokens // TURN

@@ -106,7 +106,9 @@ def test_updates_make_no_larger_mask_and_take_the_same_step(played: Played, pack
 
     found = []
     for largest in (2**26, 400**2):
-        learner = Learner(played.policy, LearnerConfig(packing=packing, lr=1e-3), temperature=1.0)
+        learner = Learner(
+            played.policy, LearnerConfig.model_validate({"packing": packing, "lr": 1e-3}), temperature=1.0
+        )
         learner.tokens.largest_mask = largest
         with Masks(played.policy.model) as masks:
             found.append(gradient(learner, rows, loss))

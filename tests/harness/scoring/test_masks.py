@@ -59,6 +59,8 @@ def test_blocks_hide_what_the_table_of_all_pairs_hides(rows: list[Row]) -> None:
     whole = tiles.all(4).all(2)
     read = blocks.to_dense()[:, 0].bool()
     assert bool((read >= some).all()), "no visible key is in a block that is not read"
+    assert blocks.full_kv_indices is not None
+    assert blocks.full_kv_num_blocks is not None
     for b, i in ((b, i) for b in range(len(rows)) for i in range(count)):
         full = blocks.full_kv_indices[b, 0, i, : blocks.full_kv_num_blocks[b, 0, i]].tolist()
         assert bool(whole[b, i, full].all()), "no hidden key is in a block that is read without looking at it"

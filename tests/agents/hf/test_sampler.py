@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rlsd.agents.chat import ChatFormat
-from rlsd.agents.hf.generator import PREFILL_TOKENS, Generator, nucleus
+from rlsd.agents.hf.generator import PREFILL_TOKENS, CachedEpisode, Generator, nucleus
 from rlsd.agents.hf.models import Policy, tiny_policy
 from rlsd.agents.hf.sampler import HFSampler
 from rlsd.agents.stopping import stop_check
@@ -371,3 +371,22 @@ def test_a_response_ends_with_the_token_that_completes_a_stop_string() -> None:
         else:
             assert result.finish == whole[k].finish
     assert stop_check(chat, []) is None
+
+
+def test_a_long_prompt_is_fed_in_pieces_and_answered_alike() -> None:
+    """The third prompt extends the first: pieces go on behind what is cached."""
+    first, answers = [prompt_of(90), prompt_of(41)], []
+    for largest in (2**26, 2 * 96 * 10):
+        generator = Generator(POLICY.model, eos_ids=frozenset(), temperature=1.0, seed=7, largest_mask=largest)
+        episodes = [CachedEpisode(slot=b) for b in range(2)]
+        found: list[SampleResult] = []
+        for turn, prompts in enumerate((first, [first[0] + prompt_of(60, seed=1), prompt_of(30, seed=2)])):
+            requests = [
+                SampleRequest(key=key(b), turn=turn, prompt_ids=p, max_new_tokens=4) for b, p in enumerate(prompts)
+            ]
+            found += generator.generate(list(zip(requests, episodes)), slots=2, version=0)
+        answers.append(found)
+    assert generator.passes == 9 + 3 + 10 + 3, "pieces of 10 and then of 6 columns, and the other tokens one by one"
+    assert [a.token_ids for a in answers[0]] == [a.token_ids for a in answers[1]]
+    for one, other in zip(*answers):
+        assert one.logps == pytest.approx(other.logps, abs=1e-5)

@@ -196,6 +196,14 @@ def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
         ({"learner": {"device": "mps"}}, "config learner.device: 'mps' is not supported: Apple's GPUs"),
         ({"learner": {"device": "xpu"}}, "config learner.device: 'xpu' is not supported: Intel's GPUs"),
         ({"sampler": {"backend": "sglang"}}, "config sampler.backend: 'sglang' is not supported: there is no client"),
+        (
+            {"model": {"path": "m", "attention": "flex_attention"}, "learner": {"device": "cuda"}},
+            r"flex_attention, whose kernels take no mask.* use sdpa, or .*sampler\.backend=vllm",
+        ),
+        (
+            {"model": {"path": "m", "attention": "flex_attention"}},
+            r"no backward pass on a CPU: use sdpa, or set",
+        ),
     ],
 )
 def test_refusals_in_one_line(data: dict[str, Any], expected: str) -> None:

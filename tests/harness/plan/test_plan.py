@@ -20,6 +20,7 @@ from rlsd.harness.config import ConfigError, RunConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.plan.allocated import Allocated, tensor_bytes
+from rlsd.harness.plan.by_length import row_costs
 from rlsd.harness.plan.episodes import longest
 from rlsd.harness.plan.gpus import GPUS, find_gpu
 from rlsd.harness.plan.passes import Passes
@@ -215,16 +216,31 @@ def test_least_times_follow_the_roofline() -> None:
     assert rates["rollout"].tokens_a_second == pytest.approx(8 * 6 * 8 / rates["rollout"].seconds)
 
 
+def test_a_row_costs_in_proportion_to_its_length() -> None:
+    c = config(agent__max_new_tokens=64, hindsight__max_tokens=64)
+    short, long = row_costs(c, (2**13, 2**16))
+    assert (short.tokens, short.keys_and_values) == (2**13, 2**13 * 2 * 64 * 4 * 2)
+    assert long.whole_mask == (2**16 + 6 * 128) ** 2 * 4, "six turns of hindsight and response"
+    assert 6 < long.scoring / short.scoring < 9
+    assert 7.5 < long.update / short.update < 8.5
+    assert 20 < long.flops / short.flops < 64, "attention counts every pair"
+
+
 def test_the_command_prints_every_stage_and_one_object() -> None:
     file = str(ROOT / "configs" / "quickstart.yaml")
-    shown = CliRunner().invoke(app, ["plan", file, "--gpu", "L4", "--set", "learner.micro_batch_tokens=1024"])
+    command = ["plan", file, "--row", "512", "--set", "learner.micro_batch_tokens=1024"]
+    shown = CliRunner().invoke(app, [*command, "--gpu", "L4"])
     assert shown.exit_code == 0
     for word in ("weights", "moments", "update, at its peak", "in all, at the peak", "seconds an iteration", "L4: "):
         assert word in shown.output
-    told = CliRunner().invoke(app, ["plan", file, "--json", "--set", "learner.micro_batch_tokens=1024"])
+    assert "one row, beside" in shown.output
+    told = CliRunner().invoke(app, [*command, "--json"])
     found = json.loads(told.output.splitlines()[-1])
     assert found["weights"] == 711_040
     assert found["bytes"]["peak"] > found["bytes"]["update"] > 0
+    assert [row["tokens"] for row in found["rows"]] == [512]
+    with pytest.raises(ConfigError, match="a row of 1 tokens has no room"):
+        row_costs(config(), [1])
 
 
 def test_what_cannot_be_planned_says_why() -> None:

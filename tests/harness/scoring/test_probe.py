@@ -21,10 +21,10 @@ from rlsd.envs.errors import RlsdError
 from rlsd.harness.config import ConfigError, LearnerConfig, parse_config
 from rlsd.harness.iteration.parts import build
 from rlsd.harness.scoring.fit import check_sampler, fit_learner
+from rlsd.harness.scoring.masks import collate
 from rlsd.harness.scoring.probe import cache_folder, probe
 from rlsd.harness.scoring.sequences import Branch, Place, Row
 from rlsd.harness.scoring.small_model import CUTS, make_small, small_config
-from rlsd.harness.scoring.token_model import collate
 from rlsd.harness.scoring.ways import LONGEST, WAYS, play
 from tests.support.smallest_run import small_run
 

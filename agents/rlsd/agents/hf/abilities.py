@@ -19,6 +19,12 @@ def text_config(model: Any) -> Any:
     return inner.config.get_text_config(decoder=True)
 
 
+def attention_of(model: Any) -> str:
+    """Name of a model's attention implementation."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return str(getattr(inner.config, "_attn_implementation", None) or "eager")
+
+
 def context_length(config: Any) -> int:
     """Longest sequence in tokens, of a text config; `UNKNOWN_CONTEXT` if it states none."""
     values = (getattr(config, key, None) for key in CONTEXT_KEYS)

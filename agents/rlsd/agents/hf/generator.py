@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlsd.agents.hf.kv_cache import SlotCache
+from rlsd.agents.hf.kv_cache import LARGEST_MASK, SlotCache, pieces
 from rlsd.agents.hf.models import run_backbone, split_head
 from rlsd.agents.seeding import generator
 from rlsd.agents.types import FinishReason, SampleRequest, SampleResult
@@ -49,6 +49,7 @@ class Generator:
         seed: base of the per-turn random numbers.
         top_p: below 1 only the likeliest tokens that together have this probability are drawn (evaluation only).
         stopped: whether a response's ids come to a stop string; None: there is none.
+        largest_mask: most entries of an attention mask; longer prompts are fed in pieces.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Generator:
         seed: int,
         top_p: float = 1.0,
         stopped: Callable[[Sequence[int]], bool] | None = None,
+        largest_mask: int = LARGEST_MASK,
     ) -> None:
         self.model = model
         self.eos = eos_ids
@@ -67,6 +69,7 @@ class Generator:
         self.seed = seed
         self.top_p = top_p
         self.stopped = stopped
+        self.largest_mask = largest_mask
         self.decoded_tokens = 0
         self.prefilled_tokens = 0
         self.passes = 0
@@ -176,14 +179,24 @@ class Generator:
     ) -> Tensor:
         """(B, Q, D) hidden states of `ids` in slots `rows`, written at `columns`, all below `width`. `ends` are
         the (B,) last positions of rows with padding, which repeats them: there may be none beyond."""
-        self.passes += 1
         width = -(-width // READ_STEP) * READ_STEP
-        mask = self._cache.aim(rows, columns, width, next(self.model.parameters()).dtype)
         backbone, _ = split_head(self.model)
         positions = columns if ends is None else columns.minimum(ends[:, None])
-        return run_backbone(
-            backbone, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, cache=self._cache
-        )
+        dtype, out = next(self.model.parameters()).dtype, list[Tensor]()
+        for first, stop in pieces(ids.shape[1], width, len(rows), self.largest_mask):
+            self.passes += 1
+            mask = self._cache.aim(rows, columns[:, first:stop], width, dtype)
+            out.append(
+                run_backbone(
+                    backbone,
+                    input_ids=ids[:, first:stop],
+                    attention_mask=mask,
+                    position_ids=positions[:, first:stop],
+                    use_cache=True,
+                    cache=self._cache,
+                )
+            )
+        return out[0] if len(out) == 1 else torch.cat(out, dim=1)
 
     def _decode(
         self, jobs: list[Job], hidden: Tensor, uniforms: Tensor, device: torch.device

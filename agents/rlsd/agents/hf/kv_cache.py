@@ -18,6 +18,21 @@ from rlsd.agents.hf.models import ModelError
 
 GROW = 128
 """Columns are allocated in multiples of this."""
+LARGEST_MASK = 2**26
+"""Most entries of an attention mask, rows × queries × keys: 256 MiB in float32. What would need more runs in pieces or
+without a mask; below, one pass is faster."""
+
+
+def pieces(columns: int, keys: int, rows: int, largest: int) -> list[tuple[int, int]]:
+    """First and end column of the pieces of a pass, each as long as its mask allows.
+
+    Args:
+        columns: of a row in the pass.
+        keys: that they read at most.
+        largest: entries of a mask.
+    """
+    step = max(1, largest // (rows * keys))
+    return [(first, min(first + step, columns)) for first in range(0, columns, step)]
 
 
 class KeysAndValues(Cache):

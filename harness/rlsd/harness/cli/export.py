@@ -120,7 +120,7 @@ def _save_adapter(parts: Parts, folder: Path) -> None:
 def _on_cpu(config: RunConfig) -> RunConfig:
     """The config without settings that need a GPU, so that weights trained on one can be written on a CPU."""
     attention = config.model.attention
-    attention = "sdpa" if attention == "flash_attention_2" else attention
+    attention = "eager" if attention == "eager" else "sdpa"
     return config.model_copy(
         update={
             "learner": config.learner.model_copy(update={"device": "cpu", "liger": False}),

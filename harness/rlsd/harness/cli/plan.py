@@ -13,6 +13,7 @@ from rlsd.harness.cli.options import JsonOption, SetOption, WithOption
 from rlsd.harness.cli.tables import print_table, print_text
 
 if TYPE_CHECKING:
+    from rlsd.harness.plan.by_length import RowCost
     from rlsd.harness.plan.gpus import Gpu
     from rlsd.harness.plan.planned import Plan
     from rlsd.harness.plan.speed import Rate
@@ -25,12 +26,17 @@ def plan(
     turns: Annotated[
         int | None, typer.Option(min=1, help="Turns of an episode; default: rollout.max_turns, else 30.")
     ] = None,
+    row: Annotated[
+        list[int] | None,
+        typer.Option(min=2, help="Also what one row of this many tokens costs, whatever the context; repeatable."),
+    ] = None,
     set_: SetOption = None,
     with_: WithOption = None,
     json_: JsonOption = False,
 ) -> None:
     """How much memory will a run need, and how fast can it be at best? Neither weights nor a GPU are needed."""
     from rlsd.harness.config import load_config
+    from rlsd.harness.plan.by_length import row_costs
     from rlsd.harness.plan.gpus import find_gpu
     from rlsd.harness.plan.planned import plan as planned
     from rlsd.harness.runs.rundir import load_run_config
@@ -39,10 +45,13 @@ def plan(
     settings = load_run_config(config) if config.is_dir() else load_config(config, list(set_ or ()), with_ or ())
     made = planned(settings, row=tokens, turns=turns)
     rates = {} if device is None else made.rates(settings, device)
+    rows = row_costs(settings, row) if row else []
     if json_:
-        print(json.dumps(_numbers(made, rates)))
+        print(json.dumps(_numbers(made, rates) | ({"rows": [asdict(row) for row in rows]} if rows else {})))
         return
     _show(made, rates)
+    if rows:
+        _show_rows(rows)
     if device is not None:
         print_text(_fits(made, gpu or "", device))
 
@@ -65,6 +74,20 @@ def _show(made: Plan, rates: dict[str, Rate]) -> None:
         head = ["stage", "tokens a second, at most", "seconds an iteration, at least", "bound by"]
         cells = [[n, f"{r.tokens_a_second:,.0f}", f"{r.seconds:,.1f}", r.bound] for n, r in rates.items()]
         print_table(f"{episode.turns} turns an episode", [head, *cells])
+
+
+def _show_rows(rows: list[RowCost]) -> None:
+    head = ["tokens", "keys and values, GiB", "scoring, GiB", "update, GiB", "10¹² operations", "a whole mask, GiB"]
+    cells = [
+        [
+            f"{r.tokens:,}",
+            *(_gib(size) for size in (r.keys_and_values, r.scoring, r.update)),
+            f"{r.flops / 1e12:,.0f}",
+            _gib(r.whole_mask),
+        ]
+        for r in rows
+    ]
+    print_table("one row, beside weights, gradients and moments; the whole mask is never made", [head, *cells])
 
 
 def _fits(made: Plan, name: str, gpu: Gpu) -> str:

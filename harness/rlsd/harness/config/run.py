@@ -90,10 +90,15 @@ class RunConfig(Block):
             raise ValueError(
                 "sampler.backend is vllm: name the servers, e.g. --set 'sampler.urls=[http://127.0.0.1:8000]'"
             )
-        if self.sampler.backend == "hf" and self.model.attention == "flash_attention_2":
+        if self.model.attention == "flex_attention" and self.learner.device != "cuda":
             raise ValueError(
-                "model.attention is flash_attention_2, whose kernels take no mask, and the sampler in this process "
-                "needs one: use sdpa, or sample with sampler.backend=vllm"
+                "model.attention is flex_attention, which has no backward pass on a CPU: use sdpa, or set "
+                "learner.device=cuda"
+            )
+        if self.sampler.backend == "hf" and self.model.attention in ("flash_attention_2", "flex_attention"):
+            raise ValueError(
+                f"model.attention is {self.model.attention}, whose kernels take no mask of single columns, and the "
+                "sampler in this process needs one: use sdpa, or sample with sampler.backend=vllm"
             )
         if self.model.lora is not None and self.model.lora.quantize and (reason := _not_in_4_bits(self)):
             raise ValueError(f"model.lora.quantize is {self.model.lora.quantize}, {reason}")

@@ -119,7 +119,7 @@ def build(
     settings = config.learner if ranks else config.learner.alone()
     # shards go to the devices; if servers sample, the whole weights are only written from then on
     aside = settings.parallel == "fsdp2" and config.sampler.backend == "vllm"
-    on_cpu = aside and config.model.attention != "flash_attention_2"  # loading a model runs a test pass
+    on_cpu = aside and config.model.attention in ("sdpa", "eager")  # loading a model runs a test pass
     policy = load_or_make(config, model_path, device="cpu" if on_cpu else settings.device)
     policy = with_lora(policy, config.model.lora, seed=config.seed)
     if aside:

@@ -19,7 +19,7 @@ from rlsd.agents.seeding import derive
 from rlsd.algorithms.logprobs import chunked_logprobs
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.scoring.sequences import Row
-from rlsd.harness.scoring.token_model import micro_batches, packed, places, plain
+from rlsd.harness.scoring.token_model import apart, micro_batches, packed, places
 
 
 class Sketch:
@@ -103,11 +103,15 @@ class Gradients:
         passes fall away."""
         tokens = self.learner.tokens
         alike: dict[tuple[bool, ...], list[Row]] = {}
-        for row in rows if tokens.masks else plain(rows):
+        for row in apart(tokens, rows):
             counts = tuple((credits[:, places([row])[2]] != 0).any(1).tolist())
             alike.setdefault(counts, []).append(row)
-        limit = self.learner.settings.micro_batch_tokens
-        return [batch for some in alike.values() for batch in micro_batches(some, limit, masks=tokens.masks)]
+        limit, largest = self.learner.settings.micro_batch_tokens, None if tokens.blocks else tokens.largest_mask
+        return [
+            batch
+            for some in alike.values()
+            for batch in micro_batches(some, limit, masks=tokens.masks, largest_mask=largest)
+        ]
 
     def _forward(self, batch: Sequence[Row], *, entropy: bool = False) -> tuple[Tensor, Tensor | None, Tensor]:
         """(m,) log-probs and entropies with their graph, and the tokens' numbers in the flat batch."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from rlsd.agents.hf.abilities import attention_of
 from rlsd.agents.hf.models import Policy
 from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.harness.config import ConfigError, LearnerConfig
@@ -25,7 +26,7 @@ from rlsd.harness.learner import optimizer_state, parallel
 from rlsd.harness.learner.finite import first_broken
 from rlsd.harness.learner.step import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, WeightError, halved
 from rlsd.harness.scoring.sequences import BLANK, Row
-from rlsd.harness.scoring.token_model import LOW, TokenModel, in_step, joined, micro_batches, packed, places, plain
+from rlsd.harness.scoring.token_model import LOW, TokenModel, apart, in_step, joined, micro_batches, packed, places
 
 
 class Learner:
@@ -59,6 +60,8 @@ class Learner:
         self.ranks = ranks or open_ranks(settings.device, processes=settings.processes, timeout_s=settings.timeout_s)
         if settings.device == "cuda" and self.ranks.device.type != "cuda":
             raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; set learner.device=cpu")
+        if "flex" in attention_of(policy.model):
+            parallel.check_flex(self.device)
         self.policy = policy
         self.parallel = parallel.wrapper_of(settings, self.ranks)
         if settings.liger:
@@ -109,10 +112,12 @@ class Learner:
             WeightError: the step made a weight non-finite, on any process; every process raises it.
             MemoryFull: the halves do not fit either.
         """
-        rows = rows if self.tokens.masks else plain(rows)
+        rows, limit, longest = apart(self.tokens, rows), self.settings.micro_batch_tokens, self.tokens.longest_packed
         if self.settings.packing:
-            rows = [*joined([r for r in rows if not r.branches], self.settings.micro_batch_tokens), *_branched(rows)]
-        batches, splits = micro_batches(rows, self.settings.micro_batch_tokens, masks=self.tokens.masks), 0
+            columns = limit if longest is None else min(limit, longest)
+            rows = [*joined([r for r in rows if not r.branches], columns), *_branched(rows)]
+        largest = None if longest is None else self.tokens.largest_mask
+        batches, splits = micro_batches(rows, limit, masks=self.tokens.masks, largest_mask=largest), 0
         while True:
             try:
                 total = self._gradient(batches, loss_fn)

@@ -10,12 +10,15 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
+from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.parallel import DistributedDataParallel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rlsd.agents.hf.abilities import text_config
 from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.distributed import Ranks, RanksError
+from rlsd.harness.scoring.masks import block_mask
+from rlsd.harness.scoring.sequences import Branch, Row
 from rlsd.harness.scoring.token_model import LOW, TokenModel
 
 
@@ -110,6 +113,24 @@ def with_liger(model: Any) -> None:
         raise ConfigError("learner.liger needs liger-kernel: pip install liger-kernel") from error
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     _apply_liger_kernel_to_instance(model=inner, fused_linear_cross_entropy=False, cross_entropy=False)
+
+
+def check_flex(device: torch.device) -> None:
+    """Check that FlexAttention's kernels are made and run here, backward too.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    row = Row(ids=(0,) * 200, places=(), branches=(Branch(start=150, stop=200, fork=90),))
+    try:
+        query = torch.ones(1, 2, 200, 32, device=device, requires_grad=True)
+        torch.compile(flex_attention)(query, query, query, block_mask=block_mask([row], device)).sum().backward()
+    except Exception as error:  # compilers and drivers can raise anything
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"model.attention is flex_attention, which does not run on {device.type} here ({type(error).__name__}: "
+            f"{reason}); set model.attention=sdpa"
+        ) from error
 
 
 def takes_masks(model: Any) -> bool:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlsd.agents.hf.generator import PREFILL_TOKENS, Generator
-from rlsd.agents.hf.kv_cache import SlotCache
+from rlsd.agents.hf.kv_cache import SlotCache, pieces
 from rlsd.agents.hf.models import run_backbone, split_head
 from rlsd.harness.config.blocks import LearnerConfig
 from rlsd.harness.learner import parallel
@@ -23,7 +23,7 @@ from rlsd.harness.plan.episodes import Longest
 from rlsd.harness.plan.operations import Operations
 from rlsd.harness.scoring.prefix_cache import shared
 from rlsd.harness.scoring.sequences import Row
-from rlsd.harness.scoring.token_model import LOW, TokenModel, packed, plain
+from rlsd.harness.scoring.token_model import LOW, TokenModel, apart, micro_batches, packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class Passes:
             imitates: the teacher view is trained too (warm starts).
         """
         row = self.episode.both() if imitates else self.episode.student()
-        rows = self._rows(row)
+        rows = self._rows(row, share=False)
         layers = parallel.recompute(self.model) if self.settings.gradient_checkpointing else []
         for layer in layers:
             layer.training = True
@@ -107,7 +107,7 @@ class Passes:
         """
         row = self.episode.both() if hindsight else self.episode.student()
         share = self.settings.prefix_sharing and self.tokens.masks
-        rows = self._rows(row)
+        rows = self._rows(row, share=share)
 
         def work() -> None:
             self.tokens(shared, rows, None) if share else self.tokens(packed, rows)
@@ -141,21 +141,30 @@ class Passes:
         )
 
     def _sampled(self, cache: SlotCache, rows: Sequence[int], columns: Tensor, width: int) -> Tensor:
-        mask = cache.aim(rows, columns, width, self.tokens.mask_dtype)
-        return run_backbone(
-            split_head(self.model)[0],
-            input_ids=torch.zeros_like(columns),
-            attention_mask=mask,
-            position_ids=columns,
-            use_cache=True,
-            cache=cache,
-        )
+        out: list[Tensor] = []
+        for first, stop in pieces(columns.shape[1], width, len(rows), self.tokens.largest_mask):
+            mine = columns[:, first:stop]
+            mask = cache.aim(rows, mine, width, self.tokens.mask_dtype)
+            out.append(
+                run_backbone(
+                    split_head(self.model)[0],
+                    input_ids=torch.zeros_like(mine),
+                    attention_mask=mask,
+                    position_ids=mine,
+                    use_cache=True,
+                    cache=cache,
+                )
+            )
+        return out[0] if len(out) == 1 else torch.cat(out, dim=1)
 
-    def _rows(self, row: Row) -> list[Row]:
-        """A micro-batch of equal rows."""
-        if not self.tokens.masks:
-            row = max(plain([row]), key=lambda piece: len(piece.ids))
-        return [row] * max(1, self.settings.micro_batch_tokens // len(row.ids))
+    def _rows(self, row: Row, *, share: bool) -> list[Row]:
+        """The largest micro-batch of equal rows."""
+        if not share:
+            row = max(apart(self.tokens, [row]), key=lambda piece: len(piece.ids))
+        limit = self.settings.micro_batch_tokens
+        rows = [row] * max(1, limit // len(row.ids))
+        largest = None if share else self.tokens.largest_mask
+        return micro_batches(rows, limit, masks=self.tokens.masks, largest_mask=largest)[0]
 
     def _count(self, work: Callable[[], Any], *, columns: int, rows: int, cache: SlotCache | None = None) -> Pass:
         """

@@ -98,9 +98,14 @@ def plan(config: RunConfig, *, row: int | None = None, turns: int | None = None)
     )
 
 
+def planned_masks(model: Any, config: RunConfig) -> bool:
+    """Whether a mask may separate the views in one row."""
+    return takes_masks(model) and config.model.attention != "flash_attention_2"
+
+
 def _passes(model: Any, config: RunConfig, episode: Longest) -> tuple[Pass, Pass, Sampling]:
-    masks = takes_masks(model) and config.model.attention != "flash_attention_2"
-    passes = Passes(model, config.learner, episode, temperature=config.sampler.temperature, masks=masks)
+    masks, temperature = planned_masks(model, config), config.sampler.temperature
+    passes = Passes(model, config.learner, episode, temperature=temperature, masks=masks)
     try:
         scoring = passes.scoring(hindsight=needs_teacher(config.algorithm, 0))
         sampling = passes.sampling(min(config.rollout.max_concurrent, config.rollout.episodes))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlsd.agents.hf.abilities import limits, sliding_window, text_config
+from rlsd.agents.hf.abilities import attention_of, limits, sliding_window, text_config
 from rlsd.agents.hf.models import ModelError
 from rlsd.harness.config.blocks import ConfigError, LearnerConfig
-from rlsd.harness.scoring.probe import attention_of, probe, probe_small
+from rlsd.harness.scoring.probe import LOW_TOLERANCE, probe, probe_small
+from rlsd.harness.scoring.spliced import spliced_fault
+from rlsd.harness.scoring.token_model import LOW
+from rlsd.harness.scoring.ways import TOLERANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ def fit_learner(model: Any, settings: LearnerConfig, *, context: int) -> Fit:
             f"{name} cannot be trained like this: its rows do not give the log-probs of its own forward pass on each "
             f"sequence alone ({ways['plain'].fault}); {'set ' + ' or '.join(fixes) if fixes else 'take another model'}"
         )
-    flash = "flash" in attention_of(model)
+    flash, sharing = "flash" in attention_of(model), ways["shared" if not ways["shared"].exact else "pieces"]
     masks = ways["packed"].exact and not flash
     packing = ways["packed" if masks else "packing"]
     if settings.packing and not packing.exact:
@@ -51,9 +54,15 @@ def fit_learner(model: Any, settings: LearnerConfig, *, context: int) -> Fit:
             f"{name} does not keep the views in one row apart ({ways['packed'].fault}): every view is a row of its own "
             "(same log-probs, slower)"
         )
-    elif masks and settings.prefix_sharing and not ways["shared"].exact:
-        notes.append(f"{name} does not share prefixes ({ways['shared'].fault}): learner.prefix_sharing is off")
-    if settings.prefix_sharing and not (masks and ways["shared"].exact):
+    elif masks and settings.prefix_sharing and not sharing.exact:
+        notes.append(f"{name} does not share prefixes ({sharing.fault}): learner.prefix_sharing is off")
+    elif flash and settings.prefix_sharing and sharing.exact:
+        low = LOW if settings.precision == "bfloat16" else None
+        fault = spliced_fault(model, low=low, tolerance=TOLERANCE, low_tolerance=LOW_TOLERANCE)
+        if fault is None:
+            return Fit(masks=False, settings=settings)
+        notes.append(f"{name} reads no hindsight over shared prefixes ({fault}): every view is a row of its own")
+    if settings.prefix_sharing and not (masks and sharing.exact):
         settings = settings.model_copy(update={"prefix_sharing": False})
     return Fit(masks=masks, settings=settings, notes=tuple(notes))
 

@@ -2,7 +2,8 @@
 
 Three passes without gradient: the beginning that all rows of a family share, once for the family; the rest of each
 row's prefix; the branches of all rows in chunks, on the prefixes' keys and values. Attention costs branch × prefix
-instead of (branch + prefix)², and the prefixes run on the fast causal kernel.
+instead of (branch + prefix)², and the prefixes run on the fast causal kernel. A pass that would need a larger mask than
+`TokenModel.largest_mask` goes in pieces, so that memory grows with a row's length and not with its square.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from rlsd.agents.hf.kv_cache import KeysAndValues
+from rlsd.agents.hf.kv_cache import pieces
+from rlsd.harness.scoring.masks import additive, padded_positions
 from rlsd.harness.scoring.sequences import Branch, Row
-from rlsd.harness.scoring.token_model import ScoredTokens, TokenModel, additive, padded_positions
+from rlsd.harness.scoring.stored_prefixes import ALIGNED, PrefixCache
+from rlsd.harness.scoring.token_model import ScoredTokens, TokenModel
 
 LEAST_BEGINNING = 32
 """Shorter common beginnings are not worth a pass of their own."""
 LEAST_CHUNK = 256
 """Approximate columns of branches in one chunk: fewer leave the device idle, more read more prefix than they need."""
-ALIGNED = 16
-"""A chunk reads a multiple of this many keys: attention is slower on a remainder than on padding."""
 LEAST_SAVING = 0.25
 """Share of the prefixes' tokens that common beginnings must save, because they force an explicit attention mask."""
 
@@ -40,73 +41,6 @@ class Beginnings:
     """Family → tokens."""
 
 
-class PrefixCache(KeysAndValues):
-    """Keys and values of B row prefixes behind room for one chunk of their branches.
-
-        columns    room | row's common beginning, rest of its prefix | at least `ALIGNED` zeros
-
-    Every row's prefix starts at the first column after the room, whatever the length of its common beginning, so a
-    chunk reads up to its deepest fork and little more. A chunk is written right before the prefixes: one slice is read
-    and no prefix is copied. Attention does not depend on the order of columns: the mask says what is visible, and
-    positions are encoded in the keys.
-
-    Args:
-        room: largest number of columns of a chunk.
-        before: the (keys, values) of each layer's common beginnings, (B, H, P, D) each; empty if there are none.
-        starts: (B,) length of each row's common beginning in tokens.
-    """
-
-    def __init__(
-        self, *, room: int, before: Sequence[tuple[Tensor, Tensor]] = (), starts: Tensor | None = None
-    ) -> None:
-        self.layers = []
-        self._room = room
-        self._before = before
-        self._starts = starts
-        self._stored: list[tuple[Tensor, Tensor]] = []
-        self._chunk: tuple[int, int] | None = None
-
-    def aim(self, rows: int, prefix: int) -> None:
-        """Make the next pass run branches of the first `rows` rows, which read `prefix` columns of their prefixes."""
-        self._chunk = (rows, prefix)
-
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object):  # type: ignore[override]
-        """Write (B, H, Q, D) keys and values of one layer; returns the keys and values that the pass reads."""
-        news = (key_states, value_states)
-        if self._chunk is None:
-            before = self._before[layer_idx] if self._before else (None, None)
-            keys, values = (self._opened(new, early) for new, early in zip(news, before))
-            self._stored.append((keys, values))
-            return keys[:, :, self._room : -ALIGNED], values[:, :, self._room : -ALIGNED]
-        rows, prefix = self._chunk
-        out = []
-        for stored, new in zip(self._stored[layer_idx], news):
-            seen = stored[:rows, :, self._room - new.shape[2] : self._room + prefix]
-            seen[:, :, : new.shape[2]] = new
-            out.append(seen)
-        return out[0], out[1]
-
-    def _opened(self, new: Tensor, early: Tensor | None) -> Tensor:
-        """Space for all columns, with prefixes filled in; a chunk writes every other column that it reads."""
-        b, h, t, d = new.shape
-        width = 0 if early is None else early.shape[2]
-        space = new.new_empty(b, h, self._room + width + t + ALIGNED, d)
-        space[:, :, self._room + (width or t) :] = 0  # columns no row fills are masked, but must be finite
-        if early is None or self._starts is None:
-            space[:, :, self._room : -ALIGNED] = new
-            return space
-        space[:, :, self._room : self._room + width] = early
-        own = self._room + self._starts[:, None] + torch.arange(t, device=new.device)
-        space.transpose(1, 2)[torch.arange(b, device=new.device)[:, None], own] = new.transpose(1, 2)
-        return space
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        return 0
-
-    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        return query_length, 0
-
-
 def shared(model: TokenModel, rows: Sequence[Row], starts: Beginnings | None, least: int = 0) -> ScoredTokens:
     """The same as `token_model.packed`, with nothing computed twice.
 
@@ -119,18 +53,21 @@ def shared(model: TokenModel, rows: Sequence[Row], starts: Beginnings | None, le
     chunks = list(_chunks([rows[b] for b in order]))
     room = max((chunk.ids.shape[1] for chunk in chunks), default=0)
     before = torch.tensor([known[b] for b in order])
-    cache, width = PrefixCache(room=room), 0
+    own = [rows[b].ids[known[b] : rows[b].prefix] for b in order]
+    length, width = max(map(len, own)), 0
+    cache = PrefixCache(room=room, length=length)
     if starts is not None and any(known):
         families = torch.tensor([starts.index.get(rows[b].family, 0) for b in order], device=device)
         width = max(known)
         early = [(la.keys[families, :, :width], la.values[families, :, :width]) for la in starts.cache.layers]
-        cache = PrefixCache(room=room, before=early, starts=before.to(device))
-    prefix = _prefix_pass(model, [rows[b].ids[known[b] : rows[b].prefix] for b in order], before, cache, width)
+        cache = PrefixCache(room=room, length=length, before=early, starts=before.to(device))
+    prefix, made = _prefix_pass(model, own, before, cache, width)
     hidden = [prefix.flatten(0, 1)]
     first = {(b, 0): i * prefix.shape[1] - known[b] for i, b in enumerate(order)}
     count = len(hidden[0])
     for chunk in chunks:
-        branch = _branch_pass(model, cache, chunk)
+        branch, count_of = _branch_pass(model, cache, chunk)
+        made += count_of
         for i, mine in enumerate(chunk.branches):
             at = count + i * branch.shape[1]
             for owner in mine:
@@ -138,16 +75,22 @@ def shared(model: TokenModel, rows: Sequence[Row], starts: Beginnings | None, le
                 at += owner.stop - owner.start - 1
         hidden.append(branch.flatten(0, 1))
         count += len(hidden[-1])
-    for _ in range(least - 1 - len(chunks)):
+    for _ in range(least - made):
         model.backbone(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
-    where = torch.tensor(_columns(rows, first), device=device)
-    return model.scored(torch.cat(hidden)[where], _targets(rows).to(device))
+    where = torch.tensor(columns_of(rows, first), device=device)
+    return model.scored(torch.cat(hidden)[where], targets_of(rows).to(device))
 
 
-def passes(rows: Sequence[Row]) -> int:
-    """Number of passes through the layers that `shared` makes over `rows`."""
-    most, step = _steps(rows)
-    return 1 + -(-most // step)
+def passes(rows: Sequence[Row], starts: Beginnings | None, largest: int) -> int:
+    """Number of passes through the layers that `shared` makes over `rows`.
+
+    Args:
+        largest: `TokenModel.largest_mask`.
+    """
+    known = [0 if starts is None else starts.lengths.get(r.family, 0) for r in rows]
+    length, width = max(r.prefix - n for r, n in zip(rows, known)), max(known)
+    count = len(pieces(length, width + length, len(rows), largest)) if width else 1
+    return count + sum(len(chunk.pieces(largest)) for chunk in _chunks(sorted(rows, key=lambda r: -len(r.branches))))
 
 
 def beginnings_pass(model: TokenModel, beginnings: dict[int, tuple[int, ...]]) -> Any:
@@ -190,6 +133,11 @@ class Chunk:
     deepest: Sequence[int]
     """Last fork of each row."""
 
+    def pieces(self, largest: int) -> list[tuple[int, int]]:
+        """First and end column of what goes through the layers at once."""
+        rows, columns = self.ids.shape
+        return pieces(columns, max(self.deepest) + columns + ALIGNED, rows, largest)
+
 
 def _chunks(rows: Sequence[Row]) -> Iterator[Chunk]:
     """The branches of all rows in chunks of a few per row, earliest first. A chunk reads the prefix up to its own last
@@ -223,43 +171,57 @@ def _chunk(members: Sequence[tuple[Row, Sequence[Branch]]]) -> Chunk:
 
 
 def _prefix_pass(
-    model: TokenModel, pieces: Sequence[Sequence[int]], before: Tensor, cache: PrefixCache, width: int
-) -> Tensor:
-    """(B, T, D) hidden states of each row's prefix after the `before` (B,) tokens of its family's beginning."""
-    ids, device = _padded(pieces), model.device
-    columns, mask = torch.arange(ids.shape[1]), None
+    model: TokenModel, own: Sequence[Sequence[int]], before: Tensor, cache: PrefixCache, width: int
+) -> tuple[Tensor, int]:
+    """(B, T, D) hidden states of each row's prefix after the `before` (B,) tokens of its family's beginning, and the
+    number of passes."""
+    ids, device = _padded(own), model.device
+    columns = torch.arange(ids.shape[1])
     positions = columns + before[:, None]
-    if width:
-        seen = torch.arange(width + len(columns)) <= positions[:, :, None]
-        mask = additive(seen[:, None].to(device), model.mask_dtype)
-        ends = before + torch.tensor([len(piece) for piece in pieces]) - 1
-        positions = positions.minimum(ends[:, None])  # padding repeats the last one
-    return model.backbone(
-        input_ids=ids.to(device),
-        position_ids=positions.to(device),
-        attention_mask=mask,
-        cache=cache,
-    )
+    if not width:
+        hidden = model.backbone(input_ids=ids.to(device), position_ids=positions.to(device), cache=cache)
+        return hidden, 1
+    ends = before + torch.tensor([len(piece) for piece in own]) - 1
+    out: list[Tensor] = []
+    for first, stop in pieces(len(columns), width + len(columns), len(ids), model.largest_mask):
+        cache.fill(first)
+        mine = positions[:, first:stop]
+        seen = torch.arange(width + stop) <= mine[:, :, None]
+        out.append(
+            model.backbone(
+                input_ids=ids[:, first:stop].to(device),
+                position_ids=mine.minimum(ends[:, None]).to(device),  # padding repeats the last one
+                attention_mask=additive(seen[:, None].to(device), model.mask_dtype),
+                cache=cache,
+            )
+        )
+    return torch.cat(out, dim=1), len(out)
 
 
-def _branch_pass(model: TokenModel, cache: PrefixCache, chunk: Chunk) -> Tensor:
-    """(b, Q, D) hidden states of a chunk behind its prefixes."""
+def _branch_pass(model: TokenModel, cache: PrefixCache, chunk: Chunk) -> tuple[Tensor, int]:
+    """(b, Q, D) hidden states of a chunk behind its prefixes, and the number of passes."""
     device, deepest = model.device, max(chunk.deepest)
-    prefix = deepest + -(deepest + chunk.ids.shape[1]) % ALIGNED
-    cache.aim(len(chunk.branches), prefix)
-    columns = torch.arange(chunk.ids.shape[1])
-    own = (chunk.owner[:, :, None] == chunk.owner[:, None, :]) & (columns[:, None] >= columns[None, :])
-    of_prefix = torch.arange(prefix) < chunk.fork[:, :, None]
-    seen = torch.cat([own, of_prefix], dim=2)[:, None]
-    return model.backbone(
-        input_ids=chunk.ids.to(device),
-        position_ids=chunk.positions.to(device),
-        attention_mask=additive(seen.to(device), model.mask_dtype),
-        cache=cache,
-    )
+    out, keys = list[Tensor](), torch.arange(0)
+    for first, stop in chunk.pieces(model.largest_mask):
+        prefix = deepest + -(deepest + stop) % ALIGNED
+        cache.aim(len(chunk.branches), prefix, first)
+        columns = torch.arange(first, stop)
+        keys = torch.cat([columns, keys])  # the order in which the cache has them
+        own = (chunk.owner[:, first:stop, None] == chunk.owner[:, None, keys]) & (columns[:, None] >= keys)
+        of_prefix = torch.arange(prefix) < chunk.fork[:, first:stop, None]
+        seen = torch.cat([own, of_prefix], dim=2)[:, None]
+        out.append(
+            model.backbone(
+                input_ids=chunk.ids[:, first:stop].to(device),
+                position_ids=chunk.positions[:, first:stop].to(device),
+                attention_mask=additive(seen.to(device), model.mask_dtype),
+                cache=cache,
+            )
+        )
+    return torch.cat(out, dim=1), len(out)
 
 
-def _columns(rows: Sequence[Row], first: dict[tuple[int, int], int]) -> list[int]:
+def columns_of(rows: Sequence[Row], first: dict[tuple[int, int], int]) -> list[int]:
     """Indices of the hidden states that predict the sampled tokens, in the order of `places`.
 
     Args:
@@ -276,7 +238,8 @@ def _columns(rows: Sequence[Row], first: dict[tuple[int, int], int]) -> list[int
     return out
 
 
-def _targets(rows: Sequence[Row]) -> Tensor:
+def targets_of(rows: Sequence[Row]) -> Tensor:
+    """(m,) sampled tokens, in the order of `places`."""
     return torch.tensor([i for r in rows for p in r.places for i in r.ids[p.column : p.column + p.count]])
 
 

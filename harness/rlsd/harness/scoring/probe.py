@@ -21,8 +21,9 @@ import torch
 import transformers
 
 from rlsd.agents.hf import abilities, generator, kv_cache, models
+from rlsd.agents.hf.abilities import attention_of
 from rlsd.agents.hf.models import ModelError, quiet
-from rlsd.harness.scoring import prefix_cache, scorer, sequences, small_model, token_model, ways
+from rlsd.harness.scoring import masks, prefix_cache, scorer, sequences, small_model, stored_prefixes, token_model, ways
 from rlsd.harness.scoring.small_model import CUTS, make_small, small_config
 from rlsd.harness.scoring.ways import TOLERANCE, WAYS, Way, Ways, one_line, play
 
@@ -30,7 +31,8 @@ LOW_TOLERANCE = 0.1
 """Tolerance where the loaded model itself must play, in less than float32."""
 ROUNDING = 0.01
 """Differences below may be rounding, and are looked at in float64."""
-CODE = (abilities, generator, kv_cache, models, prefix_cache, scorer, sequences, small_model, token_model, ways)
+CODE = (abilities, generator, kv_cache, models, prefix_cache, scorer, sequences, small_model, stored_prefixes)
+CODE += (masks, token_model, ways)
 _known: dict[Path, Ways] = {}
 
 
@@ -49,11 +51,6 @@ def probe(model: Any, *, context: int) -> Ways:
     return _itself(_inner(model), reasons) if found is None else found
 
 
-def attention_of(model: Any) -> str:
-    """Name of a model's attention implementation."""
-    return str(getattr(_inner(model).config, "_attn_implementation", None) or "eager")
-
-
 def probe_small(model: Any, *, context: int, attention: str, reasons: list[str] | None = None) -> Ways | None:
     """The same with another attention implementation; None if no small model can be made that runs with it.
 
@@ -61,8 +58,8 @@ def probe_small(model: Any, *, context: int, attention: str, reasons: list[str] 
         reasons: collects why.
     """
     model = _inner(model)
-    if "flash" in attention:
-        attention = "sdpa"  # it takes no masks, so no way is used that it could do differently
+    if "flash" in attention or "flex" in attention:
+        attention = "sdpa"  # their kernels need a GPU, and what they are asked for is the same
     for cut in CUTS:
         try:
             config = small_config(model, context, cut)

@@ -15,14 +15,15 @@ from rlsd.harness.config.blocks import LearnerConfig
 from rlsd.harness.distributed import Ranks, lost_peer, whole
 from rlsd.harness.scoring.prefix_cache import Beginnings, beginnings, beginnings_pass, passes, shared
 from rlsd.harness.scoring.sequences import BLANK, Row
+from rlsd.harness.scoring.spliced import spliced
 from rlsd.harness.scoring.token_model import (
     Head,
     TokenModel,
+    apart,
     in_step,
     micro_batches,
     packed,
     places,
-    plain,
     probed,
     too_large,
 )
@@ -80,17 +81,21 @@ class Scorer:
         model = model or self.model
         model.eval()
         logp, kept = torch.full((2, total), float("nan")), list[tuple[Tensor, Tensor]]()
-        rows = rows if model.masks else plain(rows)
-        share = self.settings.prefix_sharing and model.masks
+        share = self.settings.prefix_sharing and model.masks and not model.blocks
+        splice = self.settings.prefix_sharing and model.flash and not (model.masks or model.sharded)
+        rows = rows if share or splice else apart(model, rows)
         common = self._beginnings(model, rows) if share else None
-        for kind, count in zip(kinds, _fed(rows, common, share=share)):
+        for kind, count in zip(kinds, _fed(rows, common, share=share or splice)):
             self.forwarded[kind] += count
-        batches = in_step(model, micro_batches(rows, self.settings.micro_batch_tokens, masks=model.masks), self.ranks)
-        todo = list(zip(batches, self._passes(model, batches, share)))[::-1]
+        limit, largest = self.settings.micro_batch_tokens, model.largest_mask
+        largest = None if share or splice or model.blocks else largest
+        separate = model.masks or splice
+        batches = in_step(model, micro_batches(rows, limit, masks=separate, largest_mask=largest), self.ranks)
+        todo = list(zip(batches, self._passes(model, batches, common, share)))[::-1]
         while todo:
             batch, least = todo.pop()
             try:
-                scored = model(shared, batch, common, least) if share else model(packed, batch)
+                scored = model(shared, batch, common, least) if share else model(spliced if splice else packed, batch)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
@@ -136,11 +141,13 @@ class Scorer:
             cache=model(beginnings_pass, starts), index={f: i for i, f in enumerate(starts)}, lengths=lengths
         )
 
-    def _passes(self, model: TokenModel, batches: Sequence[Sequence[Row]], share: bool) -> list[int]:
+    def _passes(
+        self, model: TokenModel, batches: Sequence[Sequence[Row]], common: Beginnings | None, share: bool
+    ) -> list[int]:
         """Passes through the layers that each batch makes on every process; each pass of a sharded model needs all."""
-        mine = [passes(batch) if share else 1 for batch in batches]
         if not (model.sharded and share):
-            return mine
+            return [0] * len(batches)
+        mine = [passes(batch, common, model.largest_mask) for batch in batches]
         return [max(each) for each in zip(*self.ranks.gather(mine), strict=True)]
 
     def _halves(self, model: TokenModel, batch: list[Row], error: BaseException) -> tuple[list[Row], list[Row]]:

@@ -1,15 +1,19 @@
 """How rows go through the model, so that nothing is computed twice.
 
     packed   one forward pass over padded rows; a branch is separated from the others by the attention mask.
-             Used for updates, which need gradients.
+             Used for updates, which need gradients. Needs no mask where no row has branches.
     shared   three passes over one key-value cache (see `prefix_cache`). Used for scoring.
-    plain    every branch as a row of its own behind a copy of its prefix. For attention without masks.
+    spliced  the same passes with variable-length calls in place of masks (see `spliced`). Used for scoring with
+             flash attention.
+    plain    every branch as a row of its own behind a copy of its prefix. For attention without masks, and for
+             rows whose mask would be too large (`apart`).
 
-All three give the same log-probs (tested to 1e-5).
+All give the same log-probs (tested to 1e-5).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,10 +23,13 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from transformers.cache_utils import Cache
 
+from rlsd.agents.hf.abilities import attention_of
+from rlsd.agents.hf.kv_cache import LARGEST_MASK
 from rlsd.agents.hf.models import run_backbone, split_head
 from rlsd.algorithms.logprobs import chunked_logprobs
 from rlsd.harness.config.blocks import LearnerConfig
 from rlsd.harness.distributed import Ranks
+from rlsd.harness.scoring.masks import additive, block_mask, collate
 from rlsd.harness.scoring.sequences import BLANK, Branch, Place, Row
 
 Head = Callable[[Tensor], Tensor]
@@ -49,16 +56,24 @@ class TokenModel(nn.Module):
         temperature: log-probs are of logits / temperature.
         autocast: lower precision of matrix products; None for the weights' own.
         masks: the attention takes a mask; else pieces of a row are distinguished by their positions.
+        largest_mask: most entries of a mask, rows × queries × keys; what would need more is done without.
     """
 
     def __init__(
-        self, model: Any, *, temperature: float, autocast: torch.dtype | None = None, masks: bool = True
+        self,
+        model: Any,
+        *,
+        temperature: float,
+        autocast: torch.dtype | None = None,
+        masks: bool = True,
+        largest_mask: int = LARGEST_MASK,
     ) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
         self.autocast = autocast
         self.masks = masks
+        self.largest_mask = largest_mask
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +88,22 @@ class TokenModel(nn.Module):
         """Free the weights that a sharded model gathered for a forward pass."""
         if isinstance(self, FSDPModule):
             self.reshard()
+
+    @property
+    def longest_packed(self) -> int | None:
+        """Columns of the longest row of pieces, branches or whole sequences, that `packed` may run; None: any, because
+        the kernel makes no mask of them."""
+        return None if self.blocks or self.flash else math.isqrt(self.largest_mask)
+
+    @property
+    def flash(self) -> bool:
+        """The attention takes no mask, and calls with sequences of different lengths."""
+        return "flash" in attention_of(self.model)
+
+    @property
+    def blocks(self) -> bool:
+        """The attention takes masks as tables of blocks (FlexAttention)."""
+        return "flex" in attention_of(self.model)
 
     @property
     def mask_dtype(self) -> torch.dtype:
@@ -101,12 +132,28 @@ class TokenModel(nn.Module):
         return ScoredTokens(logp.float(), hidden, None if entropy is None else entropy.float())
 
 
-def micro_batches(rows: Sequence[Row], limit: int, *, masks: bool) -> list[list[Row]]:
+def apart(model: TokenModel, rows: Sequence[Row]) -> list[Row]:
+    """The rows as `packed` may run them: every branch of a row is a row of its own if the attention takes no mask, or
+    if it would be too large."""
+    if not model.masks:
+        return plain(rows)
+    longest = model.longest_packed
+    return [
+        part
+        for row in rows
+        for part in ([row] if longest is None or len(row.ids) <= longest or not row.branches else plain([row]))
+    ]
+
+
+def micro_batches(
+    rows: Sequence[Row], limit: int, *, masks: bool, largest_mask: int | None = LARGEST_MASK
+) -> list[list[Row]]:
     """Batches of rows of similar length, at most `limit` padded columns each; a longer row is a batch of its own.
 
     Args:
         masks: the attention takes a mask; without one a row with branches is a batch of its own, because kernels
             without masks distinguish its pieces by position.
+        largest_mask: most entries of the mask of a batch with branches; None: none is made of the whole batch.
     """
     batches: list[list[Row]] = []
     batch: list[Row] = []
@@ -115,7 +162,9 @@ def micro_batches(rows: Sequence[Row], limit: int, *, masks: bool) -> list[list[
             batches.append([row])
             continue
         width = max(len(r.ids) for r in [*batch, row])
-        if batch and width * (len(batch) + 1) > limit:
+        columns, branched = width * (len(batch) + 1), any(r.branches for r in [*batch, row])
+        masked = columns * width if branched and largest_mask is not None else 0
+        if batch and (columns > limit or masked > (largest_mask or 0)):
             batches.append(batch)
             batch = []
         batch.append(row)
@@ -142,12 +191,13 @@ def too_large(batch: Sequence[Row], reason: str, settings: LearnerConfig) -> str
 
 def packed(model: TokenModel, rows: Sequence[Row]) -> ScoredTokens:
     """One forward pass over padded rows."""
-    ids, positions, seen = collate(rows)
+    ids, positions, seen = collate(rows, seen=model.masks and not model.blocks)
     device = model.device
+    mask = None if seen is None else additive(seen.to(device), model.mask_dtype)
     hidden = model.backbone(
         input_ids=ids.to(device),
         position_ids=positions.to(device),
-        attention_mask=additive(seen.to(device), model.mask_dtype) if seen is not None and model.masks else None,
+        attention_mask=block_mask(rows, device) if model.blocks else mask,
         use_cache=False,
     )
     row_of, column, _ = places(rows)
@@ -191,39 +241,6 @@ def joined(rows: Sequence[Row], limit: int) -> list[Row]:
     return [_end_to_end(pieces) for pieces in out]
 
 
-def collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Pad rows on the right.
-
-    Returns:
-        (B, T) ids, (B, T) positions, and (B, 1, T, T) bool of what each column may see; None if plain causal
-        attention is enough (padding comes last, so no real token sees it).
-    """
-    width = max(len(r.ids) for r in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    positions = torch.arange(width).repeat(len(rows), 1)
-    for b, row in enumerate(rows):
-        ids[b, : len(row.ids)] = torch.tensor(row.ids)
-    if not any(r.branches for r in rows):
-        return ids, positions, None
-    for b, row in enumerate(rows):  # padding repeats the last position: a model has none beyond its context
-        positions[b] = torch.tensor(padded_positions(row.positions(), width))
-    owner = torch.zeros(len(rows), width, dtype=torch.long)
-    fork = torch.zeros(len(rows), width, dtype=torch.long)
-    for b, row in enumerate(rows):
-        for i, branch in enumerate(row.branches, start=1):
-            owner[b, branch.start : branch.stop] = i
-            fork[b, branch.start : branch.stop] = branch.fork
-    columns = torch.arange(width)
-    same = (owner[:, :, None] == owner[:, None, :]) & (columns[None, :, None] >= columns[None, None, :])
-    prefix = (owner[:, None, :] == 0) & (columns[None, None, :] < fork[:, :, None])
-    return ids, positions, (same | prefix)[:, None]
-
-
-def padded_positions(positions: list[int], width: int) -> list[int]:
-    """Positions of a row of `width` columns; padding gets the row's last one."""
-    return [*positions, *(positions[-1:] or [0]) * (width - len(positions))]
-
-
 def places(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
     """(m,) row, (m,) column and (m,) flat number of every sampled token of `rows`."""
     row_of: list[int] = []
@@ -235,12 +252,6 @@ def places(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
             column += range(place.column, place.column + place.count)
             flat += range(place.flat, place.flat + place.count)
     return torch.tensor(row_of), torch.tensor(column), torch.tensor(flat)
-
-
-def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """The mask that attention adds to its scores: 0 where `seen`. Built once for all layers; finite, so that rows of
-    padding do not give NaN."""
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def _end_to_end(rows: Sequence[Row]) -> Row:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rlsd.agents.hf.abilities import text_config
 from rlsd.agents.hf.generator import CachedEpisode, Generator
+from rlsd.agents.hf.kv_cache import LARGEST_MASK
 from rlsd.agents.types import EpisodeKey, SampleRequest
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.config.blocks import LearnerConfig
@@ -34,7 +35,9 @@ LONGEST = 75
 """Tokens of the longest sequence that is played."""
 FIRST_ID = 8
 """Ids below are often special."""
-WAYS = ("sampler", "packed", "shared", "plain", "packing")
+WAYS = ("sampler", "packed", "shared", "pieces", "plain", "packing")
+SMALL_MASK = 1024
+"""Entries of a mask in the way `pieces`: too few for any of these passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +61,9 @@ class Way:
 
 
 Ways = dict[str, Way]
-"""By name, in the order of `WAYS`: the in-process sampler with its key-value cache; rows with branches behind a mask,
-the same on shared prefixes, rows of their own; and whole sequences end to end, told apart by their positions alone."""
+"""By name, in the order of `WAYS`: the in-process sampler with its key-value cache; rows with branches behind a mask;
+the same on shared prefixes; that in pieces, as long rows are; rows of their own; and whole sequences end to end, told
+apart by their positions alone."""
 Answers = list[tuple[list[int], list[float]]]
 """A response for each episode, and its log-probs."""
 Sample = Callable[[int, list[list[int]]], Answers]
@@ -126,13 +130,14 @@ def _play(model: Any, seed: int) -> Ways:
         ways["sampler"] = _compared(torch.tensor(drawn), want[: len(drawn)])
     whole = plain(rows)
     ends = joined(whole, LONGEST * len(whole))
-    for name, masks, share, played_rows in (
-        ("packed", True, False, [rows, ends]),  # `learner.packing` puts sequences end to end
-        ("shared", True, True, [rows]),
-        ("plain", False, False, [whole]),
-        ("packing", False, False, [ends]),
+    for name, masks, share, largest, played_rows in (
+        ("packed", True, False, LARGEST_MASK, [rows, ends]),  # `learner.packing` puts sequences end to end
+        ("shared", True, True, LARGEST_MASK, [rows]),
+        ("pieces", True, True, SMALL_MASK, [rows]),
+        ("plain", False, False, LARGEST_MASK, [whole]),
+        ("packing", False, False, LARGEST_MASK, [ends]),
     ):
-        tokens_of = TokenModel(model, temperature=1.0, masks=masks)
+        tokens_of = TokenModel(model, temperature=1.0, masks=masks, largest_mask=largest)
         ways[name] = max(
             (_scored(tokens_of, device, some, want, share=share) for some in played_rows),
             key=lambda way: (not way.exact, way.largest),

@@ -135,6 +135,8 @@ class Iteration:
             "hint_auc": self.reading.add(batch),
             "hints": {**hints.counts, "echo": echo_share(scored.trajectories, hints.texts)} if hints.counts else {},
         }
+        if updated.tis:
+            metrics["tis"] = updated.tis
         gap = scored.teacher_gap
         if gap is not None:
             metrics |= gap.metrics("teacher_gap", "verified_teacher_tokens")

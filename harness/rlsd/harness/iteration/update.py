@@ -39,8 +39,8 @@ class Updated:
     """Share of the trained tokens whose gradient the PPO clip removed, over all passes."""
     approx_kl: float
     """Mean k3 estimate of KL(old ‖ new) in nats at the trained tokens: 0 at the first step after scoring."""
-    tis: dict[str, float]
-    """With `loss.tis_cap`: mean weight π_old / π_sampler of the tokens, and the share that was cut or masked."""
+    tis: dict[str, dict[str, float]]
+    """With `loss.tis_cap`, as `tis`: mean weight π_old / π_sampler of the tokens, and the share cut or masked."""
 
 
 def update(parts: Parts, scored: Scored, credit: Credit, step: int) -> Updated:
@@ -65,11 +65,11 @@ def update(parts: Parts, scored: Scored, credit: Credit, step: int) -> Updated:
     )
 
 
-def _tis(weights: Tensor | None, config: LossConfig) -> dict[str, float]:
+def _tis(weights: Tensor | None, config: LossConfig) -> dict[str, dict[str, float]]:
     if weights is None or config.tis_cap is None or not len(weights):
         return {}
     bounded = weights >= config.tis_cap if config.tis == "truncate" else weights == 0
-    return {"mean": float(weights.double().mean()), "bounded": float(bounded.double().mean())}
+    return {"tis": {"mean": float(weights.double().mean()), "bounded": float(bounded.double().mean())}}
 
 
 class _Loss:

@@ -90,8 +90,8 @@ def test_weights_that_change_nothing_give_the_same_run_whatever_is_in_flight(fol
         assert found == expected, f"async_steps {steps}"
 
 
-@pytest.mark.parametrize("backend", ["vllm", "hf"])
-def test_every_turn_has_the_weights_of_its_version(folder: Path, server: FakeVLLM, backend: str) -> None:
+@pytest.mark.parametrize("backend, dispatch", [("vllm", "all"), ("hf", "eager"), ("hf", "all")])
+def test_every_turn_has_the_weights_of_its_version(folder: Path, server: FakeVLLM, backend: str, dispatch: str) -> None:
     """Episodes that straddle a change of weights go on with the new ones: the log-probs say so, turn by turn."""
     weights: dict[int, dict[str, torch.Tensor]] = {}
     current: list[int] = []
@@ -101,7 +101,7 @@ def test_every_turn_has_the_weights_of_its_version(folder: Path, server: FakeVLL
         weights[parts.learner.updates] = {k: v.clone() for k, v in parts.policy.model.state_dict().items()}
 
     data = data_of(folder, server if backend == "vllm" else None, 2, learner={"lr": 3e-3})
-    data["sampler"] = {**data.get("sampler", {}), "dispatch": "eager", "logprob_gap_stop": 9.0}
+    data["sampler"] = {**data.get("sampler", {}), "dispatch": dispatch, "logprob_gap_stop": 9.0}
     outcomes, parts = run(data, 8, keep)
     straddling = ages = 0
     for step, outcome in enumerate(outcomes):

@@ -64,6 +64,8 @@ class HFSampler:
         self._serving = False
         self._weights = threading.Lock()
         """Locked while a copy's weights are read or changed."""
+        self._changing = threading.Lock()
+        """Locked by a change of weights that waits for a batch: no further one begins before it."""
         self._released: list[int] = []
         """Slots released during a batch; free when it is done."""
 
@@ -116,7 +118,7 @@ class HFSampler:
         """
         if self._serving and self.live:
             raise RuntimeError("the weights changed while responses were generated; refresh between rollouts")
-        with self._weights:
+        with self._changing, self._weights:
             if self._source is not None:
                 copy_weights(self._source, self.model)
             self.version = version
@@ -178,6 +180,8 @@ class HFSampler:
             MemoryFull: the keys and values of all episodes do not fit.
         """
         try:
+            with self._changing:
+                pass
             with self._weights:
                 return self._generator.generate(jobs, slots=self._slots, version=self.version)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

@@ -19,7 +19,6 @@ from rlsd.algorithms import (
     kl_k3,
     policy_loss,
     resolve,
-    sampler_weight,
     token_loss,
 )
 from rlsd.algorithms.loss import importance_ratio
@@ -140,13 +139,6 @@ def test_the_reference_kl_of_one_token_is_clamped(clamp: dict[str, None], value:
     assert slope.tolist() == pytest.approx([gradient, 0.181269], abs=1e-4)
 
 
-def test_sampler_weight_is_truncated_and_detached() -> None:
-    old = tensor([math.log(0.4), math.log(0.1)]).requires_grad_()
-    got = sampler_weight(old, tensor([math.log(0.1), math.log(0.2)]), 2.0)
-    assert got.tolist() == pytest.approx([2.0, 0.5])
-    assert not got.requires_grad
-
-
 def inputs(**given: Tensor) -> LossInputs:
     base = {
         "new_logp": tensor([-1.0, -2.0]),
@@ -198,7 +190,7 @@ def test_a_coefficient_of_zero_reads_nothing() -> None:
 
 
 def test_sampler_cap_multiplies_the_policy_loss() -> None:
-    terms = token_loss(inputs(sampler_logp=tensor([-1.0 - math.log(4), -2.0])), LossConfig(tis_cap=2.0), step=0)
+    terms = token_loss(inputs(sampler_weight=tensor([2.0, 1.0])), LossConfig(tis_cap=2.0), step=0)
     assert terms.total.tolist() == pytest.approx([-2.0, 1.0])
 
 
@@ -206,7 +198,7 @@ def test_sampler_cap_multiplies_the_policy_loss() -> None:
     ("config", "message"),
     [
         (LossConfig(kl_coef=0.1), "reference_logp: expected a tensor .* kl_coef > 0"),
-        (LossConfig(tis_cap=2.0), "sampler_logp: expected"),
+        (LossConfig(tis_cap=2.0), "sampler_weight: expected"),
         (LossConfig(distill=DistillConfig(kind="jsd")), "divergence: expected .* 'jsd', given None"),
         (LossConfig(distill=DistillConfig(kind="gate")), "teacher_logp: expected .* 'gate', given None"),
     ],
@@ -226,7 +218,7 @@ def test_shapes_must_agree() -> None:
 def test_only_new_logp_carries_gradient() -> None:
     leaves = {
         name: tensor([-1.0, -2.0]).requires_grad_()
-        for name in ("new_logp", "old_logp", "advantage", "sampler_logp", "reference_logp", "teacher_logp")
+        for name in ("new_logp", "old_logp", "advantage", "sampler_weight", "reference_logp", "teacher_logp")
     }
     config = LossConfig(tis_cap=2.0, kl_coef=0.1, distill=DistillConfig(kind="gate"))
     total = token_loss(inputs(**leaves), config, step=0).total.sum()

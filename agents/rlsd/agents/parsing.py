@@ -156,25 +156,27 @@ def token_span(ids: Sequence[int], chars: tuple[int, int], decode: Callable[[Seq
     """Half-open range of `ids` whose decoded text overlaps the character range `chars`.
 
     A token that straddles a border belongs to the span. Works with any tokenizer: it compares decoded prefixes by
-    bisection, so it needs O(log n) decodes. A prefix that ends inside a character of several byte-level tokens decodes
-    it as "�"; the character counts as decoded with its last byte.
+    bisection, so it needs O(log n) decodes, and three where the span is the whole text. A prefix that ends inside a
+    character of several byte-level tokens decodes it as "�"; the character counts as decoded with its last byte.
     """
     start, end = chars
     if start >= end:
         return (0, 0)
     whole = decode(ids)
 
-    def first_reading(length: int, beyond: int) -> int:
+    def first_reading(length: int, beyond: int, guess: int) -> int:
         """Index of the first token with which `length` characters are read to the end, and more than `beyond` shown."""
-        low, high = 0, len(ids)
+        low, high, mid = 0, len(ids), guess
         while low < high:
-            mid = (low + high) // 2
-            text = decode(ids[: mid + 1])
+            text = whole if mid + 1 == len(ids) else decode(ids[: mid + 1])
             if len(text) > beyond and text.startswith(whole[:length]):
                 high = mid
             else:
                 low = mid + 1
+            mid = (low + high) // 2
         return low
 
-    begin, stop = first_reading(start, start), min(len(ids), first_reading(end, end - 1) + 1)
+    middle, last_but_one = len(ids) // 2, max(0, len(ids) - 2)
+    begin = first_reading(start, start, middle if start else 0)
+    stop = min(len(ids), first_reading(end, end - 1, middle if end < len(whole) else last_but_one) + 1)
     return (begin, stop) if stop > begin else (0, 0)

@@ -32,12 +32,13 @@ from rlsd.algorithms.loss import (
     importance_ratio,
     kl_k3,
     policy_loss,
-    sampler_weight,
+    sampler_weights,
     token_loss,
 )
 from rlsd.algorithms.overrides import resolve
 from rlsd.algorithms.presets import METHODS, PRESETS, Method
 from rlsd.algorithms.rlsd import CreditConfig
+from rlsd.algorithms.sampler_weight import masked, sampler_ratio, truncated
 from rlsd.algorithms.schedule import Schedule, constant, linear
 from rlsd.algorithms.targets import Target
 from rlsd.algorithms.token_shares import distill_shares
@@ -81,14 +82,17 @@ __all__ = [
     "linear",
     "load_rule",
     "loss_reads_teacher",
+    "masked",
     "needs_divergence",
     "needs_reference",
     "needs_teacher",
     "policy_loss",
     "resolve",
-    "sampler_weight",
+    "sampler_ratio",
+    "sampler_weights",
     "token_loss",
     "token_weights",
+    "truncated",
     "turns_that_matter",
     "value_targets",
 ]

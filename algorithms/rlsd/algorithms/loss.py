@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from rlsd.algorithms.batch import TokenBatch
 from rlsd.algorithms.distill import LOG_RATIO_LIMIT, DistillConfig, distill_loss
 from rlsd.algorithms.errors import AlgorithmError, Settings, check_same_shape
+from rlsd.algorithms.sampler_weight import TisLevel, TisRule, masked, sampler_ratio, truncated
 from rlsd.algorithms.segment_ops import number_rows, segment_mean
 from rlsd.algorithms.token_weights import DEFAULT_CONSTANT_TOKENS, Aggregation
 
@@ -51,8 +53,15 @@ class LossConfig(Settings):
     anchor: float = Field(default=1.0, gt=0.0, le=1.0)
     """α: the ratio's denominator is π_old^α π_T^(1−α), in tokens that the teacher scored; 1: π_old alone."""
     tis_cap: float | None = Field(default=None, gt=0.0)
-    """Multiply by min(π_old / π_sampler, cap), truncated importance sampling for a sampler on another
-    engine."""
+    """Multiply by r = π_old / π_sampler up to this cap, importance sampling for a sampler with older weights or on
+    another engine; 2 for `truncate`, 5 for `mask`. None: no correction."""
+    tis: TisRule = "truncate"
+    """Tokens whose r is out of bounds: `truncate` to `tis_cap` (TIS), or `mask`, no policy loss outside `tis_floor` to
+    `tis_cap` (IcePop)."""
+    tis_floor: float = Field(default=0.5, ge=0.0)
+    """Smallest r that `mask` keeps."""
+    tis_level: TisLevel = "token"
+    """Whose r it is: each token's, or the geometric mean over its turn or trajectory."""
     kl_coef: float = Field(default=0.0, ge=0.0)
     """Weight of the k3 estimate of KL to the reference weights; above 0 it needs a reference pass."""
     kl_clamp: float | None = Field(default=10.0, gt=0.0)
@@ -64,6 +73,14 @@ class LossConfig(Settings):
     """Divisor of aggregation `constant`."""
     distill: DistillConfig = DistillConfig()
     """Distillation term added to the policy loss."""
+
+    @model_validator(mode="after")
+    def _mask_keeps_some(self) -> LossConfig:
+        if self.tis == "mask" and self.tis_cap is not None and self.tis_cap <= self.tis_floor:
+            raise ValueError(
+                f"tis 'mask' keeps ratios from tis_floor {self.tis_floor:g} to tis_cap {self.tis_cap:g}: none"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +95,8 @@ class LossInputs:
     """(m,) `Credit.advantage`."""
     turn: Tensor
     """(m,) int64 number of each token's turn; read by GSPO only."""
-    sampler_logp: Tensor | None = None
-    """(m,) needed with `tis_cap`."""
+    sampler_weight: Tensor | None = None
+    """(m,) of `sampler_weights`, needed with `tis_cap`."""
     reference_logp: Tensor | None = None
     """(m,) needed with `kl_coef` > 0."""
     teacher_logp: Tensor | None = None
@@ -110,8 +127,7 @@ def token_loss(inputs: LossInputs, config: LossConfig, *, step: int) -> LossTerm
     if config.policy_coef > 0.0:
         weight = None
         if config.tis_cap is not None:
-            sampled = _needed(inputs.sampler_logp, "sampler_logp", "tis_cap is set")
-            weight = sampler_weight(inputs.old_logp, sampled, config.tis_cap)
+            weight = _needed(inputs.sampler_weight, "sampler_weight", "tis_cap is set")
         policy = policy_loss(
             inputs.new_logp, denominator(inputs, config), inputs.advantage, config, segment=inputs.turn, weight=weight
         )
@@ -197,11 +213,18 @@ def kl_k3(new_logp: Tensor, reference_logp: Tensor, *, clamp: float | None = Non
     return estimate if clamp is None else estimate.clamp_max(clamp)
 
 
-def sampler_weight(old_logp: Tensor, sampler_logp: Tensor, cap: float) -> Tensor:
-    """Return min(π_old / π_sampler, cap) (m,), detached: the correction for a sampler whose numerics
-    differ."""
-    check_same_shape(old_logp=old_logp, sampler_logp=sampler_logp)
-    return importance_ratio(old_logp, sampler_logp).detach().clamp_max(cap)
+def sampler_weights(batch: TokenBatch, config: LossConfig) -> Tensor | None:
+    """Return (M,): what `tis_cap` multiplies each token's policy loss by, None without it. Taken once over the whole
+    iteration, so that a segment's ratio does not depend on micro-batches."""
+    if config.tis_cap is None:
+        return None
+    segment = {"token": None, "turn": batch.turn, "trajectory": batch.token_trajectory}[config.tis_level]
+    ratio = sampler_ratio(batch.student_logp, batch.sampler_logp, segment)
+    return (
+        truncated(ratio, config.tis_cap)
+        if config.tis == "truncate"
+        else masked(ratio, config.tis_floor, config.tis_cap)
+    )
 
 
 def _clipped(ratio: Tensor, advantage: Tensor, config: LossConfig) -> Tensor:

@@ -72,7 +72,7 @@ class Iteration:
         self.reading = Reading(progress.warning if parts.config.hindsight.source == "own" else None)
 
     def close(self) -> None:
-        """Wait for a running rollout and close the environments."""
+        """Stop a running rollout and close the environments."""
         self.player.close()
 
     def run(self, step: int) -> Outcome:
@@ -81,7 +81,7 @@ class Iteration:
         before = parts.forwarded()
         played = self.player.take(step)
         clock.lap("rollout_s")
-        self.player.prefetch(step + 1)
+        self.player.prefetch(step)
         scored = score(parts, played.groups, step)
         self._warn(scored)
         clock.lap("score_s")
@@ -121,6 +121,7 @@ class Iteration:
         decoded = sum(self.parts.learner.ranks.gather(played.decoded_tokens))
         metrics = {
             **update_metrics(updated.stats),
+            **updated.tis,
             "clip_fraction": updated.clip_fraction,
             "approx_kl": updated.approx_kl,
             "entropy": scored.entropy,
@@ -128,6 +129,7 @@ class Iteration:
             "decoded_tokens": decoded,
             "wasted_tokens": decoded - len(batch.turn),
             "staleness": played.staleness,
+            **played.in_flight,
             "nll": float(-batch.sampler_logp.mean()),
             **scored.gap.metrics("sampler_gap", "verified_tokens"),
             "idle_trajectories": len(scored.idle),

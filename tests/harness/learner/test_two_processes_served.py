@@ -109,9 +109,14 @@ def test_sharded_learner_whose_teacher_is_scored_by_the_server(folder: Path, ser
         {"algorithm": {"name": "rlsd", "teacher": {"weights": "ema", "tau": 0.3}, "loss": {"kl_coef": 0.1}}},
         {"sampler": {"temperature": 1.3}, "learner": {"gradient_checkpointing": True}},
         {"rollout": {"async_steps": True}, "algorithm": {"name": "rlsd", "loss": {"tis_cap": 2.0}}},
+        {  # updates that change nothing: when the weights change depends on the clock
+            "rollout": {"async_steps": 2},
+            "algorithm": {"name": "rlsd", "loss": {"tis_cap": 2.0}},
+            "learner": {"lr": 1e-30},
+        },
         {"sampler": {"weights": "gloo"}},
     ],
-    ids=["plain", "scored", "lora", "lora-scored", "replicas", "hot", "ahead", "gloo"],
+    ids=["plain", "scored", "lora", "lora-scored", "replicas", "hot", "ahead", "in-flight", "gloo"],
 )
 def test_two_processes_are_one_run(
     folder: Path, server: FakeVLLM, tmp_path: Path, wrapper: str, blocks: dict[str, Any]

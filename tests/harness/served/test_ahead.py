@@ -11,7 +11,6 @@ from rlsd.agents.types import Action, EpisodeKey
 from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.envs.core import Task
 from rlsd.harness.config import SamplerConfig, parse_config
-from rlsd.harness.rollout.prefetch import Ahead
 from rlsd.harness.rollout.trajectory import StopReason, Trajectory, Turn
 from rlsd.harness.scoring.logprob_gap import Gap, SamplerDrift, Versions
 from rlsd.harness.train import train
@@ -44,25 +43,6 @@ def test_ahead_against_a_server(folder: Path, server: FakeVLLM) -> None:
     data = settings(folder, server, rollout={"async_steps": True}, algorithm={"name": "rlsd", "loss": {"tis_cap": 2.0}})
     _, metrics = weights_after(data)
     assert [m["staleness"]["max"] for m in metrics] == [0.0, 1.0, 1.0]
-
-
-def test_ahead_tells_what_went_wrong_where_it_is_taken() -> None:
-    def work(step: int) -> int:
-        if step == 2:
-            raise OSError("no disk")
-        return 10 * step
-
-    ahead = Ahead(work)
-    assert ahead.take(0) == 0
-    ahead.start(1)
-    with pytest.raises(RuntimeError, match="step 1 is under way"):
-        ahead.start(2)
-    assert ahead.take(1) == 10
-    ahead.start(2)
-    ahead.wait()
-    with pytest.raises(OSError, match="no disk"):
-        ahead.take(2)
-    assert ahead.take(3) == 30
 
 
 def test_workers_play_the_same_episodes(folder: Path) -> None:

@@ -8,6 +8,7 @@ temperature-scaled, untruncated distribution, in float32.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -61,6 +62,10 @@ class HFSampler:
         self._slots = 0
         self._waiting: list[_Waiting] = []
         self._serving = False
+        self._weights = threading.Lock()
+        """Locked while a copy's weights are read or changed."""
+        self._changing = threading.Lock()
+        """Locked by a change of weights that waits for a batch: no further one begins before it."""
         self._released: list[int] = []
         """Slots released during a batch; free when it is done."""
 
@@ -105,18 +110,20 @@ class HFSampler:
             self._wake()
 
     def refresh(self, version: int) -> None:
-        """Invalidate the cache after a change of weights.
+        """Invalidate the cache after a change of weights. A copy takes them between two batches: episodes may be under
+        way in another thread, and their next turns get the new ones.
 
         Raises:
-            RuntimeError: during generation.
+            RuntimeError: the live model's changed during generation.
         """
-        if self._serving:
+        if self._serving and self.live:
             raise RuntimeError("the weights changed while responses were generated; refresh between rollouts")
-        if self._source is not None:
-            copy_weights(self._source, self.model)
-        self.version = version
-        for episode in self._episodes.values():
-            episode.cached = []
+        with self._changing, self._weights:
+            if self._source is not None:
+                copy_weights(self._source, self.model)
+            self.version = version
+            for episode in list(self._episodes.values()):
+                episode.cached = []
 
     async def sample(self, request: SampleRequest) -> SampleResult:
         episode = self._episodes[request.key]
@@ -173,7 +180,10 @@ class HFSampler:
             MemoryFull: the keys and values of all episodes do not fit.
         """
         try:
-            return self._generator.generate(jobs, slots=self._slots, version=self.version)
+            with self._changing:
+                pass
+            with self._weights:
+                return self._generator.generate(jobs, slots=self._slots, version=self.version)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise

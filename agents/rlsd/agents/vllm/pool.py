@@ -15,6 +15,7 @@ from typing import TypeVar
 from rlsd.agents.vllm.checks import Weights
 from rlsd.agents.vllm.client import VLLMServer
 from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable, StalePolicy
+from rlsd.agents.vllm.gate import Gate
 from rlsd.envs.remote.http_client import HttpClient
 
 T = TypeVar("T")
@@ -49,13 +50,19 @@ class ServerPool:
         self.reconnect_s = reconnect_s
         self.repeated = 0
         """Number of retries since construction."""
-        self.busy_s = 0.0
-        """Seconds with at least one open request since construction."""
+        self.gate = Gate()
+        """Closed while weights change."""
+        self._busy_s = 0.0
         self._under_way = 0
         self._since = 0.0
         self._home: dict[Hashable, VLLMServer] = {}
         self._session: _Session | None = None
         self._client = HttpClient()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds with at least one open request since construction."""
+        return self._busy_s + (time.perf_counter() - self._since if self._under_way else 0.0)
 
     def join(self, key: Hashable) -> None:
         """Assign the requests of `key` to one server, which caches their common prefixes."""
@@ -76,20 +83,26 @@ class ServerPool:
         failures = 0
         while True:
             server = await self._pick(session, key)
-            version = self.weights.loaded_version(server)
-            assert version is not None, f"{server} was asked before it had weights"
-            self._count(1)
             try:
-                return await call(server, self._client, version)
+                async with self.gate.passing():
+                    return await self._call(server, call)
             except (ServerUnreachable, ServerReply) as error:
                 failures += 1
                 self._suspect(session, server)
                 if failures > self.retries:
                     raise type(error)(f"{error} (tried {failures} times)") from error
                 self.repeated += 1
-            finally:
-                self._count(-1)
             await asyncio.sleep(min(LONGEST_PAUSE_S, BACK_OFF_S * 2 ** (failures - 1)))
+
+    async def _call(self, server: VLLMServer, call: Callable[[VLLMServer, HttpClient, int], Awaitable[T]]) -> T:
+        version = self.weights.loaded_version(server)
+        if version is None:  # it is sent its weights again after a restart
+            raise ServerUnreachable(f"{server} has no weights yet")
+        self._count(1)
+        try:
+            return await call(server, self._client, version)
+        finally:
+            self._count(-1)
 
     def _count(self, change: int) -> None:
         """Count open requests, for `busy_s`."""
@@ -97,7 +110,7 @@ class ServerPool:
             self._since = time.perf_counter()
         self._under_way += change
         if self._under_way == 0:
-            self.busy_s += time.perf_counter() - self._since
+            self._busy_s += time.perf_counter() - self._since
 
     def _begin(self) -> _Session:
         """This event loop's session; a new one checks that every server still has its weights."""

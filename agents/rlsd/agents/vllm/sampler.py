@@ -109,9 +109,17 @@ class VLLMSampler:
     def refresh(self, version: int) -> None:
         """Send the learner's current weights to all servers, as policy `version`; waits for a failed server.
 
+        Episodes may be under way in another thread: requests that have begun end first, with the old weights, and the
+        next turns get the new ones.
+
         Raises:
             SamplerError: a server that cannot load the new weights.
         """
+        with self._pool.gate.closed():
+            self.weights.peers.gather(None)  # the requests of all processes have ended
+            self._push(version)
+
+    def _push(self, version: int) -> None:
         deadline = time.monotonic() + self.reconnect_s
         while True:
             try:

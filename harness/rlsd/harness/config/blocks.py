@@ -125,7 +125,7 @@ class SamplerConfig(Block):
     """Smallest number of episodes per iteration whose log-probs are compared with the learner's."""
     logprob_gap_warn: float = Field(default=0.05, gt=0)
     """Mean difference in nats per token between sampler and learner that gives a warning; with `rollout.async_steps` it
-    includes the change of one update."""
+    includes the change of as many updates."""
     logprob_gap_stop: float = Field(default=0.2, gt=0)
     """Mean difference in nats per token that stops the run."""
 
@@ -154,10 +154,11 @@ class RolloutConfig(Block):
     """Seconds one call of an environment may take before its episode counts as failed."""
     retries: int = Field(default=1, ge=0)
     """How often a failed episode is played again."""
-    async_steps: int = Field(default=0, ge=0, le=1)
-    """1: roll out the next iteration during the update, with weights one iteration old. Needs
-    algorithm.loss.tis_cap; an in-process sampler keeps a copy of the weights. A resumed run starts without
-    prefetching."""
+    async_steps: int = Field(default=0, ge=0, le=8)
+    """Largest age of a token that is trained on, in iterations. 1: roll out the next iteration during the update.
+    2 or more: so many iterations are in flight, and their episodes take new weights at their next turn; the run does
+    not repeat bit for bit. Needs algorithm.loss.tis_cap; an in-process sampler keeps a copy of the weights. A resumed
+    run plays again what was in flight."""
     refill: Literal["none", "mixed"] = "none"
     """`mixed`: groups whose episodes all have the same sum of the environment's rewards are replaced by groups of extra
     tasks that do not (DAPO's dynamic sampling); not ahead of time with `async_steps`."""

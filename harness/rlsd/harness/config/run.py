@@ -110,7 +110,7 @@ class RunConfig(Block):
             )
         if self.rollout.async_steps and self.algorithm.loss.tis_cap is None:
             raise ValueError(
-                "rollout.async_steps samples from weights one iteration old, which needs the truncated importance "
+                "rollout.async_steps samples from older weights than are trained, which needs the importance "
                 "correction: --set algorithm.loss.tis_cap=2"
             )
         if self.rollout.group_size == 1 and self.algorithm.needs_siblings:

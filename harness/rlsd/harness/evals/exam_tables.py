@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rlsd.algorithms import AlgorithmConfig, LossInputs, TokenBatch, assign, token_loss, token_weights
+from rlsd.algorithms import AlgorithmConfig, LossInputs, TokenBatch, assign, sampler_weights, token_loss, token_weights
 from rlsd.harness.evals.exam_methods import ExamMethod
 from rlsd.harness.hindsight.hints import Hinter
 from rlsd.harness.iteration.parts import Parts, make_hinter
@@ -74,7 +74,7 @@ def loss_credit(batch: TokenBatch, algorithm: AlgorithmConfig, *, step: int = 0)
         old_logp=batch.student_logp,
         advantage=credit.advantage,
         turn=batch.turn,
-        sampler_logp=batch.sampler_logp,
+        sampler_weight=sampler_weights(batch, algorithm.loss),
         reference_logp=batch.student_logp,
         teacher_logp=batch.teacher_logp,
         hinted=batch.hinted,

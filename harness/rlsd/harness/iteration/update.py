@@ -10,6 +10,7 @@ from torch import Tensor
 from rlsd.agents.seeding import generator
 from rlsd.algorithms import (
     Credit,
+    LossConfig,
     LossInputs,
     chunked_divergence,
     clipped_share,
@@ -17,6 +18,7 @@ from rlsd.algorithms import (
     distill_shares,
     kl_k3,
     needs_divergence,
+    sampler_weights,
     token_loss,
     token_weights,
 )
@@ -37,6 +39,8 @@ class Updated:
     """Share of the trained tokens whose gradient the PPO clip removed, over all passes."""
     approx_kl: float
     """Mean k3 estimate of KL(old ‖ new) in nats at the trained tokens: 0 at the first step after scoring."""
+    tis: dict[str, dict[str, float]]
+    """With `loss.tis_cap`, as `tis`: mean weight π_old / π_sampler of the tokens, and the share cut or masked."""
 
 
 def update(parts: Parts, scored: Scored, credit: Credit, step: int) -> Updated:
@@ -56,7 +60,16 @@ def update(parts: Parts, scored: Scored, credit: Credit, step: int) -> Updated:
         loss.end_pass()
     clipped, kl, tokens = learner.ranks.sum(loss.sums).tolist()
     n = max(1.0, tokens)
-    return Updated(stats=stats, clip_fraction=clipped / n, approx_kl=kl / n)
+    return Updated(
+        stats=stats, clip_fraction=clipped / n, approx_kl=kl / n, tis=_tis(loss.sampler_weights, loss.config)
+    )
+
+
+def _tis(weights: Tensor | None, config: LossConfig) -> dict[str, dict[str, float]]:
+    if weights is None or config.tis_cap is None or not len(weights):
+        return {}
+    bounded = weights >= config.tis_cap if config.tis == "truncate" else weights == 0
+    return {"tis": {"mean": float(weights.double().mean()), "bounded": float(bounded.double().mean())}}
 
 
 class _Loss:
@@ -69,6 +82,7 @@ class _Loss:
         self.temperature = parts.learner.temperature
         self.config = config = parts.config.algorithm.loss
         self.weights = token_weights(scored.batch, config.aggregation, constant_tokens=config.constant_tokens)
+        self.sampler_weights = sampler_weights(scored.batch, config)
         weighs = config.distill.weighted and config.distill.active(step)
         self.shares = distill_shares(scored.batch, config.distill) if weighs else None
         self.diverges = needs_divergence(parts.config.algorithm, step)
@@ -81,6 +95,7 @@ class _Loss:
 
     def __call__(self, part: TokenSlice, scale: float) -> Tensor:
         batch, flat, device = self.scored.batch, part.flat, part.logp.device
+        sampled = self.sampler_weights
         hinted = batch.hinted[flat].to(device)
         reference = self.scored.reference_logp
         inputs = LossInputs(
@@ -88,7 +103,7 @@ class _Loss:
             old_logp=batch.student_logp[flat].to(device),
             advantage=self.credit.advantage[flat].to(device),
             turn=batch.turn[flat].to(device),
-            sampler_logp=batch.sampler_logp[flat].to(device),
+            sampler_weight=None if sampled is None else sampled[flat].to(device),
             reference_logp=None if reference is None else reference[flat].to(device),
             teacher_logp=batch.teacher_logp[flat].to(device),
             divergence=self._divergence(part, hinted) if self.diverges else None,

@@ -1,1 +1,1 @@
-"""Playing episodes: trajectories, environment calls, prefetching."""
+"""Playing episodes: trajectories, environment calls, several batches in flight."""

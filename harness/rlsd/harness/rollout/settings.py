@@ -24,7 +24,7 @@ class RolloutSettings:
 
 @dataclass(slots=True, kw_only=True)
 class Usage:
-    """Time use of one call of `Rollout.groups`. Seconds of the environments and of the agent are summed over the slots;
+    """Time use of one batch of episodes. Seconds of the environments and of the agent are summed over the slots;
     the rest is idle."""
 
     wall_s: float = 0.0
@@ -32,6 +32,8 @@ class Usage:
     """In environments: opening, reset, step and hindsight, failed attempts included."""
     agent_s: float = 0.0
     """Between asking the agent and its answer."""
+    sampler_s: float = 0.0
+    """In which the sampler was generating, where it was asked."""
     slots: int = 0
 
     @property

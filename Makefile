@@ -21,16 +21,17 @@ PINNED := $(addprefix -c ,$(CONSTRAINTS))
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 FAST := -m "not slow and not vllm and not gpu"
 # Benchmarks end with one JSON object. These take arguments, data, an original engine, a GPU or hours:
-LONG := benchmarks/babyai_levels.py benchmarks/env_speed.py benchmarks/fuzz_env.py benchmarks/scienceworld_parity.py benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_first.py benchmarks/gpu_stages.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py
+LONG := benchmarks/babyai_levels.py benchmarks/env_speed.py benchmarks/fuzz_env.py benchmarks/scienceworld_parity.py benchmarks/alfworld_experts.py benchmarks/alfworld_parity.py benchmarks/methods_side_by_side.py benchmarks/webshop_parity.py benchmarks/webshop_reward.py benchmarks/searchqa_retrieval.py benchmarks/gpu_first.py benchmarks/gpu_stages.py benchmarks/gpu_smollm2.py benchmarks/rollout_served.py benchmarks/golden_runs.py benchmarks/beside_trl.py
 BENCHMARKS ?= $(filter-out $(LONG),$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: help quickstart test check bench test-slow test-vllm test-adapters test-oldest test-newest versions constraints parity faults mutants gpu-first docs docs-generate clean
+.PHONY: help quickstart test check bench bench-trl test-slow test-vllm test-adapters test-oldest test-newest versions constraints parity faults mutants gpu-first docs docs-generate clean
 
 help:
 	@echo "make quickstart   train the tiny model with RLSD on generated games (FROM_SCRATCH=1: warm start too)"
 	@echo "make test         the fast tests"
 	@echo "make check        ruff, pyright, import-linter"
 	@echo "make bench        the benchmarks that need no data"
+	@echo "make bench-trl    GRPO and RLSD beside TRL's GRPOTrainer on the same episodes (its own .venv-trl; minutes)"
 	@echo "make test-slow    long tests"
 	@echo "make test-oldest  the fast tests on the oldest versions pyproject.toml allows (its own .venv-oldest)"
 	@echo "make test-newest  the fast tests on the newest versions of everything (its own .venv-newest)"
@@ -188,5 +189,18 @@ bench: $(BASE)
 	@$(if $(strip $(BENCHMARKS)),,echo "no benchmark runs without data or arguments yet; see $(LONG)")
 	@for file in $(BENCHMARKS); do echo "$$file"; $(BIN)/python $$file || exit 1; done
 
+# TRL's private methods are timed, so its version is exact.
+TRL := trl==1.16.0
+TRL_ARGS ?=
+
+.venv-trl/.installed-trl: pyproject.toml
+	@$(MAKE) --no-print-directory .venv-trl/.installed VENV=.venv-trl
+	@echo "installing $(TRL)"
+	@.venv-trl/bin/python -m pip $(QUIET) install $(PINNED) '$(TRL)'
+	@touch $@
+
+bench-trl: .venv-trl/.installed-trl
+	@OMP_NUM_THREADS=1 .venv-trl/bin/python benchmarks/beside_trl.py $(TRL_ARGS)
+
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) .venv-oldest .venv-newest .venv-adapters .venv-verifiers
+	rm -rf $(VENV) $(VLLM_VENV) .venv-oldest .venv-newest .venv-adapters .venv-verifiers .venv-trl

@@ -84,6 +84,8 @@ class Side:
     rollout: list[float] = field(default_factory=list)
     tokens: list[dict[str, int]] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    episodes: Sequence[Trajectory] = ()
+    """Of the last run."""
 
     def __post_init__(self) -> None:
         self.now = time.process_time if self.config.learner.device == "cpu" else time.perf_counter
@@ -110,6 +112,7 @@ class Side:
         wall, begun = time.perf_counter(), self.now()
         outcome = self.iteration.run(step)
         seconds, wall = self.now() - begun, time.perf_counter() - wall
+        self.episodes = outcome.trajectories
         stages = {name: outcome.timing[name] for name in ("rollout_s", *UPDATE)}
         played = {"prefill": prefilled_tokens(sampler) - prefilled, "decode": sampler.decoded_tokens - decoded}
         return Run(

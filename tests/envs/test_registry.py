@@ -91,6 +91,16 @@ def test_wrong_arguments_of_a_class(echo_file: Path) -> None:
         make(f"{echo_file}:Echo", size=3)
 
 
+def test_a_value_that_the_class_looks_up_and_lacks_is_named_another_key_is_a_fault_of_the_class(tmp_path: Path) -> None:
+    path = tmp_path / "splits.py"
+    path.write_text("def env(split, other='train'):\n    return {'train': None}[other]\n")
+    with pytest.raises(EnvError, match=r"cannot be opened with other='vlaid', split='train': KeyError: 'vlaid'"):
+        make(f"{path}:env", split="train", other="vlaid")
+    path.write_text("def env(split):\n    return {}['layout']\n")
+    with pytest.raises(KeyError, match="layout"):
+        make(f"{path}:env", split="train")
+
+
 def test_register_and_time_limits() -> None:
     register("test/Short-v0", KeysEnv, rooms=3)
     try:

@@ -175,7 +175,9 @@ def _call(name: str, factory: Any, kwargs: dict[str, Any]) -> Any:
         return factory(**kwargs)
     except RlsdError:
         raise
-    except (TypeError, ValueError, ImportError, gymnasium.error.Error) as error:
+    except (TypeError, ValueError, KeyError, ImportError, gymnasium.error.Error) as error:
+        if isinstance(error, KeyError) and error.args[:1] not in [(value,) for value in kwargs.values()]:
+            raise  # a fault inside the class: only a value that was given, such as a split, is the caller's
         given = ", ".join(f"{key}={value!r}" for key, value in sorted(kwargs.items()))
         told = error if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {error}"
         raise EnvError(f"{name!r} cannot be opened with {given or 'no arguments'}: {told}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 from pathlib import Path
@@ -65,6 +66,24 @@ def test_every_launch_command_names_what_exists() -> None:
             assert each * nodes == learner["processes"]
     script = ROOT / "configs" / "launch" / "slurm.sbatch"
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+
+
+def test_the_kubernetes_job_starts_as_many_processes_as_its_block_expects() -> None:
+    service, job = yaml.safe_load_all((ROOT / "configs" / "launch" / "kubernetes.yml").read_text())
+    spec = job["spec"]["template"]["spec"]
+    [learner] = spec["containers"]
+    words = [*learner["command"], *learner["args"]]
+    value = dict(itertools.pairwise(words))
+    assert job["spec"]["completions"] == job["spec"]["parallelism"] == int(value["--nnodes"])
+    assert learner["resources"]["limits"]["nvidia.com/gpu"] == value["--nproc_per_node"]
+    name = job["metadata"]["name"]
+    assert value["--rdzv_endpoint"].startswith(f"{name}-0.{spec['subdomain']}:"), "the first pod, by its own name"
+    assert service["metadata"]["name"] == spec["subdomain"]
+    assert service["spec"]["selector"] == {"job-name": name}
+    config = load_config(ROOT / value["train"], [value["--set"]], blocks=[ROOT / value["--with"]])
+    assert config.learner.processes == int(value["--nnodes"]) * int(value["--nproc_per_node"])
+    mounts = {m["mountPath"] for m in learner["volumeMounts"]}
+    assert any(str(config.sampler.weights_folder).startswith(f"{m}/") for m in mounts)
 
 
 def test_a_block_laid_over_a_config_changes_nothing_else(tmp_path: Path) -> None:
@@ -172,6 +191,11 @@ def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
             {"model": {"path": "m", "attention": "flash_attention_2"}},
             r"take no mask.* use sdpa, or .*sampler\.backend=vllm",
         ),
+        ({"algorithm": "sft", "learner": {"minibatches": 4}}, "minibatches is 4, and sft takes one step on each iter"),
+        ({"algorithm": "sft", "learner": {"epochs": 2}}, "epochs is 2, and sft takes one step on each iteration"),
+        ({"learner": {"device": "mps"}}, "config learner.device: 'mps' is not supported: Apple's GPUs"),
+        ({"learner": {"device": "xpu"}}, "config learner.device: 'xpu' is not supported: Intel's GPUs"),
+        ({"sampler": {"backend": "sglang"}}, "config sampler.backend: 'sglang' is not supported: there is no client"),
     ],
 )
 def test_refusals_in_one_line(data: dict[str, Any], expected: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from rlsd.agents.hf import adapters
+from rlsd.agents.hf import adapters, quantized
 from rlsd.agents.hf.abilities import context_length, text_config
 from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.agents.hf.policy import ModelError, Policy
@@ -35,18 +35,29 @@ DTYPES: dict[str, torch.dtype] = {
 
 
 def load_policy(
-    path: str | Path, *, dtype: str = "float32", device: str | torch.device = "cpu", attention: str = "sdpa"
+    path: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str | torch.device = "cpu",
+    attention: str = "sdpa",
+    four_bits: bool = False,
 ) -> Policy:
     """Load a folder (or a hub name, where the network allows) as `AutoModelForCausalLM` does; a folder with a PEFT
     adapter alone is its base model with the adapter merged.
 
+    Args:
+        four_bits: keep the weights of linear layers in 4 bits, frozen (`rlsd.agents.hf.quantized`).
+
     Raises:
-        ModelError: an unreadable folder; a model without chat template; weights that do not match the config.
+        ModelError: an unreadable folder; a model without chat template; weights that do not match the config; 4 bits
+            of an adapter, which would be merged into rounded weights, or without bitsandbytes.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = Path(path).expanduser()
     if adapters.is_adapter(folder):
+        if four_bits:
+            raise ModelError(f"{path} is an adapter, which 4-bit weights cannot take in: export it merged first")
         base = load_policy(adapters.base_of(folder), dtype=dtype, device=device, attention=attention)
         return adapters.merged(base, folder)
     absent_folder = "" if folder.exists() else " (there is no such folder, so it was taken for a hub name)"
@@ -55,6 +66,7 @@ def load_policy(
     if absent_folder and str(path).startswith((".", "/", "~")):
         raise ModelError(f"there is no folder {str(path)!r}; give a transformers model folder or a hub name")
     place = str(folder if folder.exists() else path)
+    more = {"quantization_config": quantized.nf4(DTYPES[dtype]), "device_map": {"": device}} if four_bits else {}
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
@@ -64,6 +76,7 @@ def load_policy(
                 attn_implementation=attention,
                 output_loading_info=True,
                 trust_remote_code=False,
+                **more,
             )
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -77,7 +90,9 @@ def load_policy(
         raise ModelError(
             f"{path} lacks {len(absent)} weights that its config requires, e.g. {absent[0]!r}: damaged folder?"
         )
-    return _policy(model.to(device), tokenizer, source=str(path))
+    if four_bits:
+        quantized.exact_on_cpu(model)
+    return _policy(model if four_bits else model.to(device), tokenizer, source=str(path))
 
 
 def load_tokenizer(path: str | Path) -> Any:

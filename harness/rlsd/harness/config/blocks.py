@@ -60,6 +60,9 @@ class LoraConfig(Block):
     """Scale: the update is multiplied by alpha / rank."""
     targets: list[str] | Literal["all-linear"] = "all-linear"
     """Names of the layers that get an adapter. An embedding that is tied to the other one is refused."""
+    quantize: Literal["nf4"] | None = None
+    """`nf4`: the frozen weights of linear layers take 4 bits (QLoRA; extra `qlora`), products run in `model.dtype`.
+    Everything is of the rounded weights, exports too."""
 
 
 class ModelConfig(Block):

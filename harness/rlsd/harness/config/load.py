@@ -19,6 +19,14 @@ from rlsd.harness.config.renames import place, renamed, renamed_settings
 from rlsd.harness.config.run import RunConfig
 from rlsd.harness.config.yaml_text import check_finite, read_yaml
 
+NOT_SUPPORTED = {
+    "mps": "Apple's GPUs (mps) have no float64, in which gradients are summed, and rlsd never ran on one; take cpu",
+    "xpu": "Intel's GPUs (xpu) lack a place for their random state in checkpoints, and rlsd never ran on one; take cpu",
+    "sglang": "there is no client for SGLang that hands over weights; train with vllm, or evaluate an SGLang server as "
+    "a chat endpoint (rlsd eval --agent openai:URL)",
+}
+"""What else other programs have, by its name as a value: why it is refused, and what to do."""
+
 
 def load_config(path: str | Path, overrides: list[str] | None = None, blocks: Sequence[str | Path] = ()) -> RunConfig:
     """Read a YAML file, merge the overlays `blocks` into it, apply `a.b=c` overrides, and validate the result.
@@ -132,7 +140,10 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
     message = " ".join(first["msg"].removeprefix("Value error, ").split())
     if where == "algorithm":
         return f"config {message}{more}" if message.startswith("algorithm") else f"config algorithm: {message}{more}"
-    got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+    given = first["input"]
+    if first["type"] == "literal_error" and isinstance(given, str) and given.lower() in NOT_SUPPORTED:
+        return f"config {where}: {given!r} is not supported: {NOT_SUPPORTED[given.lower()]}{more}"
+    got = "" if isinstance(given, dict) else f", got {given!r}"
     return f"config {where or 'file'}: {message}{got}{more}"
 
 

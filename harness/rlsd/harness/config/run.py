@@ -95,6 +95,8 @@ class RunConfig(Block):
                 "model.attention is flash_attention_2, whose kernels take no mask, and the sampler in this process "
                 "needs one: use sdpa, or sample with sampler.backend=vllm"
             )
+        if self.model.lora is not None and self.model.lora.quantize and (reason := _not_in_4_bits(self)):
+            raise ValueError(f"model.lora.quantize is {self.model.lora.quantize}, {reason}")
         if self.sampler.weights == "lora" and self.model.lora is None:
             raise ValueError("sampler.weights is lora but model.lora is not set: nothing but an adapter can be sent so")
         if self.sampler.weights not in ("lora", "auto") and self.model.lora is not None:
@@ -120,11 +122,30 @@ class RunConfig(Block):
         for name, default in (("refill", "none"), ("task_sampler", "uniform")):
             if self.algorithm.imitates and getattr(self.rollout, name) != default:
                 raise ValueError(f"rollout.{name} chooses among sampled groups, and {self.algorithm.name} samples none")
+        for name in ("epochs", "minibatches"):
+            if self.algorithm.imitates and (given := getattr(self.learner, name)) > 1:
+                raise ValueError(
+                    f"learner.{name} is {given}, and {self.algorithm.name} takes one step on each iteration's "
+                    "episodes: set rollout.tasks_per_iteration (its batch) and iterations instead"
+                )
         if self.algorithm.imitates and self.max_episodes is not None:
             raise ValueError(f"max_episodes counts sampled episodes, and {self.algorithm.name} samples none")
         if self.sampler.score_teacher and (reason := _unservable(self)):
             raise ValueError(f"sampler.score_teacher asks the servers for the teacher view, {reason}")
         return self
+
+
+def _not_in_4_bits(config: RunConfig) -> str | None:
+    """Why the frozen weights cannot be in 4 bits, and what to do; None: they can."""
+    if config.model.path is None:
+        return "which rounds weights that exist, and model.tiny is made from scratch: give model.path"
+    if config.learner.parallel == "fsdp2":
+        return "whose packed weights learner.parallel: fsdp2 cannot shard: take ddp"
+    if config.sampler.backend == "vllm":
+        return "and servers would sample from weights that are not rounded: set sampler.backend: hf"
+    if config.sampler.dtype != "model":
+        return f"which a copy in sampler.dtype {config.sampler.dtype} would undo: leave sampler.dtype at model"
+    return None
 
 
 def _unservable(config: RunConfig) -> str | None:

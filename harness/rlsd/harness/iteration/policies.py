@@ -30,6 +30,7 @@ def load_or_make(config: RunConfig, model_path: str | None = None, *, device: st
             dtype=config.model.dtype,
             device=device,
             attention=config.model.attention,
+            four_bits=config.model.lora is not None and config.model.lora.quantize is not None,
         )
     assert config.model.tiny is not None
     return tiny_model(config.model.tiny, config.env, expert=config.sft.expert, seed=config.seed, device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from rlsd.agents.hf.models import DTYPES, split_head
+from rlsd.agents.hf.quantized import BYTES
 from rlsd.algorithms import needs_divergence, needs_reference, needs_teacher
 from rlsd.harness.config import RunConfig
 from rlsd.harness.plan.allocated import tensor_bytes
@@ -47,19 +49,29 @@ class Sizes:
     """D, size of a hidden state."""
     item: int
     """Bytes of a number."""
+    unpacked: int = 0
+    """The largest layer of 4-bit weights as numbers, which a pass makes of one layer at a time."""
 
     @classmethod
-    def of(cls, model: Any) -> Sizes:
+    def of(cls, model: Any, *, four_bits: bool = False) -> Sizes:
+        """
+        Args:
+            four_bits: count frozen linear layers as `rlsd.agents.hf.quantized` keeps them; `model` has them whole.
+        """
         parameters: list[nn.Parameter] = list(model.parameters())
         gets = [p for p in parameters if p.requires_grad]
         head: Any = split_head(model)[1]
+        linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m is not head]
+        packed = [w for w in linear if four_bits and not w.requires_grad]
+        saved = sum(w.numel() * w.element_size() - math.ceil(w.numel() * BYTES) for w in packed)
         return cls(
-            weights=tensor_bytes([*parameters, *model.buffers()]),
+            weights=tensor_bytes([*parameters, *model.buffers()]) - saved,
             trained=tensor_bytes(gets),
             largest=max(p.numel() * p.element_size() for p in gets),
             parameters=sum(p.numel() for p in parameters),
             width=int(head.weight.shape[1]),
             item=parameters[0].element_size(),
+            unpacked=max((w.numel() * w.element_size() for w in packed), default=0),
         )
 
 
@@ -101,6 +113,7 @@ def memory(
     stages["step"] = (sizes.trained // part) * (2 if on_gpu else 1) + (0 if on_gpu else sizes.largest)
     if sampling is not None:
         stages["rollout"] = sampling.extra
+    stages = {name: size + (sizes.unpacked if name != "step" else 0) for name, size in stages.items()}
     return Memory(lasting=lasting, stages=stages)
 
 

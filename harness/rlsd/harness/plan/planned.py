@@ -76,7 +76,8 @@ def plan(config: RunConfig, *, row: int | None = None, turns: int | None = None)
         model = without_values(config, mode)
         with mode:
             update, scoring, sampling = _passes(model, config, episode)
-    sizes = Sizes.of(model)
+    lora = config.model.lora
+    sizes = Sizes.of(model, four_bits=lora is not None and lora.quantize is not None)
     return Plan(
         sizes=sizes,
         episode=episode,

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from rlsd.agents.hf import quantized
 from rlsd.agents.hf.models import Policy, save_policy
 from rlsd.agents.prompt_file import is_inline
 from rlsd.harness.config import AgentConfig
@@ -20,13 +21,16 @@ ENDING = ".jinja"
 
 
 def save_merged(policy: Policy, folder: Path, agent: AgentConfig, *, step: int | None = None) -> None:
-    """Write the policy with any LoRA adapter merged into its weights; the policy itself is unchanged.
+    """Write the policy with any LoRA adapter merged into its weights, and 4-bit ones as the numbers they stand for; the
+    policy itself is unchanged.
 
     Raises:
         WeightError: a weight is infinite or NaN; nothing is written.
     """
     model = policy.model
-    if hasattr(model, "merge_adapter"):
+    if getattr(model, "is_loaded_in_4bit", False):
+        model = quantized.dense(model)
+    elif hasattr(model, "merge_adapter"):
         model = copy.deepcopy(model).merge_and_unload()
     if broken := broken_weight(model):
         raise WeightError(f"a weight is infinite or NaN: {broken}")

@@ -202,6 +202,10 @@ class TrainingSampler(Sampler, Protocol):
         """Take the learner's present weights as policy `version`."""
         ...
 
+    def rest(self) -> None:
+        """Nothing is sampled before the next `refresh`: give back what memory it can, if it is set to."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -37,6 +37,8 @@ def test_the_command_brings_every_route_that_training_needs() -> None:
     plain = policy_command(MODEL, host="127.0.0.1", port=1).shown()
     assert "LORA" not in plain
     assert "weight-transfer" not in plain
+    assert "--enable-sleep-mode" not in plain
+    assert "--enable-sleep-mode" in policy_command(MODEL, host="127.0.0.1", port=1, sleep=True).words
     for transfer, backend in (("nccl", "nccl"), ("gloo", "rlsd_gloo")):
         words = policy_command(MODEL, host="127.0.0.1", port=1, transfer=transfer).words
         assert words[-2:] == ("--weight-transfer-config", json.dumps({"backend": backend}))

@@ -136,6 +136,9 @@ class HFSampler:
     def connect(self) -> None:
         """Nothing to do."""
 
+    def rest(self) -> None:
+        """Nothing to do."""
+
     def close(self) -> None:
         """Nothing to do."""
 

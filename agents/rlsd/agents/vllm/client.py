@@ -30,6 +30,7 @@ NEEDS = {
     "/collective_rpc": "start it with VLLM_SERVER_DEV_MODE=1",
     "/reset_prefix_cache": "start it with VLLM_SERVER_DEV_MODE=1",
     "/init_weight_transfer_engine": "start it with VLLM_SERVER_DEV_MODE=1 (`rlsd serve policy --transfer`)",
+    "/sleep": "start it with `rlsd serve policy --sleep` (VLLM_SERVER_DEV_MODE=1, --enable-sleep-mode)",
     "/v1/unload_lora_adapter": "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1",
     "/v1/load_lora_adapter": "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1",
 }

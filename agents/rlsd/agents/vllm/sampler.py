@@ -129,6 +129,14 @@ class VLLMSampler:
                     raise self._pool.gone(error) from error
                 time.sleep(min(LONGEST_PAUSE_S, 10 * BACK_OFF_S))
 
+    def rest(self) -> None:
+        """Put the servers to sleep until the next `refresh`, if they are set to.
+
+        Raises:
+            ServerMismatch: a server that cannot sleep.
+        """
+        self.weights.rest()
+
     def close(self) -> None:
         self.weights.close()
 

@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rlsd.agents.vllm.checks import NOISE, PROBE, PROBE_TOKENS, ServerState, check_base, check_weights, largest
-from rlsd.agents.vllm.client import COMPLETIONS, VLLMServer
+from rlsd.agents.vllm.client import COMPLETIONS, NEEDS, VLLMServer
 from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable, StalePolicy
 from rlsd.agents.vllm.files import Carrier
 from rlsd.agents.vllm.source import Alone, Peers, WeightSource
 
+SLEEP = {"none": 0, "offload": 1, "discard": 2}
+"""vLLM's levels of sleep; 0: stay awake."""
 WATCH_S = 2.0
 """Interval in seconds at which the main process checks for restarted servers, if only it can send weights."""
 
@@ -33,6 +35,7 @@ class WeightSync:
         context: maximum tokens of prompt plus response; the servers must allow as many.
         logprob_gap_stop: mean difference in nats of probe log-probs from which on a server has another model.
         peers: the learner's processes; all of them push together.
+        sleep: a name of `SLEEP`: what `rest` does to the servers.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class WeightSync:
         context: int = 2048,
         logprob_gap_stop: float = 0.2,
         peers: Peers | None = None,
+        sleep: str = "none",
     ) -> None:
+        self.level = SLEEP[sleep]
         self.peers: Peers = peers or Alone()
         self.servers = tuple(servers)
         self.source = source
@@ -61,6 +66,7 @@ class WeightSync:
         self._base: dict[str, str] = {}
         self._states = {server.url: ServerState() for server in self.servers}
         self._ours: list[float] | None = None
+        self._resting = False
         self._lock = threading.RLock()
         """Locked while servers are loaded."""
         self._watch: threading.Thread | None = None
@@ -87,7 +93,7 @@ class WeightSync:
             self.carrier.check()
         server.require(COMPLETIONS, "return_token_ids")
         server.require(COMPLETIONS, "prompt_logprobs")
-        for path in self.carrier.routes:
+        for path in (*self.carrier.routes, *(("/sleep", "/wake_up") if self.level else ())):
             server.require(path)
         self._base[server.url] = check_base(server, self._tokenizer, self.context)
 
@@ -142,6 +148,27 @@ class WeightSync:
                 raise ServerUnreachable(f"{server} restarted and waits for weights from this run's main process")
             self._load_again(server)
 
+    def rest(self) -> None:
+        """Put the servers to sleep until the next push: their keys and values are dropped, their weights moved to CPU
+        memory (level 1) or dropped (level 2). Nothing without `sleep`.
+
+        Raises:
+            ServerMismatch: a server that answers, and does not sleep.
+        """
+        if not (self.level and self.peers.main):
+            return
+        with self._lock:
+            self._resting = True
+            for server in self.servers:
+                try:
+                    server.call("POST", "/sleep", level=self.level)
+                except ServerUnreachable as error:
+                    if server.healthy():
+                        raise ServerMismatch(
+                            f"{error}: {NEEDS['/sleep']}, on a GPU (vLLM's CPU build stays awake)"
+                        ) from error
+                    # it is gone, and the next push waits for it
+
     def close(self) -> None:
         self._ended.set()
         if self._watch is not None:
@@ -152,7 +179,8 @@ class WeightSync:
     # ------------------------------------------------------------------ parts
 
     def _send(self) -> None:
-        """Load the current weights into all servers."""
+        """Load the current weights into all servers, which are awake then."""
+        self._resting = False
         self.carrier.prepare(self.version)
         if not self.carrier.together or len(self.servers) == 1:
             for server in self.servers:
@@ -176,7 +204,11 @@ class WeightSync:
         state.version = None
         if server.url not in self._base:
             self.connect(server)
+        if self.level:  # weights first, so that old keys and values take no room while new weights come
+            server.call("POST", "/wake_up", tags="weights")
         self.carrier.load(server, self.version)
+        if self.level:
+            server.call("POST", "/wake_up", tags="kv_cache")
         if server.offers("/update_weight_version"):
             server.call("POST", "/update_weight_version", {"new_version": self._tag()})
         theirs = server.prompt_logps(self.model(server), self._probe)
@@ -223,6 +255,8 @@ class WeightSync:
         while not self._ended.wait(WATCH_S):
             for server in self.servers:
                 with self._lock:
+                    if self._resting:
+                        continue
                     try:
                         if not (self._tagged(server) if server.offers("/weight_info") else self._still_loaded(server)):
                             self._load_again(server)

@@ -131,6 +131,9 @@ def serve_policy(
     ] = LOOPBACK,
     port: PortOption = 8000,
     lora: Annotated[bool, typer.Option(help="Take LoRA adapters (model.lora).")] = False,
+    sleep: Annotated[
+        bool, typer.Option("--sleep", help="Share a GPU with the learner: be able to sleep (sampler.sleep).")
+    ] = False,
     transfer: Annotated[
         str | None, typer.Option(help="Receive weights as tensors: nccl or gloo (sampler.weights).")
     ] = None,
@@ -145,7 +148,14 @@ def serve_policy(
         port = free_port(host, 0)
         print(f"{folder} on http://{host}:{port}", flush=True)
     command = policy_command(
-        folder, host=host, port=port, lora=lora, transfer=transfer, python=python, more=tuple(more or ())
+        folder,
+        host=host,
+        port=port,
+        lora=lora,
+        sleep=sleep,
+        transfer=transfer,
+        python=python,
+        more=tuple(more or ()),
     )
     if show:
         print(command.shown())

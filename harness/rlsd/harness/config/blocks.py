@@ -107,6 +107,9 @@ class SamplerConfig(Block):
     """Where weights are written for the servers, which must see it under the same path; default: a temporary one."""
     weights_address: str | None = None
     """`nccl`, `gloo`: this machine's address as the servers see it; default: the one it reaches them from."""
+    sleep: Literal["none", "offload", "discard"] = "none"
+    """Servers on the learner's own GPU (`rlsd serve policy --sleep`): after each rollout they drop keys and values and
+    move their weights to CPU memory (`offload`) or drop them too (`discard`), until the next weights come."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the servers' API key."""
     timeout_s: float = Field(default=600.0, gt=0)

@@ -102,6 +102,8 @@ class RunConfig(Block):
             )
         if self.model.lora is not None and self.model.lora.quantize and (reason := _not_in_4_bits(self)):
             raise ValueError(f"model.lora.quantize is {self.model.lora.quantize}, {reason}")
+        if self.sampler.sleep != "none" and (reason := _sleepless(self)):
+            raise ValueError(f"sampler.sleep is {self.sampler.sleep}, {reason}")
         if self.sampler.weights == "lora" and self.model.lora is None:
             raise ValueError("sampler.weights is lora but model.lora is not set: nothing but an adapter can be sent so")
         if self.sampler.weights not in ("lora", "auto") and self.model.lora is not None:
@@ -138,6 +140,17 @@ class RunConfig(Block):
         if self.sampler.score_teacher and (reason := _unservable(self)):
             raise ValueError(f"sampler.score_teacher asks the servers for the teacher view, {reason}")
         return self
+
+
+def _sleepless(config: RunConfig) -> str | None:
+    """Why servers cannot sleep while the learner learns, and what to do; None: they can."""
+    if config.sampler.backend != "vllm":
+        return "which vLLM servers do, and this process samples itself: leave it out"
+    if config.rollout.async_steps:
+        return f"and rollout.async_steps {config.rollout.async_steps} samples while the learner learns: set it to 0"
+    if config.sampler.sleep == "discard" and config.model.lora is not None:
+        return "and an adapter needs the base weights that are discarded: take offload"
+    return None
 
 
 def _not_in_4_bits(config: RunConfig) -> str | None:

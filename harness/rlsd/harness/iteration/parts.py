@@ -71,6 +71,8 @@ class Parts:
     def publish(self) -> None:
         """Give the sampler the weights of the last update; every process must call."""
         self.learner.publish()
+        if self.config.sampler.sleep != "none":
+            self.learner.free_cache()
         self.sampler.refresh(self.learner.updates)
 
     def tasks_of(self, step: int) -> list[Task]:

@@ -154,6 +154,7 @@ def _vllm_sampler(
         context=context,
         logprob_gap_stop=c.logprob_gap_stop,
         peers=learner.ranks,
+        sleep=c.sleep,
     )
     return VLLMSampler(
         sync,

@@ -125,8 +125,7 @@ class Learner:
             except OutOfMemory as failed:
                 batches, splits = halved(batches, failed, splits, self.settings, self.parallel), splits + 1
             self.optimizer.zero_grad(set_to_none=True)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self.free_cache()
         with lost_peer():
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
             norm = float(whole(norm))
@@ -220,6 +219,11 @@ class Learner:
                 value = whole(p)
                 if not plain_weights[name].is_meta:
                     plain_weights[name].copy_(value)
+
+    def free_cache(self) -> None:
+        """Give the GPU memory back that no tensor uses, for a server on the same card."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def release(self) -> None:
         """Free this process's plain policy, which must not be read afterwards. Only with FSDP2, and only after all

@@ -57,6 +57,7 @@ def policy_command(
     host: str,
     port: int,
     lora: bool = False,
+    sleep: bool = False,
     transfer: str | None = None,
     python: str | None = None,
     more: tuple[str, ...] = (),
@@ -89,6 +90,8 @@ def policy_command(
     if lora:
         words += ["--enable-lora", "--max-lora-rank", "64"]
         variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    if sleep:
+        words += ["--enable-sleep-mode"]
     if transfer is not None:
         words += ["--weight-transfer-config", json.dumps({"backend": BACKENDS[transfer]})]
     return Command(words=(*words, *more), variables=variables)

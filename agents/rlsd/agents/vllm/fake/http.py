@@ -10,6 +10,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from safetensors.torch import load_file
 
@@ -117,6 +118,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any] | None:
         fake = self.server.fake
+        if fake.asleep:
+            raise Refused(f"asleep: {', '.join(sorted(fake.asleep))}")
         model = fake.model(body["model"])
         if body.get("prompt_logprobs") is not None:
             return self._score(model, body)
@@ -176,6 +179,18 @@ class Handler(BaseHTTPRequestHandler):
         del self.server.fake.adapters[body["lora_name"]]
         return {"message": "Success"}
 
+    def _sleep(self, _: dict[str, Any]) -> dict[str, Any]:
+        self.server.fake.sleep(int(self._asked("level")))
+        return {}
+
+    def _wake(self, _: dict[str, Any]) -> dict[str, Any]:
+        self.server.fake.wake(self._asked("tags"))
+        return {}
+
+    def _asked(self, name: str) -> str:
+        """A value of the request's query."""
+        return parse_qs(self.path.partition("?")[2])[name][0]
+
     def _reset_cache(self, _: dict[str, Any]) -> dict[str, Any]:
         fake = self.server.fake
         if fake.wrong.stuck_cache > 0:
@@ -200,6 +215,8 @@ ROUTES: dict[str, Any] = {
     "/v1/completions": Handler._complete,
     "/collective_rpc": Handler._rpc,
     "/reset_prefix_cache": Handler._reset_cache,
+    "/sleep": Handler._sleep,
+    "/wake_up": Handler._wake,
     "/v1/load_lora_adapter": Handler._load_lora,
     "/v1/unload_lora_adapter": Handler._unload_lora,
     "/update_weight_version": Handler._set_version,

@@ -44,6 +44,8 @@ class Misbehaviour:
     """Number of weight transfers that break off."""
     transfer: str | None = "rlsd_gloo"
     """The weight transfer back-end it was started with."""
+    sleepless: bool = False
+    """Started without `--enable-sleep-mode`, or a CPU build."""
 
 
 class FakeState:
@@ -75,6 +77,10 @@ class FakeState:
         self.aborted = 0
         """Completions whose client disconnected early."""
         self.cache_resets = 0
+        self.asleep: set[str] = set()
+        """What of it sleeps: "weights", "kv_cache"."""
+        self.slept: list[str] = []
+        """Every sleep and waking, in order."""
 
     def model(self, name: str) -> Any:
         """The model of a request's `model`; KeyError if there is none."""
@@ -83,7 +89,24 @@ class FakeState:
     def lacks(self, name: str) -> bool:
         return name in self.wrong.lacks
 
+    def sleep(self, level: int) -> None:
+        """Level 2 loses the weights."""
+        if self.wrong.sleepless:
+            raise Refused("Sleep mode is not enabled.")
+        with self.lock:
+            self.asleep = {"weights", "kv_cache"}
+            self.slept.append(f"sleep {level}")
+            if level == 2:
+                for weight in self.policy.model.parameters():
+                    weight.data.zero_()
+
+    def wake(self, part: str) -> None:
+        self.asleep.discard(part)
+        self.slept.append(f"wake {part}")
+
     def load_weights(self, fresh: dict[str, Tensor]) -> None:
+        if "weights" in self.asleep:
+            raise Refused("weights are loaded into a server that sleeps")
         if not self.wrong.keep_weights:
             with self.lock:
                 self.policy.model.load_state_dict(fresh)

@@ -18,6 +18,7 @@ from rlsd.envs.scienceworld.engine.world.physics import advance
 from rlsd.envs.scienceworld.engine.world.scala import Bag
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.thing import Thing
+from rlsd.envs.scienceworld.task_types import TASK_TYPES
 
 _UNKNOWN = "Unknown action.  Type 'help' for a list of actions, and 'objects' for a list of possible object referents. "
 _NO_MATCH = "No known action matches that input."
@@ -37,7 +38,7 @@ _ORDERS = {
     "look at,close door,move through door,use object",
 }
 """The original's order of actions, by whether there are electrical actions, and teleporting."""
-_EASY = "teleportAction,noElectricalAction,openDoors,selfWateringFlowerPots"
+_EASY = "teleportAction,openDoors,selfWateringFlowerPots"
 
 
 class Session(Episode):
@@ -52,7 +53,9 @@ class Session(Episode):
             raise EnvError(f"the native engine does not cover {task_type!r} yet; covered: {', '.join(ASSIGN)}")
         self.task_type = task_type
         state = State(advance)
-        chosen = _EASY if simplifications == "easy" else simplifications
+        chosen = simplifications
+        if simplifications == "easy":
+            chosen = _EASY if TASK_TYPES[task_type].electrical else f"{_EASY},noElectricalAction"
         state.simplifications = frozenset(name for name in chosen.lower().split(",") if name)
         assignment = ASSIGN[task_type](state, variation)
         self.universe, agent = build(state, variation)

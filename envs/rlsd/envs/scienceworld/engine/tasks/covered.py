@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from rlsd.envs.scienceworld.engine.tasks import checks as g
 from rlsd.envs.scienceworld.engine.tasks.assignment import Assignment
+from rlsd.envs.scienceworld.engine.tasks.circuits import power, power_by_kind, test_known, test_unknown
+from rlsd.envs.scienceworld.engine.tasks.instruments import measure
 from rlsd.envs.scienceworld.engine.tasks.living_things import animal_stages, find, lifespan, plant_stages
 from rlsd.envs.scienceworld.engine.tasks.matter import change
 from rlsd.envs.scienceworld.engine.tasks.paint import secondary, tertiary
@@ -40,5 +42,10 @@ ASSIGN: dict[str, Callable[[State, int], Assignment]] = {
     "melt": change("melt", 1),
     "boil": change("boil", 2),
     "freeze": change("freeze", 3),
+    "use-thermometer": measure,
+    "power-component": power,
+    "power-component-renewable-vs-nonrenewable-energy": power_by_kind,
+    "test-conductivity": test_known,
+    "test-conductivity-of-unknown-substances": test_unknown,
 }
 """Covered task types: state and variation → what is asked."""

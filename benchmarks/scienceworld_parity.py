@@ -83,9 +83,10 @@ class OwnClass:
 
 
 def speed(file: Path, count: int, original: bool) -> None:
-    """Steps a second over the first `count` recorded episodes, on each engine in turn."""
-    chosen = [episode for _, episode in zip(range(count), read(file))]
-    engines: list[tuple[str, Any]] = [("native", NativeEngine())]
+    """Steps a second over `count` recorded episodes, spread over the record, on each engine in turn."""
+    episodes = list(read(file))
+    chosen = episodes[:: max(len(episodes) // count, 1)][:count]
+    engines: list[tuple[str, Any]] = [("native", NativeEngine()), ("native, no lists", NativeEngine(lists=False))]
     if original:
         engines += [("original", PackageEngine()), ("original's own class", OwnClass())]
     for name, engine in engines:

@@ -13,8 +13,8 @@ from rlsd.envs.scienceworld.shown import Engine, Shown
 BACKENDS = ("auto", "native", "package")
 
 
-def engine_for(backend: str, task_types: Sequence[str]) -> Engine:
-    """The engine of a backend for these task types.
+def engine_for(backend: str, task_types: Sequence[str], *, lists: bool = True) -> Engine:
+    """The engine of a backend for these task types; `lists`: whether the list of actions is asked for at every step.
 
     Raises:
         EnvError: the native engine does not cover one of them; the original is needed and not installed.
@@ -26,19 +26,19 @@ def engine_for(backend: str, task_types: Sequence[str]) -> Engine:
             "backend='package' plays all thirty (package scienceworld and Java)"
         )
     if backend == "native" or (backend == "auto" and not missing):
-        return NativeEngine()
+        return NativeEngine(lists=lists)
     try:
         check_installed()
     except EnvError as error:
         raise EnvError(f"{error}; without it, these task types can be played: task_types={list(COVERED)}") from error
-    return PackageEngine() if backend == "package" else EitherEngine()
+    return PackageEngine() if backend == "package" else EitherEngine(lists=lists)
 
 
 class EitherEngine:
     """Native for the task types that are covered, the original for the others."""
 
-    def __init__(self) -> None:
-        self._native, self._package = NativeEngine(), PackageEngine()
+    def __init__(self, *, lists: bool = True) -> None:
+        self._native, self._package = NativeEngine(lists=lists), PackageEngine()
         self._playing: Engine = self._native
 
     def open(self, task_type: str, variation: int, simplifications: str) -> Shown:

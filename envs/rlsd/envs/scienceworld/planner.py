@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 
 from rlsd.envs.scienceworld.engine.session import Session
+from rlsd.envs.scienceworld.engine.world.scala import JavaRandom, Undrawn
 from rlsd.envs.scienceworld.planning.circuits import power
 from rlsd.envs.scienceworld.planning.focusing import asked, living
 from rlsd.envs.scienceworld.planning.ways import Step
@@ -36,6 +37,8 @@ def plan_from(session: Session) -> tuple[str, ...] | None:
     if session.task_type in UNPLANNED:
         return None
     world = copy.deepcopy(session)
+    if isinstance(world.state.random, Undrawn):
+        world.state.random = JavaRandom()
     way = _WAYS.get(world.task_type, living)
     actions: list[str] = []
     while not world.goals.completed:

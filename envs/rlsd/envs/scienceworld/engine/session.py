@@ -14,6 +14,7 @@ from rlsd.envs.scienceworld.engine.tasks.assignment import Addition
 from rlsd.envs.scienceworld.engine.tasks.covered import ASSIGN
 from rlsd.envs.scienceworld.engine.tasks.episode import Episode
 from rlsd.envs.scienceworld.engine.world.house import build
+from rlsd.envs.scienceworld.engine.world.kept import Kept
 from rlsd.envs.scienceworld.engine.world.physics import advance
 from rlsd.envs.scienceworld.engine.world.scala import Bag
 from rlsd.envs.scienceworld.engine.world.state import State
@@ -76,7 +77,7 @@ class Session(Episode):
         self.choices: list[Meaning] = []
         """What an input may have meant, while the engine waits for the number of one."""
         self.score, self.completed = 0.0, False
-        self._names: dict[bool, Naming] = {}
+        self._names: dict[bool, Naming] = Kept()
         self._world_names = WorldNames(self.universe)
         self._names_key: tuple[int, Thing | None] = (-1, None)
 
@@ -126,7 +127,7 @@ class Session(Episode):
         """Names of all that is in the room, or in the world, hidden things included; kept until something changes."""
         key = self.state.changes, self.place
         if self._names_key != key:
-            self._names_key, self._names = key, {}
+            self._names_key, self._names = key, Kept()
         if everywhere not in self._names:
             place = self.place
             self._names[everywhere] = (
@@ -145,6 +146,12 @@ class Session(Episode):
         if self.choices:
             return sorted(map(str, range(len(self.choices))))
         return valid_actions(self, self.names(everywhere=False), self.names(everywhere=True))
+
+    def draw(self) -> None:
+        """Draw the random numbers that the list of actions takes."""
+        if not self.choices:
+            for everywhere in (False, True):
+                self.names(everywhere=everywhere).draw(self.state.random)
 
     def understand(self, text: str) -> list[Meaning]:
         """Everything that an input can mean now."""

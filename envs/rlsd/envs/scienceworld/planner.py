@@ -9,13 +9,17 @@ from rlsd.envs.scienceworld.engine.session import Session
 from rlsd.envs.scienceworld.engine.world.scala import JavaRandom, Undrawn
 from rlsd.envs.scienceworld.planning.circuits import power
 from rlsd.envs.scienceworld.planning.focusing import asked, living
+from rlsd.envs.scienceworld.planning.growing import grow_fruit, grow_plant
+from rlsd.envs.scienceworld.planning.heating import change_state
 from rlsd.envs.scienceworld.planning.ways import Step
 
-UNPLANNED = ("boil", "melt", "freeze", "change-the-state-of-matter-of", "grow-plant", "grow-fruit")
-"""Task types for which there is no plan yet."""
-_LONGEST = 80
+_LONGEST = 120
 """Actions after which a plan is given up."""
 _WAYS: dict[str, Callable[[Session], Step | None]] = {
+    "boil": change_state,
+    "melt": change_state,
+    "freeze": change_state,
+    "change-the-state-of-matter-of": change_state,
     "use-thermometer": asked,
     "measure-melting-point-known-substance": asked,
     "measure-melting-point-unknown-substance": asked,
@@ -26,6 +30,8 @@ _WAYS: dict[str, Callable[[Session], Step | None]] = {
     "chemistry-mix": asked,
     "chemistry-mix-paint-secondary-color": asked,
     "chemistry-mix-paint-tertiary-color": asked,
+    "grow-plant": grow_plant,
+    "grow-fruit": grow_fruit,
     "mendelian-genetics-known-plant": asked,
     "mendelian-genetics-unknown-plant": asked,
 }
@@ -34,8 +40,6 @@ _WAYS: dict[str, Callable[[Session], Step | None]] = {
 
 def plan_from(session: Session) -> tuple[str, ...] | None:
     """Actions from here to the goal; () when it is reached, None when no way is known."""
-    if session.task_type in UNPLANNED:
-        return None
     world = copy.deepcopy(session)
     if isinstance(world.state.random, Undrawn):
         world.state.random = JavaRandom()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rlsd.envs.scienceworld.engine.tasks import checks as g
 from rlsd.envs.scienceworld.engine.tasks.assignment import Assignment
 from rlsd.envs.scienceworld.engine.tasks.circuits import power, power_by_kind, test_known, test_unknown
+from rlsd.envs.scienceworld.engine.tasks.growing import grow_fruit, grow_plant, pea_genes, unknown_genes
 from rlsd.envs.scienceworld.engine.tasks.instruments import measure
 from rlsd.envs.scienceworld.engine.tasks.living_things import animal_stages, find, lifespan, plant_stages
 from rlsd.envs.scienceworld.engine.tasks.matter import change
@@ -52,5 +53,9 @@ ASSIGN: dict[str, Callable[[State, int], Assignment]] = {
     "test-conductivity": test_known,
     "test-conductivity-of-unknown-substances": test_unknown,
     "chemistry-mix": mix,
+    "grow-plant": grow_plant,
+    "grow-fruit": grow_fruit,
+    "mendelian-genetics-known-plant": pea_genes,
+    "mendelian-genetics-unknown-plant": unknown_genes,
 }
 """Covered task types: state and variation → what is asked."""

@@ -31,7 +31,7 @@ def grow_plant(state: State, variation: int) -> Assignment:
         "Then, make changes to the environment that grow the plant until it reaches the reproduction life stage.",
         Goals(
             [
-                Goal(f"focus plant is in {name} stage", g.grows(kind, stage))
+                Goal(f"focus plant is in {name} stage", g.grows(kind, stage), asks=kind)
                 for name, stage in zip(names, _STAGES, strict=True)
             ],
             [*_jar(), *_soil(), *_moving(), *_prepared(kind, pots)],

@@ -90,8 +90,8 @@ def _goals(verb: str, name: str) -> Goals:
     if verb in states:
         first, last = states[verb]
         text = "substance is in a gaseous state (or combusting)" if last == GAS else f"substance is in a {last} state"
-        ordered.append(Goal(f"substance is in a {first} state", g.in_state(first)))
-        ordered.append(Goal(text, g.in_state(last, or_burning=last == GAS)))
+        ordered.append(Goal(f"substance is in a {first} state", g.in_state(first), asks=first))
+        ordered.append(Goal(text, g.in_state(last, or_burning=last == GAS), asks=last))
     else:
         ordered += [Goal("", g.any_state), Goal("", g.other_state)]
     optional = [

@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.parity.scienceworld import difference, plan, play, read, write
+from benchmarks.parity.scienceworld import MODES, TURNS, difference, plan, play, read, write
 from rlsd.envs.scienceworld.native import COVERED, NativeEngine
 from rlsd.envs.scienceworld.package import PackageEngine
 from rlsd.envs.scienceworld.task_types import TASK_TYPES
@@ -29,9 +29,9 @@ from rlsd.envs.scienceworld.task_types import TASK_TYPES
 RECORD = Path(__file__).resolve().parents[1] / "tests" / "data" / "scienceworld_native.jsonl.xz"
 
 
-def record(out: Path, count: int, seed: int, types: list[str]) -> None:
+def record(out: Path, count: int, seed: int, types: list[str], modes: list[str]) -> None:
     """Append what is missing of `count` episodes a type to `out`."""
-    episodes = plan([(name, TASK_TYPES[name].variations) for name in types], count, seed)
+    episodes = plan([(name, TASK_TYPES[name].variations) for name in types], count, seed, modes)
     done = len(out.read_text(encoding="utf-8").splitlines()) if out.exists() else 0
     engine, native = PackageEngine(), NativeEngine()
     for i, (name, variation, ease, mode) in enumerate(episodes[done:], start=done):
@@ -83,9 +83,10 @@ class OwnClass:
 
 
 def speed(file: Path, count: int, original: bool) -> None:
-    """Steps a second over the first `count` recorded episodes, on each engine in turn."""
-    chosen = [episode for _, episode in zip(range(count), read(file))]
-    engines: list[tuple[str, Any]] = [("native", NativeEngine())]
+    """Steps a second over `count` recorded episodes, spread over the record, on each engine in turn."""
+    episodes = list(read(file))
+    chosen = episodes[:: max(len(episodes) // count, 1)][:count]
+    engines: list[tuple[str, Any]] = [("native", NativeEngine()), ("native, no lists", NativeEngine(lists=False))]
     if original:
         engines += [("original", PackageEngine()), ("original's own class", OwnClass())]
     for name, engine in engines:
@@ -113,10 +114,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=9)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--types", nargs="*", default=list(COVERED))
+    parser.add_argument("--modes", nargs="*", default=list(TURNS), choices=MODES)
     parser.add_argument("--native-only", action="store_true")
     given = parser.parse_args()
     if given.command == "record":
-        record(given.out, given.count, given.seed, given.types)
+        record(given.out, given.count, given.seed, given.types, given.modes)
     elif given.command == "pack":
         write(given.to, [json.loads(line) for line in given.out.read_text(encoding="utf-8").splitlines()])
     elif given.command == "replay":

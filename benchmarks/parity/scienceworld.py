@@ -6,7 +6,7 @@ import hashlib
 import json
 import lzma
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,30 @@ _SEASONS = (
     "look at bee 0", "look at bee 1", "teleport to hallway", "look around", "wait", "wait", "teleport to outside",
     "use shovel on ground", "look at hole", "use axe on tree", "0", "look around",
 )  # fmt: skip
-SCRIPTS: dict[str, tuple[str, ...]] = {"kitchen": _KITCHEN, "seasons": _SEASONS}
+_JAR = tuple(
+    action
+    for room in ("kitchen", "bathroom", "living room", "bedroom", "workshop", "greenhouse")
+    for action in (f"teleport to {room}", "pick up seed jar")
+)
+_WATER = tuple(
+    action
+    for pot in "01"
+    for action in ("move jug to sink", "wait1", "pour jug into flower pot", pot)
+)  # fmt: skip
+_GARDEN = (
+    *_JAR, "look around", "look at seed jar", "pick up shovel", "teleport to outside", "pick up shovel",
+    "use shovel on ground", "pick up soil", "use shovel on ground", "pick up soil in outside",
+    "teleport to greenhouse", "move soil in inventory to flower pot", "0", "move soil in inventory to flower pot", "1",
+    "move seed plant in seed jar to flower pot", "0", "move seed plant in seed jar to flower pot", "1",
+    "activate sink", *_WATER, "look around", "wait1", "wait1", *_WATER, "look around", "wait", *_WATER, "look around",
+    "wait", "look around", "look at flower", "0", "move pollen in flower to flower", "1", "wait1", "look around",
+    "open bee hive", "wait", "look around", "wait", "look around", "wait", "look around", "look at bee 1",
+)  # fmt: skip
+SCRIPTS: dict[str, tuple[str, ...]] = {"kitchen": _KITCHEN, "seasons": _SEASONS, "garden": _GARDEN}
 MODES = ("gold", "random", "junk", *SCRIPTS)
 _STEPS = 30
+_LONGEST = 100
+"""Actions of a script that are played: gold paths of breeding go on for 200."""
 
 
 def play(engine: Engine, task_type: str, variation: int, simplifications: str, mode: str) -> dict[str, Any]:
@@ -55,7 +76,7 @@ def play(engine: Engine, task_type: str, variation: int, simplifications: str, m
     draw = random.Random(f"{task_type} {variation} {simplifications} {mode}")
     script = engine.gold() if mode == "gold" else SCRIPTS.get(mode)
     steps = [["", *told(shown)]]
-    for i in range(_STEPS if script is None else len(script)):
+    for i in range(_STEPS if script is None else min(len(script), _LONGEST)):
         if shown.done:
             break
         action = _drawn(draw, shown, mode) if script is None else script[i]
@@ -116,10 +137,14 @@ def write(file: Path, episodes: list[dict[str, Any]]) -> None:
             lines.write(json.dumps(episode, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def plan(kinds: list[tuple[str, int]], count: int, seed: int) -> list[tuple[str, int, str, str]]:
-    """`count` episodes for each type: type, variation, simplifications, mode; types take turns."""
+TURNS = ("gold", "random", "junk", "gold", "random", "seasons", "junk", "kitchen", "random")
+
+
+def plan(
+    kinds: list[tuple[str, int]], count: int, seed: int, modes: Sequence[str] = TURNS
+) -> list[tuple[str, int, str, str]]:
+    """`count` episodes for each type: type, variation, simplifications, mode; types take turns, and modes do."""
     draw = random.Random(seed)
-    modes = ("gold", "random", "junk", "gold", "random", "seasons", "junk", "kitchen", "random")
     eases = ("", "", "easy", "openDoors", "openContainers", "teleportAction", "noElectricalAction")
     out = []
     for i in range(count):

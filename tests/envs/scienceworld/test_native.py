@@ -15,7 +15,7 @@ from rlsd.envs.scienceworld.engine.world.devices import degrees
 from rlsd.envs.scienceworld.engine.world.scala import Bag, JavaRandom, hash_map_order
 from rlsd.envs.scienceworld.env import ScienceWorldEnv
 from rlsd.envs.scienceworld.native import COVERED, NativeEngine
-from rlsd.envs.scienceworld.planner import UNPLANNED
+from rlsd.envs.scienceworld.task_types import TASK_TYPES
 
 RECORD = Path(__file__).parents[2] / "data" / "scienceworld_native.jsonl.xz"
 EPISODES = list(read(RECORD))
@@ -67,7 +67,7 @@ def test_listed_actions_come_back_as_valid() -> None:
             break
 
 
-@pytest.mark.parametrize("name", [name for name in COVERED if name not in UNPLANNED])
+@pytest.mark.parametrize("name", COVERED)
 def test_the_plan_wins_from_the_start_and_after_a_detour(name: str) -> None:
     env = ScienceWorldEnv(task_types=name, backend="native", list_actions=False)
     for detour in ((), ("wait1", "look around", "pick up orange")):
@@ -83,10 +83,14 @@ def test_the_plan_wins_from_the_start_and_after_a_detour(name: str) -> None:
         assert env.hindsight().demonstration[0] in known.demonstration
 
 
-def test_what_is_not_covered_is_refused_by_name_with_what_is() -> None:
-    with pytest.raises(EnvError, match=r"does not cover grow-plant; it covers find-living-thing, .*backend='package'"):
-        make("rlsd/ScienceWorld-v0", task_types="grow-plant", backend="native")
-    assert not make("rlsd/ScienceWorld-v0", task_types="find-plant").blocking
+def test_all_task_types_are_covered_and_none_needs_java() -> None:
+    assert set(COVERED) == set(TASK_TYPES)
+    assert not make("rlsd/ScienceWorld-v0").blocking
+
+
+def test_an_unknown_task_type_is_refused_by_name() -> None:
+    with pytest.raises(EnvError, match=r"unknown task type 'grow-plants'.*grow-plant"):
+        make("rlsd/ScienceWorld-v0", task_types="grow-plants", backend="native")
 
 
 def test_random_numbers_are_those_of_java() -> None:

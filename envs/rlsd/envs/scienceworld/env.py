@@ -29,13 +29,13 @@ class ScienceWorldEnv(TextEnv):
         split: train, valid (the published "dev") or test.
         max_steps: the episode is truncated after this many actions.
         simplifications: "easy", or names separated by commas ("openDoors,teleportAction"); "": none.
-        backend: "native", this package's engine, which covers some task types (`native.COVERED`); "package", the
-            original (package `scienceworld` and Java), which plays all; "auto": native where it can.
-        list_actions: whether `info["admissible_actions"]` lists what makes sense now, hundreds to thousands of actions.
+        backend: "native" or "auto": this package's engine; "package": the original (package `scienceworld` and Java).
+        list_actions: whether `info["admissible_actions"]` lists what makes sense now, hundreds to thousands of actions;
+            without, the native engine is several times as fast.
         engine: opens another engine, as tests do; None: that of `backend`.
 
     Raises:
-        EnvError: an unknown argument or value; a task type that is not covered; the original is not installed.
+        EnvError: an unknown argument or value; the original is asked for and not installed.
 
     Example:
         >>> import gymnasium, rlsd.envs
@@ -74,7 +74,7 @@ class ScienceWorldEnv(TextEnv):
             raise EnvError(f"the simplification noElectricalAction makes {', '.join(bad)} impossible; leave them out")
         self._tasks = tasks_of(kinds, split)
         self._max_steps, self._list_actions = max_steps, list_actions
-        self._engine = engine() if engine is not None else engine_for(backend, [kind.name for kind in kinds])
+        self._engine = engine() if engine is not None else engine_for(backend, lists=list_actions)
         self.blocking = not isinstance(self._engine, NativeEngine)
         self._task: Task | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlsd.envs.errors import EnvError
+from rlsd.envs.scienceworld.engine.played import Played
 from rlsd.envs.scienceworld.engine.session import Session
 from rlsd.envs.scienceworld.engine.tasks.covered import ASSIGN
 from rlsd.envs.scienceworld.planner import plan_from
@@ -13,10 +14,15 @@ COVERED = tuple(ASSIGN)
 
 
 class NativeEngine:
-    """One episode at a time, in this process."""
+    """One episode at a time, in this process.
 
-    def __init__(self) -> None:
-        self._session: Session | None = None
+    Args:
+        lists: whether the list of actions is asked for at every step; otherwise it is made when it is looked at.
+    """
+
+    def __init__(self, *, lists: bool = True) -> None:
+        self._lists = lists
+        self._played: Played | None = None
         self._plan: tuple[str, ...] | None = None
         self._gold: tuple[str, ...] | None = None
 
@@ -26,18 +32,18 @@ class NativeEngine:
             EnvError: a task type that is not covered; names those that are.
         """
         self._key = task_type, variation, simplifications
-        self._session, self._plan, self._gold, self._steps = Session(*self._key), None, None, 0
+        self._played, self._plan, self._gold = Played(self._key, lists=self._lists), None, None
         return self.step("look around")
 
     def goal(self) -> str:
-        return self._open().goal_text
+        return self._open().session.goal_text
 
     def step(self, action: str) -> Shown:
-        session = self._open()
-        self._steps += 1
+        played = self._open()
         plan = self._plan
         self._plan = plan[1:] if plan and action == plan[0] else None
-        observation = session.step(action)
+        observation = played.step(action)
+        session = played.session
         score = round(100 * session.score)
         return Shown(
             observation=observation,
@@ -46,36 +52,35 @@ class NativeEngine:
             look=session.look(),
             inventory=session.inventory(),
             subgoals=session.goals.listed(),
-            valid=tuple(session.valid()),
+            valid=played.valid(),
         )
 
     def gold(self) -> tuple[str, ...]:
         """The plan from the start of the task."""
         if self._gold is None:
-            self._gold = (self.plan() if self._steps == 1 else plan_from(self._fresh())) or ()
+            self._gold = (self.plan() if self._open().steps == 1 else plan_from(self._fresh())) or ()
         return self._gold
 
     def plan(self) -> tuple[str, ...] | None:
         """Actions from here to the goal; None when it can no longer be reached."""
-        session = self._open()
         if self._plan is None:
-            self._plan = plan_from(session)
+            self._plan = plan_from(self._open().session)
         return self._plan
 
     def _fresh(self) -> Session:
         """The same task from its start."""
         session = Session(*self._key)
         session.step("look around")
-        session.valid()
+        session.draw()
         return session
 
     def close(self) -> None:
-        self._session = None
+        self._played = None
 
     def kill(self) -> None:
-        self._session = None
+        self._played = None
 
-    def _open(self) -> Session:
-        if self._session is None:
+    def _open(self) -> Played:
+        if self._played is None:
             raise EnvError("no episode is open; call reset() first")
-        return self._session
+        return self._played

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +18,7 @@ class Shown:
     """0 to 100; below 0 the task has failed for good."""
     done: bool
     """The task's own end, won or failed."""
-    valid: tuple[str, ...]
+    valid: Sequence[str]
     """All actions that make sense now, sorted; often hundreds, in full rooms thousands. The original also lists actions
     on things in closed containers, which its parser then does not find."""
     look: str

@@ -14,10 +14,12 @@ from rlsd.envs.scienceworld.engine.tasks.assignment import Addition
 from rlsd.envs.scienceworld.engine.tasks.covered import ASSIGN
 from rlsd.envs.scienceworld.engine.tasks.episode import Episode
 from rlsd.envs.scienceworld.engine.world.house import build
+from rlsd.envs.scienceworld.engine.world.kept import Kept
 from rlsd.envs.scienceworld.engine.world.physics import advance
 from rlsd.envs.scienceworld.engine.world.scala import Bag
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.thing import Thing
+from rlsd.envs.scienceworld.task_types import TASK_TYPES
 
 _UNKNOWN = "Unknown action.  Type 'help' for a list of actions, and 'objects' for a list of possible object referents. "
 _NO_MATCH = "No known action matches that input."
@@ -37,7 +39,7 @@ _ORDERS = {
     "look at,close door,move through door,use object",
 }
 """The original's order of actions, by whether there are electrical actions, and teleporting."""
-_EASY = "teleportAction,noElectricalAction,openDoors,selfWateringFlowerPots"
+_EASY = "teleportAction,openDoors,selfWateringFlowerPots"
 
 
 class Session(Episode):
@@ -52,7 +54,9 @@ class Session(Episode):
             raise EnvError(f"the native engine does not cover {task_type!r} yet; covered: {', '.join(ASSIGN)}")
         self.task_type = task_type
         state = State(advance)
-        chosen = _EASY if simplifications == "easy" else simplifications
+        chosen = simplifications
+        if simplifications == "easy":
+            chosen = _EASY if TASK_TYPES[task_type].electrical else f"{_EASY},noElectricalAction"
         state.simplifications = frozenset(name for name in chosen.lower().split(",") if name)
         assignment = ASSIGN[task_type](state, variation)
         self.universe, agent = build(state, variation)
@@ -73,7 +77,7 @@ class Session(Episode):
         self.choices: list[Meaning] = []
         """What an input may have meant, while the engine waits for the number of one."""
         self.score, self.completed = 0.0, False
-        self._names: dict[bool, Naming] = {}
+        self._names: dict[bool, Naming] = Kept()
         self._world_names = WorldNames(self.universe)
         self._names_key: tuple[int, Thing | None] = (-1, None)
 
@@ -123,7 +127,7 @@ class Session(Episode):
         """Names of all that is in the room, or in the world, hidden things included; kept until something changes."""
         key = self.state.changes, self.place
         if self._names_key != key:
-            self._names_key, self._names = key, {}
+            self._names_key, self._names = key, Kept()
         if everywhere not in self._names:
             place = self.place
             self._names[everywhere] = (
@@ -142,6 +146,12 @@ class Session(Episode):
         if self.choices:
             return sorted(map(str, range(len(self.choices))))
         return valid_actions(self, self.names(everywhere=False), self.names(everywhere=True))
+
+    def draw(self) -> None:
+        """Draw the random numbers that the list of actions takes."""
+        if not self.choices:
+            for everywhere in (False, True):
+                self.names(everywhere=everywhere).draw(self.state.random)
 
     def understand(self, text: str) -> list[Meaning]:
         """Everything that an input can mean now."""

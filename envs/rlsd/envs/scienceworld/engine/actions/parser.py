@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rlsd.envs.scienceworld.engine.actions.table import ACTIONS, Action
+from rlsd.envs.scienceworld.engine.world.places import Portal
 from rlsd.envs.scienceworld.engine.world.scala import hash_map_order
 from rlsd.envs.scienceworld.engine.world.thing import Thing
 
@@ -119,7 +120,18 @@ def _refer(text: str, pool: Pool, room: Thing) -> Iterator[tuple[Thing, str]]:
 
 def _pool(things: Sequence[Thing], room: Thing) -> Pool:
     """Things with their names, but for what they are in."""
-    return [(thing, [name for raw in thing.seen_from(room) if (name := _named(raw))]) for thing in things]
+    return [(thing, _words(thing, room)) for thing in things]
+
+
+def _words(thing: Thing, room: Thing) -> list[str]:
+    if isinstance(thing, Portal):
+        return [name for raw in thing.seen_from(room) if (name := _named(raw))]
+    stamp, kept = thing.name_stamp(), thing.state.tokens.get(thing)
+    if kept is not None and kept[0] == stamp:
+        return kept[1]
+    names = [name for raw in thing.referents() if (name := _named(raw))]
+    thing.state.tokens[thing] = stamp, names
+    return names
 
 
 def _with_place(text: str, name: str, thing: Thing) -> Iterator[int]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from itertools import chain
 
+from rlsd.envs.scienceworld.engine.world.places import Portal
 from rlsd.envs.scienceworld.engine.world.scala import Bag, JavaRandom
 from rlsd.envs.scienceworld.engine.world.thing import Thing
 
@@ -15,7 +16,10 @@ _STEPPED, _ATTEMPTS = 10, 20
 
 
 def collect(root: Thing, *, hidden: bool) -> list[Thing]:
-    """All things in `root`, closed containers included, with portals and what lies behind those."""
+    """All things in `root`, closed containers included, with portals and what lies behind those; not to be changed."""
+    kept = root.state.collected.get((root, hidden))
+    if kept is not None and kept[0] == root.stamp:
+        return kept[1]
     out: Bag[Thing] = Bag()
     if hidden or not root.hidden:
         out.add(root)
@@ -26,7 +30,9 @@ def collect(root: Thing, *, hidden: bool) -> list[Thing]:
                 out.update(collect(thing, hidden=hidden))
             elif hidden or not thing.hidden:
                 out.add(thing)
-    return out.items()
+    things = out.items()
+    root.state.collected[root, hidden] = root.stamp, things
+    return things
 
 
 def collect_accessible(root: Thing, *, hidden: bool) -> list[Thing]:
@@ -74,7 +80,7 @@ class Naming:
     """
 
     def __init__(self, things: list[Thing], names: Mapping[Thing, tuple[str, ...]], seen: Mapping[str, int]) -> None:
-        self.things = things
+        self.things, self.names = things, names
         self._own: dict[Thing, str] = {}
         shared: list[tuple[Thing, tuple[str, ...]]] = []
         for thing in things:
@@ -97,6 +103,11 @@ class Naming:
 
     def drawn(self, draw: JavaRandom) -> dict[Thing, str]:
         """A name for each thing: the first that is its alone, else one found in up to twenty attempts."""
+        at = self.draw(draw)
+        return {**self._own, **{t: some[i] for t, some, i in zip(self._shared, self._names, at)}}
+
+    def draw(self, draw: JavaRandom) -> list[int]:
+        """Which of its names each thing gets that has none of its own."""
         at, active, names = list(self._at), self._active, self._names
         for _ in range(_STEPPED, _ATTEMPTS):
             chosen = [names[i][at[i]] for i in active]
@@ -104,10 +115,10 @@ class Naming:
             taken = [i for i, name in zip(active, chosen) if count[name] > 1]
             if not taken:
                 break
-            for i in taken:
-                at[i] = draw.below(len(names[i]))
+            for i, drawn in zip(taken, draw.below_each([len(names[i]) for i in taken])):
+                at[i] = drawn
             active = self._unsettled(taken, active)
-        return {**self._own, **{t: some[i] for t, some, i in zip(self._shared, names, at)}}
+        return at
 
     def _taken(self, at: list[int]) -> list[int]:
         """Those whose present name is that of another, too."""
@@ -151,9 +162,18 @@ def all_names(thing: Thing, where: Thing) -> tuple[str, ...]:
 def names_of(thing: Thing, where: Thing, places: dict[Thing | None, tuple[str, ...]]) -> tuple[str, ...]:
     """All names of a thing seen from a room; `places` keeps the names of places."""
     place = thing.place
-    if place not in places:
-        places[place] = tuple(place.referents()) if place is not None else ()
-    return _all_names(tuple(thing.seen_from(where)), places[place])
+    around = places.get(place)
+    if around is None:
+        around = places[place] = tuple(place.referents()) if place is not None else ()
+    if isinstance(thing, Portal):
+        return _all_names(tuple(thing.seen_from(where)), around)
+    stamp = thing.name_stamp()
+    kept = thing.state.names.get(thing)
+    if kept is not None and kept[0] == stamp and kept[1] == around:
+        return kept[2]
+    names = _all_names(tuple(thing.referents()), around)
+    thing.state.names[thing] = stamp, around, names
+    return names
 
 
 def naming(things: list[Thing], where: Thing) -> Naming:

@@ -95,6 +95,7 @@ def refuse_use(device: Thing) -> str | None:
 
 
 def _use(episode: Episode, device: Thing, patient: Thing) -> str:
+    episode.used.append((device, patient))
     if (refusal := refuse_use(device)) is not None:
         return refusal
     said = device.use_on(patient)
@@ -102,6 +103,7 @@ def _use(episode: Episode, device: Thing, patient: Thing) -> str:
 
 
 def _read(episode: Episode, document: Thing) -> str:
+    episode.read.append(document)
     return document.read() if isinstance(document, Document) else "It's not clear how to read that."
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from rlsd.envs.scienceworld.engine.actions.handling import (
     refuse_dunk_from,
     refuse_dunk_into,
@@ -39,6 +41,28 @@ def valid_actions(episode: Episode, near: Naming, everywhere: Naming) -> list[st
     if episode.teleports:
         out += [f"teleport to {all_names[t]}" for t in everything if refuse_teleport(episode, t) is None]
     return sorted(out)
+
+
+_ONE = (
+    "look at ", "focus on ", "open ", "close ", "go to ", "look in ", "activate ", "deactivate ", "eat ", "read ",
+    "flush ", "disconnect ", "mix ", "pick up ", "put down ",
+)  # fmt: skip
+_TWO = (("move ", " to "), ("pour ", " into "), ("dunk ", " into "), ("use ", " on "), ("connect ", " to "))
+
+
+def could_be_listed(text: str, near: Naming) -> bool:
+    """False where no choice of names makes a list with this input."""
+    if text in _ALWAYS or text.startswith("teleport to "):
+        return True
+    names = set(chain.from_iterable(near.names.values()))
+    if any(text.startswith(verb) and text[len(verb) :] in names for verb in _ONE):
+        return True
+    for verb, word in _TWO:
+        if text.startswith(verb):
+            parts = text[len(verb) :].split(word)
+            if any(word.join(parts[:i]) in names and word.join(parts[i:]) in names for i in range(1, len(parts))):
+                return True
+    return False
 
 
 def _alone(episode: Episode, thing: Thing, name: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
+from typing import Any
 
 from rlsd.envs.scienceworld.engine.actions.referents import Naming, collect, names_of
 from rlsd.envs.scienceworld.engine.world.places import Portal
@@ -13,12 +15,12 @@ _Names = dict[Thing, tuple[str, ...]]
 
 
 class _Part:
-    """A child of the world, as it was at `version`: its things in order, and the names of those that stay in it."""
+    """A child of the world, as it was at `stamp`: its things in order, and the names of those that stay in it."""
 
-    __slots__ = ("names", "things", "version")
+    __slots__ = ("names", "stamp", "things")
 
-    def __init__(self, version: int, things: list[Thing], names: _Names) -> None:
-        self.version, self.things, self.names = version, things, names
+    def __init__(self, stamp: int, things: list[Thing], names: _Names) -> None:
+        self.stamp, self.things, self.names = stamp, things, names
 
 
 class WorldNames:
@@ -29,6 +31,9 @@ class WorldNames:
         self._parts: dict[Thing, _Part] = {}
         self._apart: _Names = {}
         self._seen: defaultdict[str, int] = defaultdict(int)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WorldNames:
+        return WorldNames(copy.deepcopy(self._universe, memo))
 
     def naming(self, where: Thing) -> Naming:
         """Names as seen from a room."""
@@ -45,14 +50,14 @@ class WorldNames:
 
     def _part(self, child: Thing, where: Thing) -> _Part:
         kept = self._parts.get(child)
-        if kept is not None and child.is_location and kept.version == child.version:
+        if kept is not None and kept.stamp == child.stamp:
             return kept
         things = collect(child, hidden=True)
         places: dict[Thing | None, tuple[str, ...]] = {}
         inner = [thing for thing in things if not thing.is_location and not isinstance(thing, Portal)]
         names = {thing: names_of(thing, where, places) for thing in inner}
         self._count(kept.names if kept is not None else {}, names)
-        part = self._parts[child] = _Part(child.version, things, names)
+        part = self._parts[child] = _Part(child.stamp, things, names)
         return part
 
     def _name_apart(self, things: list[Thing], where: Thing) -> None:

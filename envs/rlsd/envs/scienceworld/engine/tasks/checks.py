@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from rlsd.envs.scienceworld.engine.tasks.episode import FAILED, OPEN, REACHED, Check, Episode
+from rlsd.envs.scienceworld.engine.world.containers import AnswerBox
 from rlsd.envs.scienceworld.engine.world.living import Animal, LivingThing
 from rlsd.envs.scienceworld.engine.world.places import Door
 from rlsd.envs.scienceworld.engine.world.plants import Plant
@@ -57,15 +58,49 @@ def in_stage(kind: str, stage: str) -> Check:
     return check
 
 
-def in_container(name: str) -> Check:
-    """The focus, the same as that of the last subgoal, lies in a container of that name, however deep."""
+def grows(kind: str, stage: str) -> Check:
+    """The focus, the same as that of the last subgoal, is a living thing of that kind in that stage."""
 
     def check(episode: Episode, focus: Thing | None) -> str:
-        last = episode.goals.last
-        if focus is None or (last is not None and last is not focus):
+        if not isinstance(focus, LivingThing) or not same(episode, focus):
             return OPEN
-        around = islice(focus.places(), _DEEPEST)
-        return _reached(any(place.name.lower() == name.lower() for place in around))
+        return _reached(focus.life.kind == kind and focus.cycle.stage.name == stage)
+
+    return check
+
+
+def in_stage_here(kind: str, stage: str, least: int) -> Check:
+    """So many living things of that kind in that stage are in the room."""
+
+    def check(episode: Episode, focus: Thing | None) -> str:
+        things = (t for t in episode.place.deep_visible_and_portals() if isinstance(t, LivingThing))
+        return _reached(sum(t.life.kind == kind and t.cycle.stage.name == stage for t in things) >= least)
+
+    return check
+
+
+def is_open(name: str) -> Check:
+    """A container of that name in the room is open."""
+
+    def check(episode: Episode, focus: Thing | None) -> str:
+        return _reached(any(t.holder is not None and t.holder.is_open for t in around(episode, name)))
+
+    return check
+
+
+def in_container(name: str, but_not: str = "") -> Check:
+    """The focus, the same as that of the last subgoal, lies in a container of that name, however deep.
+
+    Fails in one named `but_not`.
+    """
+
+    def check(episode: Episode, focus: Thing | None) -> str:
+        if focus is None or not same(episode, focus):
+            return OPEN
+        names = [place.name for place in islice(focus.places(), _DEEPEST)]
+        if but_not and but_not in names:
+            return FAILED
+        return _reached(any(place.lower() == name.lower() for place in names))
 
     return check
 
@@ -105,7 +140,7 @@ def in_room_with(name: str) -> Check:
     """A thing of that name is in the room, at any depth."""
 
     def check(episode: Episode, focus: Thing | None) -> str:
-        return _reached(bool(_around(episode, name)))
+        return _reached(bool(around(episode, name)))
 
     return check
 
@@ -123,7 +158,7 @@ def alone_in_one(names: tuple[str, ...]) -> Check:
     return check
 
 
-def _same(episode: Episode, focus: Thing) -> bool:
+def same(episode: Episode, focus: Thing) -> bool:
     """The focus is that of the last subgoal."""
     return episode.goals.last is None or episode.goals.last is focus
 
@@ -132,7 +167,7 @@ def in_state(state: str, *, or_burning: bool = False) -> Check:
     """The focus is solid, liquid or gas."""
 
     def check(episode: Episode, focus: Thing | None) -> str:
-        if focus is None or focus.material is None or not _same(episode, focus):
+        if focus is None or focus.material is None or not same(episode, focus):
             return OPEN
         return _reached(focus.material.state == state or (or_burning and focus.material.burning))
 
@@ -141,7 +176,7 @@ def in_state(state: str, *, or_burning: bool = False) -> Check:
 
 def any_state(episode: Episode, focus: Thing | None) -> str:
     """Always, and its state of matter is remembered."""
-    if focus is None or focus.material is None or not _same(episode, focus):
+    if focus is None or focus.material is None or not same(episode, focus):
         return OPEN
     episode.notes["state of matter"] = focus.material.state
     return REACHED
@@ -149,7 +184,7 @@ def any_state(episode: Episode, focus: Thing | None) -> str:
 
 def other_state(episode: Episode, focus: Thing | None) -> str:
     """In another state than the one that was remembered."""
-    if focus is None or focus.material is None or not _same(episode, focus):
+    if focus is None or focus.material is None or not same(episode, focus):
         return OPEN
     return _reached(focus.material.state != episode.notes.get("state of matter", ""))
 
@@ -168,17 +203,27 @@ def warmer(degrees: float) -> Check:
     return check
 
 
-def _around(episode: Episode, name: str) -> list[Thing]:
+def around(episode: Episode, name: str) -> list[Thing]:
     """Things of that name in the room, at any depth."""
-    around = episode.place.deep_visible_and_portals()
-    return [thing for thing in around if name in (thing.name.lower(), thing.shown_name().lower())]
+    wanted = name.lower()
+    things = episode.place.deep_visible_and_portals()
+    return [thing for thing in things if wanted in (thing.name.lower(), thing.shown_name().lower())]
 
 
 def switched(name: str, on: bool) -> Check:
     """A device of that name in the room is on, or off."""
 
     def check(episode: Episode, focus: Thing | None) -> str:
-        return _reached(any(t.device is not None and t.device.activated == on for t in _around(episode, name)))
+        return _reached(any(t.device is not None and t.device.activated == on for t in around(episode, name)))
+
+    return check
+
+
+def read(name: str) -> Check:
+    """A document of that name has been read."""
+
+    def check(episode: Episode, focus: Thing | None) -> str:
+        return _reached(any(name in (t.name.lower(), t.shown_name().lower()) for t in episode.read))
 
     return check
 
@@ -194,11 +239,48 @@ def looked_at(name: str, note: str) -> Check:
     return check
 
 
+def used(device: str, patient: str, note: str) -> Check:
+    """A device of that name has been used since this was first asked, or any device on a thing of the other name."""
+
+    def check(episode: Episode, focus: Thing | None) -> str:
+        since = episode.notes.setdefault(note, len(episode.used))
+        pairs = ((one.name.lower(), other.shown_name().lower()) for one, other in episode.used[since:])
+        return _reached(any(one == device.lower() or other == patient.lower() for one, other in pairs))
+
+    return check
+
+
+def sorted_by_temperature(limit: float, warmer_box: str, colder_box: str) -> Check:
+    """The focus, the same as that of the last subgoal, lies in the box for its temperature; fails in the other."""
+
+    def check(episode: Episode, focus: Thing | None) -> str:
+        if focus is None or not same(episode, focus) or focus.material is None or focus.place is None:
+            return OPEN
+        box, now = focus.place.name, focus.material.temperature
+        if box not in (warmer_box, colder_box):
+            return OPEN
+        fits = (box == warmer_box and now >= limit) or (box == colder_box and now <= limit)
+        return REACHED if fits else FAILED
+
+    return check
+
+
+def answer_box(name: str) -> Check:
+    """Focus on an answer box of that name; fails on another answer box."""
+
+    def check(episode: Episode, focus: Thing | None) -> str:
+        if not isinstance(focus, AnswerBox):
+            return OPEN
+        return REACHED if focus.name.lower() == name.lower() else FAILED
+
+    return check
+
+
 def holds(container: str, name: str) -> Check:
     """A container in the room holds a thing of that name, directly."""
 
     def check(episode: Episode, focus: Thing | None) -> str:
-        held = (thing for holder in _around(episode, container) for thing in holder.visible())
+        held = (thing for holder in around(episode, container) for thing in holder.visible())
         return _reached(any(name in (thing.name, thing.shown_name()) for thing in held))
 
     return check
@@ -206,7 +288,7 @@ def holds(container: str, name: str) -> Check:
 
 def on_fire(name: str) -> Check:
     def check(episode: Episode, focus: Thing | None) -> str:
-        return _reached(any(t.material is not None and t.material.burning for t in _around(episode, name)))
+        return _reached(any(t.material is not None and t.material.burning for t in around(episode, name)))
 
     return check
 

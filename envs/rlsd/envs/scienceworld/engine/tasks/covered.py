@@ -6,8 +6,13 @@ from collections.abc import Callable
 
 from rlsd.envs.scienceworld.engine.tasks import checks as g
 from rlsd.envs.scienceworld.engine.tasks.assignment import Assignment
+from rlsd.envs.scienceworld.engine.tasks.circuits import power, power_by_kind, test_known, test_unknown
+from rlsd.envs.scienceworld.engine.tasks.growing import grow_fruit, grow_plant, pea_genes, unknown_genes
+from rlsd.envs.scienceworld.engine.tasks.instruments import measure
 from rlsd.envs.scienceworld.engine.tasks.living_things import animal_stages, find, lifespan, plant_stages
 from rlsd.envs.scienceworld.engine.tasks.matter import change
+from rlsd.envs.scienceworld.engine.tasks.melting import known, unknown
+from rlsd.envs.scienceworld.engine.tasks.mixing import mix
 from rlsd.envs.scienceworld.engine.tasks.paint import secondary, tertiary
 from rlsd.envs.scienceworld.engine.tasks.planes import angle, named_surfaces, unnamed_surfaces
 from rlsd.envs.scienceworld.engine.world.state import State
@@ -40,5 +45,17 @@ ASSIGN: dict[str, Callable[[State, int], Assignment]] = {
     "melt": change("melt", 1),
     "boil": change("boil", 2),
     "freeze": change("freeze", 3),
+    "use-thermometer": measure,
+    "measure-melting-point-known-substance": known,
+    "measure-melting-point-unknown-substance": unknown,
+    "power-component": power,
+    "power-component-renewable-vs-nonrenewable-energy": power_by_kind,
+    "test-conductivity": test_known,
+    "test-conductivity-of-unknown-substances": test_unknown,
+    "chemistry-mix": mix,
+    "grow-plant": grow_plant,
+    "grow-fruit": grow_fruit,
+    "mendelian-genetics-known-plant": pea_genes,
+    "mendelian-genetics-unknown-plant": unknown_genes,
 }
 """Covered task types: state and variation → what is asked."""

@@ -23,8 +23,11 @@ class Goal:
     defocus: bool = False
     """Reaching it ends the focus."""
     asks: str = ""
-    """The name of the thing that has to be focused on, where that is what it asks for."""
+    """The name of the thing that has to be focused on, or used, where that is what it asks for."""
+    box: Callable[[Thing], str] | None = None
+    """Where what was focused on has to be put: the thing → the name of the box."""
     key: str = ""
+    """A name for it, for what counts after it."""
     after: str = ""
     """The key of an optional one that has to be reached before it counts."""
 
@@ -81,6 +84,7 @@ class Goals:
             if result != REACHED:
                 return
             self.last = episode.focus
+            self.keys.add(goal.key)
             if goal.defocus:
                 episode.focus = None
             self.at += 1
@@ -114,6 +118,9 @@ class Episode:
         self.focus: Thing | None = None
         self.waiting = 0
         self.looked_at: list[Thing] = []
+        self.used: list[tuple[Thing, Thing]] = []
+        """Device and what it was used on, every time."""
+        self.read: list[Thing] = []
         self.notes: dict[str, Any] = {}
         """What goals remember between two checks."""
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from rlsd.envs.scienceworld.engine.tasks import checks as g
 from rlsd.envs.scienceworld.engine.tasks.assignment import Addition, Assignment
 from rlsd.envs.scienceworld.engine.tasks.episode import Check, Goal, Goals
+from rlsd.envs.scienceworld.engine.world.bred import PeaPlant
 from rlsd.envs.scienceworld.engine.world.containers import (
     AnswerBox,
     FlowerPot,
     SelfWateringFlowerPot,
 )
 from rlsd.envs.scienceworld.engine.world.living import ANIMALS, Animal
-from rlsd.envs.scienceworld.engine.world.plants import ADULT, PLANT, PeaPlant, Plant, tree
+from rlsd.envs.scienceworld.engine.world.plants import ADULT, PLANT, Plant, tree
 from rlsd.envs.scienceworld.engine.world.scala import JavaRandom
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.stuff import make

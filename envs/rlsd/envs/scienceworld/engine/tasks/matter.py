@@ -31,7 +31,7 @@ _PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "soap": ("kitchen", ("cupboard", "table", "desk")),
 }
 _BENCH = ("workshop", ("table", "desk"))
-_HEATERS = ("stove", "blast furnace", "oven", "hot plate")
+HEATERS = ("stove", "blast furnace", "oven", "hot plate")
 
 
 def change(verb: str, rank: int) -> Callable[[State, int], Assignment]:
@@ -64,14 +64,20 @@ def _additions(state: State, name: str) -> list[Addition]:
         thing.material.temperature = -10.0
     if name in _POURED:
         state.random.skip(_POURED.index(name))
-        cup = vessel(state, _VESSELS[state.random.below(len(_VESSELS))])
-        assert cup.material is not None
-        cup.material.temperature = thing.material.temperature
-        cup.put(thing)
-        thing = cup
+        thing = cup(state, thing)
     room, holders = _PLACES.get(name, _BENCH)
     metal = _SUBSTANCES.index(name) >= _SUBSTANCES.index("lead")
     return [Addition(thing, room, always=metal, holders=holders, name=name)]
+
+
+def cup(state: State, thing: Thing) -> Thing:
+    """A vessel at random with a thing in it, as warm as that."""
+    made = vessel(state, _VESSELS[state.random.below(len(_VESSELS))])
+    assert made.material is not None
+    assert thing.material is not None
+    made.material.temperature = thing.material.temperature
+    made.put(thing)
+    return made
 
 
 def _goals(verb: str, name: str) -> Goals:
@@ -84,8 +90,8 @@ def _goals(verb: str, name: str) -> Goals:
     if verb in states:
         first, last = states[verb]
         text = "substance is in a gaseous state (or combusting)" if last == GAS else f"substance is in a {last} state"
-        ordered.append(Goal(f"substance is in a {first} state", g.in_state(first)))
-        ordered.append(Goal(text, g.in_state(last, or_burning=last == GAS)))
+        ordered.append(Goal(f"substance is in a {first} state", g.in_state(first), asks=first))
+        ordered.append(Goal(text, g.in_state(last, or_burning=last == GAS), asks=last))
     else:
         ordered += [Goal("", g.any_state), Goal("", g.other_state)]
     optional = [
@@ -93,7 +99,8 @@ def _goals(verb: str, name: str) -> Goals:
         Goal("have substance alone in a single container", g.alone_in_one((name,))),
     ]
     if verb != "freeze":
-        optional += _heating()
+        optional += heater_goals()
+        optional += [Goal(f"have object on heater ({name})", g.in_container(name)) for name in (*HEATERS, "fire pit")]
     if verb not in ("melt", "boil"):
         optional += [
             Goal(f"have object in cooler ({cooler})", g.in_container(cooler)) for cooler in ("fridge", "freezer")
@@ -107,11 +114,11 @@ def _goals(verb: str, name: str) -> Goals:
     return Goals(ordered, optional)
 
 
-def _heating() -> list[Goal]:
+def heater_goals() -> list[Goal]:
+    """Make something hot."""
     return [
-        *(Goal(f"activate heater ({name})", g.switched(name, True)) for name in _HEATERS),
+        *(Goal(f"activate heater ({name})", g.switched(name, True)) for name in HEATERS),
         Goal("have lighter in inventory", g.holds("inventory", "lighter")),
         Goal("move wood into fire pit", g.holds("fire pit", "wood"), key="wood"),
         Goal("ignite wood", g.on_fire("wood"), after="wood"),
-        *(Goal(f"have object on heater ({name})", g.in_container(name)) for name in (*_HEATERS, "fire pit")),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlsd.envs.scienceworld.engine.world.living import FOREVER_ADULT, Animal
 from rlsd.envs.scienceworld.engine.world.places import Location
 from rlsd.envs.scienceworld.engine.world.plants import Flower, Pollen
+from rlsd.envs.scienceworld.engine.world.scala import Undrawn
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing
 
@@ -21,6 +22,9 @@ class Bee(Animal):
     def tick(self) -> None:
         if self.ticked == self.state.now:
             return
+        if isinstance(self.state.random, Undrawn) and self._is_shut_in():
+            super().tick()
+            return
         if isinstance(self.place, Flower):
             if self.state.random.below(2) == 0:
                 self._collect()
@@ -31,6 +35,13 @@ class Bee(Animal):
         else:
             self._move_on()
         super().tick()
+
+    def _is_shut_in(self) -> bool:
+        """Nothing can come of what it tries."""
+        place = self.place
+        if place is None or isinstance(place, (Flower, Location)) or place.holder is None or place.holder.is_open:
+            return False
+        return not len(place.portals) and not any(isinstance(t, Flower) for t in place.within_reach(hidden=False))
 
     def _move_on(self) -> None:
         """Through an open door, or out of an open container that is in a room."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rlsd.envs.scienceworld.engine.world.documents import Paper
 from rlsd.envs.scienceworld.engine.world.materials import LIQUID, SOLID
 from rlsd.envs.scienceworld.engine.world.stuff import make
 from rlsd.envs.scienceworld.engine.world.thing import Thing
@@ -27,6 +28,10 @@ _PAIRS: tuple[tuple[str, str, str, str], ...] = (
     ("bread", "peanut", "peanut butter sandwich", "Bread and peanuts mix to produce a peanut butter sandwich."),
     ("bread", "jam", "jam sandwich", "Bread and peanuts mix to produce a jam sandwich."),
     ("bread", "banana", "banana sandwich", "Bread and peanuts mix to produce a banana sandwich."),
+    *(
+        ("paper", f"{color} paint", f"{color} paper", f"Paper and blue paint mix to produce {color} paper.")
+        for color in ("red", "green", "blue", "orange", "yellow", "violet")
+    ),
     ("red paint", "blue paint", "violet paint", "Red and blue paint mix to produce violet paint."),
     ("blue paint", "yellow paint", "green paint", "Blue and yellow paint mix to produce green paint."),
     ("yellow paint", "red paint", "orange paint", "Yellow and red paint mix to produce orange paint."),
@@ -76,15 +81,17 @@ def mix(container: Thing) -> str:
     return f"Mixing the contents of the {container.shown_name()} does not appear to produce anything new."
 
 
-def recipe(product: str) -> tuple[str, str] | None:
-    """The two ingredients of a product, where it has two."""
-    return next(((one, other) for one, other, made, _ in _PAIRS if made == product), None)
+def recipe(product: str) -> tuple[str, ...] | None:
+    """The ingredients of a product, two or three; None: nothing makes it."""
+    recipes: tuple[tuple[str, ...], ...] = (*_PAIRS, *_TRIPLES)
+    return next((tuple(ingredients) for *ingredients, made, _ in recipes if made == product), None)
 
 
 def _react(container: Thing, used: list[Thing], product: str, said: str) -> str:
     for thing in used:
         thing.delete()
-    container.put(make(container.state, product))
+    state, color = container.state, product.removesuffix(" paper")
+    container.put(make(state, product) if color == product else Paper(state, color))
     return said
 
 

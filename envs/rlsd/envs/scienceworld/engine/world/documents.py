@@ -34,6 +34,10 @@ class Document(Thing):
     def read(self) -> str:
         raise NotImplementedError
 
+    def referents(self) -> list[str]:
+        names = [self.name, self.shown_name()]
+        return [*names, self.title, *(f"{name} called {self.title}" for name in names)]
+
 
 class Book(Document):
     def __init__(self, state: State, title: str, author: str, contents: str) -> None:
@@ -55,10 +59,44 @@ class Book(Document):
         return f"A {self.shown_name()} titled {self.title} by {self.author}"
 
 
+class Paper(Document):
+    """Blank paper, white or of a color."""
+
+    def __init__(self, state: State, color: str = "") -> None:
+        super().__init__(state)
+        self.color, self.name = color, f"{color} paper".strip()
+
+    def read(self) -> str:
+        return "The paper does not have any text on it."
+
+    def describe(self, mode: int = CURSORY) -> str:
+        return f"A {'' if self.color else 'blank '}{self.shown_name()}"
+
+
+class Recipe(Document):
+    base_name = "recipe"
+
+    def __init__(self, state: State, product: str, ingredients: tuple[str, ...]) -> None:
+        super().__init__(state)
+        self.title = f"instructions to make {product}"
+        self.contents = f"To make {product}, you need to mix {', '.join(ingredients)}."
+
+    def read(self) -> str:
+        return f"The recipe reads:\n{self.contents}"
+
+    def describe(self, mode: int = CURSORY) -> str:
+        return f"A {self.shown_name()} titled {self.title}"
+
+
 @lru_cache(maxsize=1)
 def _books() -> list[dict[str, str]]:
     text = (files("rlsd.envs.scienceworld.engine.world") / "books.json").read_text(encoding="utf-8")
     return json.loads(text)
+
+
+def book(state: State, title: str) -> Book:
+    """The book whose title ends so."""
+    return Book(state, **next(facts for facts in _books() if facts["title"].endswith(title)))
 
 
 def random_book(state: State) -> Book:

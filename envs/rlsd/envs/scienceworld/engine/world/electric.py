@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from rlsd.envs.scienceworld.engine.world.abilities import Device
 from rlsd.envs.scienceworld.engine.world.materials import material
+from rlsd.envs.scienceworld.engine.world.places import Outside
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, GROUND, HIGH, Terminal, Thing
 
 USER, GENERATOR, SWITCH = "user", "generator", "switch"
+_DEEPEST = 10
+"""Containers around a generator that are looked at."""
 
 
 def conduct(thing: Thing, *, activates: bool = False) -> None:
@@ -98,6 +102,14 @@ class LightBulb(Component):
         self.name = f"{color} light bulb".strip()
 
 
+class Motor(Component):
+    """A motor, or a buzzer."""
+
+    def __init__(self, state: State, word: str = "motor") -> None:
+        super().__init__(state)
+        self.name, self.nouns = f"electric {word}", (word, f"electric {word}")
+
+
 class Switch(Component):
     """Lets nothing through while it is off."""
 
@@ -143,6 +155,41 @@ class Battery(Generator):
     def __init__(self, state: State) -> None:
         super().__init__(state)
         self.device = Device(activated=True)
+
+
+class FuelGenerator(Generator):
+    """Off until it is switched on.
+
+    Example: FuelGenerator(state, "gas generator")
+    """
+
+    def __init__(self, state: State, name: str) -> None:
+        super().__init__(state)
+        self.name, self.device = name, Device(activable=True)
+
+
+class OutdoorGenerator(Generator):
+    """Runs by itself outside, on or in open things only.
+
+    Example: OutdoorGenerator(state, "solar panel")
+    """
+
+    def __init__(self, state: State, name: str) -> None:
+        super().__init__(state)
+        self.name, self.device = name, Device()
+
+    def tick(self) -> None:
+        assert self.device is not None
+        self.device.activated = self._is_outside()
+        super().tick()
+
+    def _is_outside(self) -> bool:
+        for place in islice(self.places(), _DEEPEST):
+            if isinstance(place, Outside):
+                return True
+            if place.holder is None or not place.holder.is_open:
+                return False
+        return False
 
 
 class Wire(Thing):

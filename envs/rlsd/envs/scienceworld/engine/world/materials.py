@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SOLID, LIQUID, GAS = "solid", "liquid", "gas"
-_STATES = (SOLID, LIQUID, GAS)
+STATES = (SOLID, LIQUID, GAS)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def material(name: str, *, temperature: float | None = None) -> Material:
     ash = name == "ash"
     return Material(
         substance=substance,
-        names=dict(zip(_STATES, names)),
+        names=dict(zip(STATES, names)),
         color=color,
         temperature=start if temperature is None else temperature,
         heat_conductivity=heat,

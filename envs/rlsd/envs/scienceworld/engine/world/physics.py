@@ -41,25 +41,34 @@ def advance(thing: Thing) -> None:
 
 
 def _exchange(inside: list[Thing], stuff: Material | None) -> None:
-    """Heat passes between a thing and its contents, then between its contents, each with all before it."""
+    """Heat passes between a thing and its contents, then between its contents, each with all before it.
+
+    Of two things that touch, the second takes its share of what the first has become.
+    """
     stuffs = [thing.material for thing in inside if thing.material is not None]
+    temperatures = [one.temperature for one in stuffs]
+    rates = [one.heat_conductivity for one in stuffs]
     if stuff is not None:
-        for other in stuffs:
-            if stuff.temperature != other.temperature:
-                _touch(stuff, other)
-    for i, one in enumerate(stuffs):
-        for other in stuffs[:i]:
-            if one.temperature != other.temperature:
-                _touch(one, other)
+        stuff.temperature = _touch_all(stuff.temperature, stuff.heat_conductivity, temperatures, rates, len(stuffs))
+    for i in range(1, len(stuffs)):
+        temperatures[i] = _touch_all(temperatures[i], rates[i], temperatures, rates, i)
+    for one, temperature in zip(stuffs, temperatures, strict=True):
+        one.temperature = temperature
 
 
-def _touch(one: Material, other: Material) -> None:
-    """Heat passes between two things that touch; the second takes its share of what the first has become."""
-    conductivity = min(one.heat_conductivity, other.heat_conductivity)
-    step = (other.temperature - one.temperature) * conductivity * RATE
-    one.temperature += step if -MOST <= step <= MOST else _clipped(step)
-    step = (one.temperature - other.temperature) * conductivity * RATE
-    other.temperature += step if -MOST <= step <= MOST else _clipped(step)
+def _touch_all(one: float, rate: float, others: list[float], rates: list[float], count: int) -> float:
+    """Let one thing touch the first `count` others in turn, whose temperatures change; its own afterwards."""
+    for i in range(count):
+        other = others[i]
+        if other != one:
+            least = rates[i]
+            if rate < least:
+                least = rate
+            step = (other - one) * least * RATE
+            one += step if -MOST <= step <= MOST else _clipped(step)
+            step = (one - other) * least * RATE
+            others[i] = other + (step if -MOST <= step <= MOST else _clipped(step))
+    return one
 
 
 def _clipped(step: float) -> float:

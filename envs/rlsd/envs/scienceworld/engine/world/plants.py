@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rlsd.envs.scienceworld.engine.world.abilities import no_holder, open_holder
-from rlsd.envs.scienceworld.engine.world.genetics import COLOR, FLOWER, HEIGHT, SHAPE, Genes, offspring, random_genes
+from rlsd.envs.scienceworld.engine.world.genetics import FLOWER_COLOR, FLOWER_SIZE, Genes
 from rlsd.envs.scienceworld.engine.world.living import Cycle, Life, LivingThing, Stage
 from rlsd.envs.scienceworld.engine.world.materials import material
 from rlsd.envs.scienceworld.engine.world.state import State
@@ -142,6 +142,10 @@ class Plant(LivingThing):
     def _when_ill(self, names: list[str]) -> list[str]:
         return [*names, *(f"sick {name}" for name in names)] if self.life.sickly else names
 
+    def fruit(self, father: Genes | None) -> Thing:
+        """What one of its flowers becomes, pollinated by a plant with these genes."""
+        return make(self.state, self.life.kind)
+
     def traits(self) -> str:
         """What its genes add to its description."""
         return ""
@@ -181,37 +185,6 @@ class FruitTree(Tree):
     word = "tree"
 
 
-class PeaPlant(Tree):
-    """Tells its genes; a fruit is the seed of another pea plant."""
-
-    def __init__(self, state: State, genes: Genes | None = None) -> None:
-        super().__init__(state, "pea")
-        self.name = "pea"
-        self.genes = genes or random_genes(state.random)
-
-    def traits(self) -> str:
-        assert self.genes is not None
-        if self.cycle.at == SEED:
-            return f"{self.genes.value(SHAPE)} {self.genes.value(COLOR)} "
-        if self.cycle.at in (ADULT, REPRODUCING):
-            return f" with a {self.genes.phrase(HEIGHT)}"
-        return ""
-
-    def _seed_text(self, name: str) -> str:
-        return f"a {self.traits()} {name}"
-
-    def referents(self) -> list[str]:
-        names = [*self._names(), self.life.kind]
-        prefix = self.traits()
-        if prefix.startswith(" with a "):
-            prefix = prefix[7:].strip()
-        if prefix:
-            name = self.plant_name()
-            told = f"{prefix.strip()} {name}"
-            names += [re.sub(name, lambda _: told, other) for other in list(names)]
-        return self._when_ill(list(dict.fromkeys(names)))
-
-
 class Pollen(Thing):
     base_name = "pollen"
 
@@ -242,7 +215,7 @@ class Flower(Thing):
         if self.pollinated > 0:
             self.pollinated += 1
             if self.pollinated > self.ripe_after and self.place is not None:
-                self.place.put(self._fruit())
+                self.place.put(self.parent.fruit(self.father))
                 self.delete(expel=True)
         else:
             if not any(isinstance(t, Pollen) and t.parent is self.parent for t in self.inside.items()):
@@ -263,12 +236,6 @@ class Flower(Thing):
     def _fits(self, pollen: Pollen) -> bool:
         return pollen.parent is not self.parent and pollen.parent.life.kind == self.parent.life.kind
 
-    def _fruit(self) -> Thing:
-        mother, father, state = self.parent.genes, self.father, self.state
-        genes = offspring(mother, father, state.random) if mother is not None and father is not None else None
-        kind = self.parent.life.kind
-        return PeaPlant(state, genes) if kind == "pea" else make(state, kind)
-
     def referents(self) -> list[str]:
         shown = self.shown_name()
         if self.pollinated > 0:
@@ -277,8 +244,8 @@ class Flower(Thing):
 
     def describe(self, mode: int = CURSORY) -> str:
         genes = self.parent.genes
-        color = genes.value(FLOWER) if genes is not None else ""
-        text = f"a {'wilting ' if self.pollinated > 0 else ''}{color} {self.shown_name()}"
+        looks = f"{genes.value(FLOWER_SIZE)} {genes.value(FLOWER_COLOR)}" if genes is not None else ""
+        text = f"a {'wilting ' if self.pollinated > 0 else ''}{looks} {self.shown_name()}"
         if mode == DETAILED:
             text += f". Inside the flower is: {listed(self.visible(), self)}"
         return re.sub(r"\s+", " ", text).strip()

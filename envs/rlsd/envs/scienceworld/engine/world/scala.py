@@ -41,6 +41,23 @@ class JavaRandom:
             if bits - value + bound - 1 < 1 << 31:
                 return value
 
+    def below_each(self, bounds: list[int]) -> list[int]:
+        """As `below` for each bound in turn."""
+        state, out = self.state, []
+        for bound in bounds:
+            while True:
+                state = (state * 0x5DEECE66D + 0xB) & _MASK
+                bits = state >> 17
+                if bound & -bound == bound:
+                    out.append((bound * bits) >> 31)
+                    break
+                value = bits % bound
+                if bits - value + bound - 1 < 1 << 31:
+                    out.append(value)
+                    break
+        self.state = state
+        return out
+
     def coin(self) -> bool:
         self.state = (self.state * 0x5DEECE66D + 0xB) & _MASK
         return self.state >> 47 != 0
@@ -54,6 +71,28 @@ class JavaRandom:
 
     def choice(self, values: Sequence[T]) -> T:
         return values[self.below(len(values))]
+
+
+class NeedsDraws(Exception):
+    """Something depends on random numbers that were not drawn."""
+
+
+class Undrawn(JavaRandom):
+    """Stands for random numbers nobody has needed yet."""
+
+    __slots__ = ()
+
+    def seed(self, seed: int) -> None:
+        self.state = 0
+
+    def skip(self, count: int) -> None:
+        raise NeedsDraws
+
+    def below(self, bound: int) -> int:
+        raise NeedsDraws
+
+    def coin(self) -> bool:
+        raise NeedsDraws
 
 
 _SMALLEST = 32

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rlsd.envs.scienceworld.engine.world.kept import Kept
 from rlsd.envs.scienceworld.engine.world.scala import JavaRandom
 
 
@@ -24,6 +25,8 @@ class State:
         self.wired = False
         """Something has been connected electrically."""
         self.simplifications: frozenset[str] = frozenset()
+        self.names, self.tokens, self.collected, self.reach = Kept(), Kept(), Kept(), Kept()
+        """Names of things, as inputs are compared with them; all that is in things, and what of it is within reach."""
         self._number = 0
 
     def next_number(self) -> int:

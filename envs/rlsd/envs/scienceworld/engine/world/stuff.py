@@ -47,6 +47,20 @@ def make(state: State, key: str) -> Plain:
     return Plain(state, key)
 
 
+class UnknownSubstance(Thing):
+    """A metal that goes by a letter."""
+
+    def __init__(self, state: State, letter: str) -> None:
+        super().__init__(state)
+        self.name, self.material = f"unknown substance {letter}", material("metal")
+
+    def referents(self) -> list[str]:
+        return [self.name, "unknown substance", self.shown_name()]
+
+    def describe(self, mode: int = CURSORY) -> str:
+        return self.name
+
+
 def is_kind(thing: Thing, key: str) -> bool:
     return isinstance(thing, Plain) and thing.key == key
 
@@ -85,6 +99,10 @@ KINDS: dict[str, Kind] = {
     "wood block": _block("wood block", "wood"),
     "steel block": _block("steel block", "steel"),
     "iron block": _block("iron block", "iron"),
+    "metal fork": Kind(name="metal fork", material="steel", nouns=("steel fork",), looks="A {}"),
+    "plastic fork": Kind(name="plastic fork", material="plastic", nouns=("plastic fork",), looks="A {}"),
+    "paper clip": Kind(name="paper clip", material="steel", nouns=("steel paper clip",), looks="A {}"),
+    "aluminum foil": Kind(name="aluminum foil", material="aluminum", looks="A {}"),
     "soil": Kind(name="soil", material="soil", nouns=("soil",), looks="{}"),
     "pillow": Kind(name="pillow", material="cotton cloth", nouns=("object",), looks="a white {}"),
     "apple": _food("apple", looks="a {}", alias="red apple", shown="red apple"),

@@ -46,8 +46,8 @@ class Thing:
     can_hold = True
     portals: Bag[Any]
     is_location = False
-    version = 0
-    """Of a location: grows with every change of a place or a name in it."""
+    stamp = 0
+    """Grows with every change of its name, its looks or its contents, at any depth."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -83,8 +83,8 @@ class Thing:
         for _ in range(_DEEPEST):  # what has been put into its own contents is in no room, and goes round in a circle
             if place is None:
                 return
+            place.stamp += 1
             if place.is_location:
-                place.version += 1
                 return
             place = place.place
 
@@ -122,7 +122,10 @@ class Thing:
         return Bag(out.items()).items()
 
     def within_reach(self, *, hidden: bool) -> list[Thing]:
-        """Contents, and those of open containers, with terminals."""
+        """Contents, and those of open containers, with terminals; not to be changed."""
+        kept = self.state.reach.get((self, hidden))
+        if kept is not None and kept[0] == self.stamp:
+            return kept[1]
         out: Bag[Thing] = Bag()
         for thing in self.inside.items():
             if thing.hidden and not hidden:
@@ -132,7 +135,9 @@ class Thing:
             if thing.holder is not None and thing.holder.is_open:
                 out.update(thing.within_reach(hidden=hidden))
         out.update(portal for portal in self.portals.items() if portal.hidden or hidden)
-        return out.items()
+        things = out.items()
+        self.state.reach[self, hidden] = self.stamp, things
+        return things
 
     def shown_terminals(self, *, hidden: bool) -> tuple[Thing, ...]:
         return self.terminals if hidden and self.terminals is not None else ()
@@ -163,6 +168,10 @@ class Thing:
     def referents(self) -> list[str]:
         """By what it can be referred to, without its place; may repeat."""
         return ["object", self.name, self.shown_name()]
+
+    def name_stamp(self) -> int:
+        """Equal numbers mean equal names, but for those of doors."""
+        return self.stamp
 
     def seen_from(self, where: Thing) -> list[str]:
         """As `referents`, from a room: doors are named by where they lead to."""
@@ -258,6 +267,9 @@ class Terminal(Thing):
             if farthest > 0 and beyond.reaches_ground(farthest - 1):
                 return True
         return False
+
+    def name_stamp(self) -> int:
+        return self.owner.stamp
 
     def referents(self) -> list[str]:
         owner, shown = self.owner.name, self.shown_name()

@@ -13,7 +13,8 @@ from rlsd.envs.scienceworld.engine.tasks.episode import Episode
 from rlsd.envs.scienceworld.engine.world.chemistry import mix
 from rlsd.envs.scienceworld.engine.world.devices import Toilet
 from rlsd.envs.scienceworld.engine.world.documents import Document
-from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing, listed
+from rlsd.envs.scienceworld.engine.world.listed import listed
+from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,7 @@ def in_stage_here(kind: str, stage: str, least: int) -> Check:
     """So many living things of that kind in that stage are in the room."""
 
     def check(episode: Episode, focus: Thing | None) -> str:
-        things = (t for t in episode.place.deep_visible_and_portals() if isinstance(t, LivingThing))
+        things = (t for t in episode.in_sight() if isinstance(t, LivingThing))
         return _reached(sum(t.life.kind == kind and t.cycle.stage.name == stage for t in things) >= least)
 
     return check
@@ -149,7 +149,7 @@ def alone_in_one(names: tuple[str, ...]) -> Check:
     """Something in the room holds things of these names and nothing else."""
 
     def check(episode: Episode, focus: Thing | None) -> str:
-        for thing in episode.place.deep_visible_and_portals():
+        for thing in episode.in_sight():
             held = thing.visible()
             if len(held) == len(names) and all(t.name in names or t.shown_name() in names for t in held):
                 return REACHED
@@ -206,7 +206,7 @@ def warmer(degrees: float) -> Check:
 def around(episode: Episode, name: str) -> list[Thing]:
     """Things of that name in the room, at any depth."""
     wanted = name.lower()
-    things = episode.place.deep_visible_and_portals()
+    things = episode.in_sight()
     return [thing for thing in things if wanted in (thing.name.lower(), thing.shown_name().lower())]
 
 

@@ -123,8 +123,16 @@ class Episode:
         self.read: list[Thing] = []
         self.notes: dict[str, Any] = {}
         """What goals remember between two checks."""
+        self._sight: tuple[Thing | None, int, list[Thing]] = None, 0, []
 
     @property
     def place(self) -> Thing:
         assert self.agent.place is not None
         return self.agent.place
+
+    def in_sight(self) -> list[Thing]:
+        """Everything in the room, at any depth, closed containers included; not to be changed."""
+        place = self.place
+        if self._sight[0] is not place or self._sight[1] != place.stamp:
+            self._sight = place, place.stamp, place.deep_visible_and_portals()
+        return self._sight[2]

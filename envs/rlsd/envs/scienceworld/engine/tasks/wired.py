@@ -48,7 +48,7 @@ def _between(one: Callable[[Thing], bool], other: Callable[[Thing], bool]) -> Ch
     """A wire in the room is connected to something of one kind, and to something of the other."""
 
     def check(episode: Episode, focus: Thing | None) -> str:
-        for wire in episode.place.deep_visible_and_portals():
+        for wire in episode.in_sight():
             if isinstance(wire, Wire):
                 owners = [far.owner for point in _ends(wire) for far in point.wired.items()]
                 if any(map(one, owners)) and any(map(other, owners)):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from rlsd.envs.scienceworld.engine.world.abilities import closed_holder, open_holder
+from rlsd.envs.scienceworld.engine.world.listed import listed
 from rlsd.envs.scienceworld.engine.world.materials import material
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.stuff import is_kind, make
-from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing, listed
+from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing
 
 
 class Container(Thing):

@@ -6,13 +6,14 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from rlsd.envs.scienceworld.engine.world.abilities import Device, closed_holder, no_holder, open_holder
 from rlsd.envs.scienceworld.engine.world.containers import Container, Hole, add_water
+from rlsd.envs.scienceworld.engine.world.listed import listed
 from rlsd.envs.scienceworld.engine.world.materials import material
 from rlsd.envs.scienceworld.engine.world.physics import cool_down, heat_up, ignite
 from rlsd.envs.scienceworld.engine.world.places import Drain, Ground
 from rlsd.envs.scienceworld.engine.world.plants import Tree
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.stuff import make
-from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing, listed
+from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing
 
 
 class Appliance(Thing):

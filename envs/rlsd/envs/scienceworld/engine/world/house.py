@@ -30,6 +30,7 @@ from rlsd.envs.scienceworld.engine.world.devices import (
 from rlsd.envs.scienceworld.engine.world.documents import Picture, random_shelf
 from rlsd.envs.scienceworld.engine.world.electric import Battery, LightBulb, Switch, Wire
 from rlsd.envs.scienceworld.engine.world.places import Door, Location, Outside, Room, Universe
+from rlsd.envs.scienceworld.engine.world.sewer import Sewer
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.stuff import make
 from rlsd.envs.scienceworld.engine.world.thing import Thing
@@ -43,7 +44,7 @@ def build(state: State, seed: int) -> tuple[Universe, Agent]:
     """The world of a variation before its task adds to it."""
     state.random.seed(seed)
     universe = Universe(state)
-    sewer = Basin(state, "sewer", "steel")
+    sewer = Sewer(state)
     universe.put(sewer)
     rooms: dict[str, Location] = {}
     makers: tuple[Callable[[State, Thing], Location], ...] = (

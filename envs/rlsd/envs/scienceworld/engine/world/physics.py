@@ -27,7 +27,7 @@ def advance(thing: Thing) -> None:
         _burn(thing, stuff)
     inside = thing.inside.items()
     if len(inside) > _BARE or thing.terminals is None:
-        _exchange(inside, stuff)
+        exchange(inside, stuff)
     if stuff is not None:
         change_state(thing, stuff)
     if state.wired and thing.terminals is not None:
@@ -40,7 +40,7 @@ def advance(thing: Thing) -> None:
     thing.ticked = state.now
 
 
-def _exchange(inside: list[Thing], stuff: Material | None) -> None:
+def exchange(inside: list[Thing], stuff: Material | None) -> None:
     """Heat passes between a thing and its contents, then between its contents, each with all before it.
 
     Of two things that touch, the second takes its share of what the first has become.
@@ -89,14 +89,16 @@ def cool_down(thing: Thing, source: float | None) -> None:
         stuff.temperature += _clipped((source - stuff.temperature) * RATE)
 
 
+def state_at(stuff: Material, temperature: float) -> str:
+    """The state of matter at a temperature."""
+    if temperature < stuff.melting_point:
+        return SOLID
+    return GAS if temperature > stuff.boiling_point else LIQUID
+
+
 def change_state(thing: Thing, stuff: Material, *, rename: bool = False) -> None:
     """Melt, freeze, boil or condense; the name may change with it."""
-    if stuff.temperature < stuff.melting_point:
-        state = SOLID
-    elif stuff.temperature > stuff.boiling_point:
-        state = GAS
-    else:
-        state = LIQUID
+    state = state_at(stuff, stuff.temperature)
     if state != stuff.state or rename:
         stuff.state = state
         thing.changed()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from rlsd.envs.scienceworld.engine.world.abilities import open_holder
+from rlsd.envs.scienceworld.engine.world.listed import listed
 from rlsd.envs.scienceworld.engine.world.materials import LIQUID, material
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.stuff import make
-from rlsd.envs.scienceworld.engine.world.thing import CURSORY, Thing, listed
+from rlsd.envs.scienceworld.engine.world.thing import CURSORY, Thing
 
 _NO_PLAIN_REFERENT = "ERROR: SHOULD USE OVERRIDE FOR PORTAL."
 

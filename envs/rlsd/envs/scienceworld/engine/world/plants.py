@@ -6,11 +6,12 @@ import re
 
 from rlsd.envs.scienceworld.engine.world.abilities import no_holder, open_holder
 from rlsd.envs.scienceworld.engine.world.genetics import FLOWER_COLOR, FLOWER_SIZE, Genes
+from rlsd.envs.scienceworld.engine.world.listed import listed
 from rlsd.envs.scienceworld.engine.world.living import Cycle, Life, LivingThing, Stage
 from rlsd.envs.scienceworld.engine.world.materials import material
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.stuff import make
-from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing, listed
+from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing
 
 PLANT = (Stage("seed", 10), Stage("seedling", 10), Stage("adult", 5), Stage("reproducing", 5), Stage("dead", dies=True))
 SEED, SEEDLING, ADULT, REPRODUCING, DEAD = range(5)

@@ -38,6 +38,8 @@ class Weights(Protocol):
 
     def ensure(self, server: VLLMServer) -> None: ...
 
+    def rest(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -77,6 +79,9 @@ class AsItIs:
         if self._base is None:
             server.forget()
             self.connect(server)
+
+    def rest(self) -> None:
+        """Nothing to do: nobody learns beside it."""
 
     def close(self) -> None:
         pass

@@ -19,7 +19,6 @@ from rlsd.envs.scienceworld.engine.world.physics import advance
 from rlsd.envs.scienceworld.engine.world.scala import Bag
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.thing import Thing
-from rlsd.envs.scienceworld.task_types import TASK_TYPES
 
 _UNKNOWN = "Unknown action.  Type 'help' for a list of actions, and 'objects' for a list of possible object referents. "
 _NO_MATCH = "No known action matches that input."
@@ -56,7 +55,8 @@ class Session(Episode):
         state = State(advance)
         chosen = simplifications
         if simplifications == "easy":
-            chosen = _EASY if TASK_TYPES[task_type].electrical else f"{_EASY},noElectricalAction"
+            electrical = "power-component" in task_type or "conductivity" in task_type
+            chosen = _EASY if electrical else f"{_EASY},noElectricalAction"
         state.simplifications = frozenset(name for name in chosen.lower().split(",") if name)
         assignment = ASSIGN[task_type](state, variation)
         self.universe, agent = build(state, variation)

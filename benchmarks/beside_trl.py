@@ -153,7 +153,9 @@ def measured(config: RunConfig, sides: dict[str, Side], rounds: int) -> Rounds:
     plays = Rounds(config, sides)
     trl: Any = importlib.import_module("trl")
     dataset: Any = importlib.import_module("datasets").Dataset
-    model: Any = AutoModelForCausalLM.from_pretrained(str(config.model.path), dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        str(config.model.path), dtype=torch.float32, trust_remote_code=False
+    )
     plain = model.generate
     model.generate = lambda **inputs: plain(**inputs, logits_processor=LogitsProcessorList([plays.forced]))
     with tempfile.TemporaryDirectory() as folder:

@@ -66,7 +66,7 @@ def measure(way: str, length: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = tiny_config(vocab=512, layers=1, dim=16, heads=2, context=2**18)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False).eval()
     settings = LearnerConfig(prefix_sharing=way != "masked")
     policy = Policy(model=model, tokenizer=None, eos_ids=frozenset(), context=2**18)
     learner = Learner(policy, settings, temperature=1.0, ranks=Ranks(device=torch.device("cpu")))

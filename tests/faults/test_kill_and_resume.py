@@ -41,6 +41,7 @@ SFT: dict[str, Any] = {
     **{k: v for k, v in RL.items() if k != "reward"},
     "algorithm": "sft",
     "sft": {"noise": 0.1, "only_success": False},
+    "learner": {"micro_batch_tokens": 1024},
     "checkpoint_every": 2,
 }
 

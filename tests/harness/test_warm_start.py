@@ -162,7 +162,7 @@ def test_a_world_without_a_validation_split_is_told_which_one_to_take(
     alone = EnvConfig(id=f"{tmp_path}/one.py:One")
     with pytest.raises(EnvError, match=r"KeyError: 'valid'.*=train --set eval.on_training_tasks=true$"):
         open_valid(alone)
-    with pytest.raises(KeyError, match="valid"):  # no split opens
+    with pytest.raises(EnvError, match="KeyError: 'valid'"):  # no split opens
         open_valid(EnvConfig(id=alone.id, train_split="nothing"))
 
 

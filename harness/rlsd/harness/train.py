@@ -82,12 +82,7 @@ class Iteration:
         played = self.player.take(step)
         clock.lap("rollout_s")
         self.player.prefetch(step)
-        teaches = parts.config.sampler.score_teacher
-        if not teaches:
-            parts.sampler.rest()
         scored = score(parts, played.groups, step)
-        if teaches:
-            parts.sampler.rest()
         self._warn(scored)
         clock.lap("score_s")
         credit = assign(scored.batch, parts.config.algorithm, step=step)

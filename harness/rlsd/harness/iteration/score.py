@@ -69,7 +69,8 @@ class Scored:
 
 
 def score(parts: Parts, groups: Sequence[Group], step: int) -> Scored:
-    """Student, teacher and reference log-probs of an iteration, each trajectory scored by the process that owns it."""
+    """Student, teacher and reference log-probs of an iteration, each trajectory scored by the process that owns it. The
+    sampler rests as soon as nothing is asked of it."""
     return Scoring(parts, groups, step).run()
 
 
@@ -107,7 +108,9 @@ class Scoring:
     def run(self) -> Scored:
         served = serves_teacher(self.parts.config.sampler, self.algorithm, self.step)
         hints, skip = self.hints, self._unscored()
-        if served:
+        if not served:
+            self.parts.sampler.rest()
+        else:
             checked = verified(
                 self.parts.config.sampler,
                 self.ranks,
@@ -123,6 +126,7 @@ class Scoring:
         gap, teacher_gap = Gap.of(self.batch.sampler_logp, student), None
         if served:
             theirs = self.ranks.known(served_logps(self.parts, self.trajectories, self.hints, self.total))
+            self.parts.sampler.rest()
             teacher_gap, teacher = Gap.of(theirs, teacher), theirs
         if served or self._reuses():
             student = self.batch.sampler_logp

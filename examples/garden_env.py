@@ -1,14 +1,16 @@
 """A larger environment: a garden, three kinds of task, layouts for testing that training lacks."""
 
 from itertools import pairwise, permutations
+from random import Random
 
 from rlsd.envs import Hindsight, Task, TextEnv
 
-PLANTS = ("fern", "lily", "mint", "rose", "sage")
+PLANTS = ("aloe", "basil", "clover", "daisy", "fern", "iris", "lily", "mint", "poppy", "rose", "sage", "tulip")
+LAYOUTS = Random(0).sample(list(permutations(PLANTS, 5)), 120)  # five of the plants, a bed each
 BEDS = tuple(f"bed {i}" for i in range(1, 6))
 GOALS = {"water": "water the {}.", "bring": "bring the {} to the porch.", "move": "plant the {} beside the {}."}
 ENDS = {"water": "water {}", "bring": "give {}", "move": "plant {}"}  # the last action of each kind
-SPLITS = {"train": (1, 2, 4, 5), "valid": (0,), "test": (3,)}  # sixths of the 120 layouts; no two splits share one
+SPLITS = {"train": (1, 2, 4, 5), "valid": (0,), "test": (3,)}  # sixths of the layouts; no two splits share one
 
 
 class GardenEnv(TextEnv):
@@ -17,8 +19,8 @@ class GardenEnv(TextEnv):
     def __init__(self, split="train", max_steps=16):
         super().__init__()
         self.max_steps = max_steps
-        beds = [layout for i, layout in enumerate(permutations(PLANTS)) if i % 6 in SPLITS[split]]
-        tasks = enumerate(f"{kind} {plant}: {' '.join(b)}" for b in beds for kind in GOALS for plant in PLANTS)
+        beds = [layout for i, layout in enumerate(LAYOUTS) if i % 6 in SPLITS[split]]
+        tasks = enumerate(f"{kind} {plant}: {' '.join(b)}" for b in beds for kind in GOALS for plant in b)
         self._tasks = [Task(env_id="Garden", task_id=t, task_type=t.split()[0], split=split, seed=i) for i, t in tasks]
 
     def tasks(self):
@@ -27,9 +29,10 @@ class GardenEnv(TextEnv):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.task = self.pick_task(options)
-        self.kind, self.x, *layout = self.task.task_id.replace(":", "").split()
-        self.y, self.last = PLANTS[PLANTS.index(self.x) - 2], ENDS[self.kind].format(self.x)  # "move" wants x beside y
-        self.where, self.looked = dict(zip(layout, BEDS, strict=True)), set()
+        self.kind, self.x, *self.layout = self.task.task_id.replace(":", "").split()
+        self.y = self.layout[self.layout.index(self.x) - 2]  # "move" wants x beside y
+        self.last = ENDS[self.kind].format(self.x)
+        self.where, self.looked = dict(zip(self.layout, BEDS, strict=True)), set()
         self.at, self.hand, self.steps, self.won = "porch", "nothing", 0, False
         return "A garden: shed, pond, porch, bed 1 to bed 5. In the shed are a can and a spade.", self._info(valid=True)
 
@@ -56,7 +59,8 @@ class GardenEnv(TextEnv):
         return (self._plan(known) or (None,))[0]
 
     def _plan(self, known):
-        bed = {plant: known.get(plant, next((b for b in BEDS if b not in self.looked), BEDS[0])) for plant in PLANTS}
+        unseen = next((bed for bed in BEDS if bed not in self.looked), BEDS[0])
+        bed = {plant: known.get(plant, unseen) for plant in self.layout}
         hands = ("can", "full can") if self.kind == "water" else ("spade", self.x)
         first = [("shed", "take can"), ("pond", "fill can")], [("shed", "take spade"), (bed[self.x], f"dig {self.x}")]
         end = {"water": bed[self.x], "bring": "porch", "move": bed[self.y]}[self.kind], self.last

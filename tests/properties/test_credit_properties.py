@@ -119,8 +119,9 @@ def test_more_hindsight_for_a_token_never_takes_credit_away_when_won(recipe: Rec
 
 
 @quick
-@given(recipe=recipes(), data=st.data(), name=st.sampled_from(sorted(PRESETS)))
+@given(recipe=recipes(), data=st.data(), name=st.sampled_from(sorted({*PRESETS} - {"control_shuffled"})))
 def test_order_of_trajectories_does_not_matter(recipe: Recipe, data: st.DataObject, name: str) -> None:
+    """Except to the control that deals the evidence of all turns anew, which is dealt in their order."""
     config: AlgorithmConfig = PRESETS[name]
     same_in_any_order(recipe, data, lambda batch: assign(batch, config, step=3).advantage)
 

@@ -7,15 +7,14 @@ from rlsd.harness.config.blocks import (
     EnvConfig,
     EvalConfig,
     HindsightConfig,
-    LearnerConfig,
     LoraConfig,
-    LrConfig,
     ModelConfig,
     RolloutConfig,
     SamplerConfig,
     SftConfig,
     TinyConfig,
 )
+from rlsd.harness.config.learner import LearnerConfig, LrConfig
 from rlsd.harness.config.load import (
     explain,
     import_function,

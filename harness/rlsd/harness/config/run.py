@@ -13,12 +13,12 @@ from rlsd.harness.config.blocks import (
     EnvConfig,
     EvalConfig,
     HindsightConfig,
-    LearnerConfig,
     ModelConfig,
     RolloutConfig,
     SamplerConfig,
     SftConfig,
 )
+from rlsd.harness.config.learner import LearnerConfig
 
 
 class RunConfig(Block):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
@@ -18,10 +17,10 @@ from rlsd.algorithms import (
     needs_teacher,
     turns_that_matter,
 )
-from rlsd.harness.distributed import Ranks
 from rlsd.harness.hindsight.hints import Hints, own_prompts
 from rlsd.harness.iteration.parts import Parts
 from rlsd.harness.iteration.served_teacher import only, served_logps, serves_teacher, verified
+from rlsd.harness.iteration.shares import foreign, of_all, turn_only
 from rlsd.harness.iteration.values import States, states_of, valued
 from rlsd.harness.rollout.trajectory import Group, Trajectory
 from rlsd.harness.scoring.elsewhere import Elsewhere, moved_elsewhere
@@ -32,7 +31,6 @@ from rlsd.harness.scoring.sequences import (
     fill_in,
     joint_rows,
     numbered_from,
-    runs,
     student_rows,
     teacher_rows,
 )
@@ -95,7 +93,7 @@ class Scoring:
         self.trajectories = flatten(groups)
         self.batch = token_batch(groups, self.algorithm.advantage)
         self.total = len(self.batch.turn)
-        self.foreign = _foreign(self.ranks, self.trajectories, merge=self.merge)
+        self.foreign = foreign(self.ranks, self.trajectories, merge=self.merge)
         self.seen, self.states = self._states()
         if parts.critic is not None and self.states is not None:
             self.batch = valued(self.batch, parts.critic, self.states)
@@ -142,7 +140,7 @@ class Scoring:
         return Scored(
             trajectories=self.trajectories,
             batch=with_teacher(batch, teacher),
-            hints=_of_all(self.ranks, self.hints),
+            hints=of_all(self.ranks, self.hints),
             idle=self.idle,
             foreign=self.foreign,
             gap=gap,
@@ -214,7 +212,7 @@ class Scoring:
         shared = (
             self.parts.teacher.kind == "live" and not self.wants_hidden and self.parts.config.learner.prefix_sharing
         )
-        if shared and _turn_only(self.ranks, insertions):
+        if shared and turn_only(self.ranks, insertions):
             return *self._joint(insertions, skip), None
         rows = student_rows(self.trajectories, merge=self.merge, skip=skip)
         student = self.seen or self.parts.scorer.logprobs(rows, self.total)
@@ -235,20 +233,9 @@ class Scoring:
 
     def _apart(self, insertions: Mapping) -> tuple[Tensor, Tensor | None]:
         """(M,) teacher's log-probs, and (M, D) hidden states if wanted, from rows of its own."""
-        share, copies = self.parts.config.learner.prefix_sharing, []
-        if share and not self.wants_hidden:
-            insertions, copies = distinct(self.trajectories, insertions)
-        rows = teacher_rows(self.trajectories, insertions, merge=self.merge)
-        with self.parts.teacher.weights() as model:
-            teacher = self.parts.scorer.logprobs(
-                rows if share else plain(rows),
-                self.total,
-                model=model,
-                keep_hidden=self.wants_hidden,
-                kinds=("teacher", "teacher"),
-            )
-        self.teacher_entropy = fill_in(teacher.entropy, copies)
-        return fill_in(teacher.logp, copies), teacher.hidden
+        teacher = self._read(insertions, hidden=self.wants_hidden)
+        self.teacher_entropy = teacher.entropy
+        return teacher.logp, teacher.hidden
 
     def _against(self) -> tuple[Tensor, ...]:
         """(M,) log-probs of each view with wrong hindsight, NaN where there is none; a pass of the teacher each."""
@@ -258,18 +245,24 @@ class Scoring:
         for hinter in self.parts.against:
             made = hinter.build(self.groups, skip=self.idle | self.foreign).insertions
             kept = {place: hint for place, hint in made.items() if place in self.hints.insertions}
-            views.append(self.ranks.known(self._view(kept)))
+            views.append(self.ranks.known(self._read(kept, hidden=False).logp))
         return tuple(views)
 
-    def _view(self, insertions: Mapping) -> Tensor:
-        insertions, copies = distinct(self.trajectories, insertions)
+    def _read(self, insertions: Mapping, *, hidden: bool) -> Scores:
+        """What the teacher makes of these views; equal ones of siblings are scored once, if no `hidden` are kept."""
+        share, copies = self.parts.config.learner.prefix_sharing, []
+        if share and not hidden:
+            insertions, copies = distinct(self.trajectories, insertions)
         rows = teacher_rows(self.trajectories, insertions, merge=self.merge)
-        share = self.parts.config.learner.prefix_sharing
         with self.parts.teacher.weights() as model:
-            scored = self.parts.scorer.logprobs(
-                rows if share else plain(rows), self.total, model=model, kinds=("teacher", "teacher")
+            seen = self.parts.scorer.logprobs(
+                rows if share else plain(rows),
+                self.total,
+                model=model,
+                keep_hidden=hidden,
+                kinds=("teacher", "teacher"),
             )
-        return fill_in(scored.logp, copies)
+        return replace(seen, logp=fill_in(seen.logp, copies), entropy=fill_in(seen.entropy, copies))
 
     def _elsewhere(self) -> Elsewhere | None:
         """The teacher with the same hindsight in another task's prompt, if the loss has a contrast."""
@@ -292,32 +285,3 @@ class Scoring:
         with self.parts.reference.weights() as model:
             kinds = ("reference", "reference")
             return self.ranks.known(self.parts.scorer.logprobs(rows, self.total, model=model, kinds=kinds).logp)
-
-
-def _turn_only(ranks: Ranks, insertions: Mapping) -> bool:
-    """Whether there is hindsight and all of it is turn hindsight, over all processes, so that all do the same."""
-    known = ranks.gather((bool(insertions), any(i.episode for i in insertions.values())))
-    return any(some for some, _ in known) and not any(episode for _, episode in known)
-
-
-def _of_all(ranks: Ranks, hints: Hints) -> Hints:
-    """Counts and texts of all processes; the insertions stay those of this one."""
-    known = ranks.gather((hints.texts, hints.counts))
-    counts: Counter[str] = Counter()
-    for _, mine in known:
-        counts.update(mine)
-    texts = {place: text for mine, _ in known for place, text in mine.items()}
-    return Hints(insertions=hints.insertions, texts=texts, counts={k: counts[k] for k in hints.counts})
-
-
-def _foreign(ranks: Ranks, trajectories: Sequence[Trajectory], *, merge: bool) -> set[int]:
-    """Trajectories that other processes score and train on; about the same number of tokens for each process."""
-    if ranks.world == 1:
-        return set()
-    costs = [sum(len(_ids(t, part[-1])) for part in runs(t, merge=merge)) if t.turns else 0 for t in trajectories]
-    return set(range(len(trajectories))) - ranks.balanced(costs)
-
-
-def _ids(trajectory: Trajectory, turn: int) -> tuple[int, ...]:
-    action = trajectory.turns[turn].action
-    return (action.prompt.ids if action.prompt else ()) + action.token_ids

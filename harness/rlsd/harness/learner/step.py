@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlsd.agents.hf.out_of_memory import MemoryFull
 from rlsd.envs.errors import RlsdError
-from rlsd.harness.config.blocks import LearnerConfig
+from rlsd.harness.config.learner import LearnerConfig
 from rlsd.harness.scoring.sequences import Row
 from rlsd.harness.scoring.token_model import Head, too_large
 

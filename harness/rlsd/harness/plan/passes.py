@@ -16,7 +16,7 @@ from torch import Tensor
 from rlsd.agents.hf.generator import PREFILL_TOKENS, Generator
 from rlsd.agents.hf.kv_cache import SlotCache, pieces
 from rlsd.agents.hf.models import run_backbone, split_head
-from rlsd.harness.config.blocks import LearnerConfig
+from rlsd.harness.config.learner import LearnerConfig
 from rlsd.harness.learner import parallel
 from rlsd.harness.plan.allocated import Allocated
 from rlsd.harness.plan.episodes import Longest

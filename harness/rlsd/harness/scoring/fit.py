@@ -7,7 +7,8 @@ from typing import Any
 
 from rlsd.agents.hf.abilities import attention_of, limits, sliding_window, text_config
 from rlsd.agents.hf.models import ModelError
-from rlsd.harness.config.blocks import ConfigError, LearnerConfig
+from rlsd.harness.config.blocks import ConfigError
+from rlsd.harness.config.learner import LearnerConfig
 from rlsd.harness.scoring.probe import LOW_TOLERANCE, probe, probe_small
 from rlsd.harness.scoring.spliced import spliced_fault
 from rlsd.harness.scoring.token_model import LOW

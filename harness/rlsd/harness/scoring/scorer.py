@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rlsd.agents.hf.out_of_memory import MemoryFull, out_of_memory
-from rlsd.harness.config.blocks import LearnerConfig
+from rlsd.harness.config.learner import LearnerConfig
 from rlsd.harness.distributed import Ranks, lost_peer, whole
 from rlsd.harness.scoring.prefix_cache import Beginnings, beginnings, beginnings_pass, passes, shared
 from rlsd.harness.scoring.sequences import BLANK, Row

@@ -27,7 +27,7 @@ from rlsd.agents.hf.abilities import attention_of
 from rlsd.agents.hf.kv_cache import LARGEST_MASK
 from rlsd.agents.hf.models import run_backbone, split_head
 from rlsd.algorithms.logprobs import chunked_logprobs
-from rlsd.harness.config.blocks import LearnerConfig
+from rlsd.harness.config.learner import LearnerConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.scoring.masks import additive, block_mask, collate
 from rlsd.harness.scoring.sequences import BLANK, Branch, Place, Row

@@ -20,7 +20,7 @@ from rlsd.agents.hf.generator import CachedEpisode, Generator
 from rlsd.agents.hf.kv_cache import LARGEST_MASK
 from rlsd.agents.types import EpisodeKey, SampleRequest
 from rlsd.envs.errors import RlsdError
-from rlsd.harness.config.blocks import LearnerConfig
+from rlsd.harness.config.learner import LearnerConfig
 from rlsd.harness.distributed import Ranks
 from rlsd.harness.scoring.scorer import Scorer
 from rlsd.harness.scoring.sequences import Branch, Place, Row

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from rlsd.agents.hf.kv_cache import LARGEST_MASK
 from rlsd.harness.config import LearnerConfig
 from rlsd.harness.distributed import Ranks, open_ranks
 from rlsd.harness.hindsight.hints import Hinter, HintSettings
@@ -48,7 +49,7 @@ def main() -> None:
         found.append(
             {
                 "apart": float((got - want).abs().nan_to_num().max()),
-                "passes": prefix_cache.passes(rows) if rows else 0,
+                "passes": prefix_cache.passes(rows, None, LARGEST_MASK) if rows else 0,
                 "beginnings": len(prefix_cache.beginnings(rows)),
                 "as_many_tokens": all(forwarded[kind] == counted[kind] for kind in ("student", "teacher", "prefix")),
             }

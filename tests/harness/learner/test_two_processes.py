@@ -91,6 +91,7 @@ def test_other_methods_on_two_processes(tmp_path: Path, algorithm: Any, wrapper:
     config = {**CONFIG, "algorithm": algorithm}
     if algorithm == "sft":
         config = {**{k: v for k, v in config.items() if k != "reward"}, "sft": {"only_success": False}}
+        config["learner"] = {k: v for k, v in CONFIG["learner"].items() if k != "minibatches"}
     one = alone(tmp_path / "one", config)
     done = together(tmp_path / "two", {**config, "learner": {**config["learner"], "processes": 2, "parallel": wrapper}})
     assert done.returncode == 0, done.stderr[-3000:]

@@ -93,7 +93,7 @@ TARGETS = tuple(
         ("harness/rlsd/harness/scoring/elsewhere.py", ("harness/scoring/test_elsewhere.py",), None),
         ("harness/rlsd/harness/evals/rerolls.py", ("harness/evals/test_rerolls.py",), None),
         ("harness/rlsd/harness/evals/stats.py", ("harness/evals/test_stats.py",), None),
-        ("harness/rlsd/harness/config/blocks.py", ("harness/config/test_blocks.py",), "at"),
+        ("harness/rlsd/harness/config/learner.py", ("harness/config/test_blocks.py",), "at"),
         ("agents/rlsd/agents/parsing.py", ("agents/test_parsing.py", "agents/test_shop_format.py"), None),
     )
 )

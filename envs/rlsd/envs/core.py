@@ -167,6 +167,9 @@ class TextEnv(gymnasium.Env[str, str]):
     blocking: bool = True
     """True when a step may be slow or hang (a server, an external engine): the rollout then steps it in a thread
     with a time limit. Set to False where a step is pure, in-process and cheap."""
+    reset_timeout_s: float = 0.0
+    """Time limit of `reset` where it is longer than that of other calls (`rollout.step_timeout_s`), in seconds: of an
+    environment that makes a task when it is first opened."""
     response_format: str | None = None
     """The response format that fits (`agent.format: auto` takes it): a shipped name or "module:NAME"; None: any."""
     accepts_formats: tuple[str, ...] | None = None

@@ -12,7 +12,7 @@ import torch
 from rlsd.agents.hf.models import ModelError, load_policy, save_policy, tiny_policy
 from rlsd.agents.hf.quantized import BYTES
 from rlsd.harness.config import ConfigError, parse_config
-from rlsd.harness.evals.requests import parts_of
+from rlsd.harness.evals.run_weights import parts_of
 from rlsd.harness.plan.planned import plan
 from rlsd.harness.runs.weights import save_merged
 from rlsd.harness.train import train

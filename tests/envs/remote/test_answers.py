@@ -15,11 +15,14 @@ from rlsd.agents.openai import ChatAgent
 from rlsd.agents.types import EpisodeKey, History
 from rlsd.agents.vllm.client import VLLMServer
 from rlsd.agents.vllm.errors import ServerReply
+from rlsd.envs.core import TextEnv
 from rlsd.envs.errors import AnswerError, EnvError
 from rlsd.envs.remote.answers import AnswerTooLarge
 from rlsd.envs.remote.http import HttpEnv
 from rlsd.envs.remote.http_client import HttpClient
-from rlsd.envs.remote.wire import RemoteEnv
+from rlsd.envs.remote.wire import RemoteEnv, dumps, value
+from rlsd.envs.remote.wire import answer as answer_of
+from tests.support.plain_worlds import Plain
 from tests.support.wild_server import OK, answer, answering, bomb
 
 BOMB = bomb(200 << 20)
@@ -96,6 +99,25 @@ class Echo:
     def close(self) -> None: ...
 
     def abandon(self) -> None: ...
+
+
+class Here(Echo):
+    """An environment in this process behind the protocol."""
+
+    def __init__(self, env: TextEnv) -> None:
+        self.env = env
+
+    def ask(self, op: str, arguments: dict[str, Any]) -> Any:
+        return value(json.loads(dumps(answer_of(self.env, op, arguments))), "it")
+
+
+def test_a_longer_limit_of_reset_reaches_the_client_and_an_older_server_has_none() -> None:
+    class Making(Plain):
+        reset_timeout_s = 90.0
+
+    assert RemoteEnv(Here(Making())).reset_timeout_s == 90.0
+    assert RemoteEnv(Here(Plain())).reset_timeout_s == 0.0
+    assert RemoteEnv(Echo(None)).reset_timeout_s == 0.0
 
 
 @pytest.mark.parametrize(

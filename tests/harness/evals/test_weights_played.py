@@ -13,7 +13,7 @@ from rlsd.agents.hf.adapters import ADAPTER
 from rlsd.agents.hf.models import ModelError, load_policy
 from rlsd.harness.cli.app import main
 from rlsd.harness.cli.export import export_run
-from rlsd.harness.config import parse_config
+from rlsd.harness.config import ConfigError, parse_config
 from rlsd.harness.evals.agents import EvalRequest, run_eval
 from rlsd.harness.evals.played import digest, told, weights_of
 from rlsd.harness.runs.progress import Progress
@@ -113,3 +113,26 @@ def test_an_adapter_without_its_base_is_one_clear_error(
     (folder / "adapter_model.safetensors").write_bytes(b"cut")
     with pytest.raises(ModelError, match="cannot load the adapter"):
         load_policy(folder)
+
+
+def test_a_run_without_best_weights_plays_its_newest_checkpoint_and_says_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    shutil.rmtree(copy / "best")
+    request = EvalRequest(config=copy, episodes=3)
+    result, name = run_eval(request)
+    newest = copy / "checkpoints" / "step-000002"
+    assert name == "run"
+    assert result.weights == {"folder": str(newest), "step": 2, "digest": digest(newest, "model*")}
+    assert str(newest) in capsys.readouterr().err.replace("\n", "")
+    export_run(run, tmp_path / "last", last=True)
+    assert [turn.action.token_ids for t in result.trajectories for turn in t.turns] == responses(tmp_path / "last")
+
+
+def test_a_run_without_any_weights_is_an_error_that_says_how_to_get_some(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    shutil.rmtree(copy / "best")
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(ConfigError, match="neither best/ nor a checkpoint yet: train it for longer"):
+        run_eval(EvalRequest(config=copy, episodes=1), quiet=True)

@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,3 +133,18 @@ def test_a_missing_package_names_the_command_that_installs_it() -> None:
             load_environment("rlsd/Keys-v0")
     else:
         pytest.skip("verifiers is installed")
+
+
+def test_a_version_of_another_interface_is_refused_with_one_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "verifiers-0.4.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: verifiers\nVersion: 0.4.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(EnvError) as caught:
+        load_environment("rlsd/Keys-v0")
+    told = (
+        "verifiers 0.4.0 is installed, expected verifiers>=0.1.14,<0.4 (0.3.1 works): pip install -U 'rlsd[verifiers]'"
+    )
+    assert str(caught.value) == told

@@ -120,6 +120,22 @@ def test_hanging_environment_is_given_up() -> None:
     assert failed.error.message == "no answer within 0.2 s"
 
 
+def test_an_environment_that_makes_its_tasks_has_longer_for_reset_alone() -> None:
+    class Making(FaultyThreaded):
+        reset_timeout_s = 30.0
+
+        def reset(self, **given: Any) -> tuple[str, dict[str, Any]]:
+            time.sleep(1.3)
+            return super().reset(**given)
+
+    left, release = {"t1": 1}, threading.Event()
+    groups = play(lambda: Making("step 2", left, hang=release), siblings=1, slots=4, retries=0, step_timeout_s=1.0)
+    release.set()
+    assert [len(g.trajectories) for g in groups] == [1, 0, 1, 1]
+    (failed,) = groups[1].failed
+    assert str(failed.error) == "env.step: no answer within 1 s"
+
+
 def test_threaded_environment_gives_the_same_episodes() -> None:
     plain = play(lambda: Faulty("", {}), slots=3)
     threaded = play(lambda: FaultyThreaded("", {}), slots=3, step_timeout_s=30.0)

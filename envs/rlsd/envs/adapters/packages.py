@@ -10,7 +10,9 @@ from types import ModuleType
 from rlsd.envs.errors import EnvError
 
 
-def needed(module: str, *, extra: str, at_least: str, distribution: str | None = None, below: str = "") -> ModuleType:
+def needed(
+    module: str, *, extra: str, at_least: str, distribution: str | None = None, below: str = "", works: str = ""
+) -> ModuleType:
     """The imported package.
 
     Args:
@@ -19,6 +21,7 @@ def needed(module: str, *, extra: str, at_least: str, distribution: str | None =
         at_least: oldest version whose interface is the one that is adapted.
         distribution: the name it is installed by, where that is another.
         below: first version whose interface is another; "" for none known.
+        works: a version that was tested, for the message; "" for none in particular.
 
     Raises:
         EnvError: it is not installed, too old, too new, or cannot be imported; names the command that mends it.
@@ -30,7 +33,7 @@ def needed(module: str, *, extra: str, at_least: str, distribution: str | None =
     except importlib.metadata.PackageNotFoundError:
         raise EnvError(f"the package {name} is not installed: {install}") from None
     if _numbers(version) < _numbers(at_least) or (below and _numbers(version) >= _numbers(below)):
-        wanted = f"{name}>={at_least}" + (f",<{below}" if below else "")
+        wanted = f"{name}>={at_least}" + (f",<{below}" if below else "") + (f" ({works} works)" if works else "")
         raise EnvError(f"{name} {version} is installed, expected {wanted}: pip install -U 'rlsd[{extra}]'")
     try:
         return importlib.import_module(module)

@@ -66,6 +66,8 @@ class TextWorldEnv(AdaptedEnv):
 
     response_format = "think"
     accepts_formats = ("think", "compact")
+    reset_timeout_s = 3600.0
+    """A game is made when it is first opened, and waits until those asked for before it are made."""
 
     def __init__(
         self,

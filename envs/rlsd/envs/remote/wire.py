@@ -103,6 +103,7 @@ _OPS: dict[str, Callable[[TextEnv, dict[str, Any]], Any]] = {
         "response_format": env.response_format,
         "accepts_formats": env.accepts_formats,
         "profiles": env.profiles,
+        "reset_timeout_s": env.reset_timeout_s,
     },
     "tasks": lambda env, arguments: [task.to_json() for task in env.tasks()],
     "content": lambda env, arguments: env.content(arguments["task_id"]),
@@ -131,6 +132,7 @@ class RemoteEnv(TextEnv):
             self.response_format = about.get("response_format")
             self.accepts_formats = None if accepted is None else tuple(accepted)  # older servers do not say: anything
             self.profiles = None if profiles is None else tuple(profiles)
+            self.reset_timeout_s = float(about.get("reset_timeout_s", 0.0))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _malformed("about", about, 'an object with "max_chars"') from error
         self._tasks: tuple[Task, ...] | None = None

@@ -22,8 +22,8 @@ def diagnose(
     json_: JsonOption = False,
 ) -> None:
     """Can this model read hindsight? AUC of Δ for actions towards the goal, true hindsight against another task's."""
-    from rlsd.harness.evals.agents import parts_of
     from rlsd.harness.evals.diagnose import diagnose as run_diagnosis
+    from rlsd.harness.evals.run_weights import parts_of
     from rlsd.harness.runs.progress import Progress
 
     diagnosis = run_diagnosis(

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 def evaluate(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Argument(help="A YAML file or a run directory (its best weights).")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="A YAML file or a run directory (its best weights, else the newest checkpoint)."),
+    ] = None,
     env: Annotated[str | None, typer.Option(help="Environment id or module:Class.")] = None,
     agent: Annotated[
         str | None,

@@ -17,7 +17,9 @@ TRUTHS = ("fitted", "rerolls")
 
 
 def exam(
-    config: Annotated[Path, typer.Argument(help="A YAML file or a run directory (its best weights).")],
+    config: Annotated[
+        Path, typer.Argument(help="A YAML file or a run directory (its best weights, else the newest checkpoint).")
+    ],
     methods: Annotated[
         str | None, typer.Option(help="Names, with commas: `rlsd methods`, progress_added, config, module:NAME …")
     ] = None,
@@ -40,10 +42,10 @@ def exam(
     """How good is the gradient that each method makes of one batch? Measured without training."""
     from rlsd.envs.errors import closest
     from rlsd.harness.config import ConfigError
-    from rlsd.harness.evals.agents import parts_of
     from rlsd.harness.evals.exam import BATCHES, Exam
     from rlsd.harness.evals.exam_methods import chosen
     from rlsd.harness.evals.rerolls import RerollSettings
+    from rlsd.harness.evals.run_weights import parts_of
     from rlsd.harness.report.exam_chart import exam_chart
     from rlsd.harness.runs.progress import Progress
 

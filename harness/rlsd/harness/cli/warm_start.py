@@ -38,7 +38,7 @@ def warm_start(
     from rlsd.harness.config.yaml_text import write_yaml
     from rlsd.harness.runs.rundir import write_atomic
     from rlsd.harness.runs.signals import on_stop
-    from rlsd.harness.warm_start.recipe import EXPERTS, in_words, look, rlsd_config, warm_config
+    from rlsd.harness.warm_start.recipe import EXPERTS, LOOKED_AT, in_words, look, rlsd_config, warm_config
     from rlsd.harness.warm_start.run import Sparse
     from rlsd.harness.warm_start.run import warm_start as run_warm_start
 
@@ -49,6 +49,7 @@ def warm_start(
     own = [setting for setting in set_ or [] if setting.startswith("env.")]
     named = EnvConfig(id=env, kwargs=env_arguments(arg)).model_dump(exclude_defaults=True)
     block = with_settings({"env": named, "model": {"tiny": {}}}, own).env
+    print_text(f"{env}: its expert plays {LOOKED_AT} training tasks, to size prompts and context")
     seen = look(block, expert=expert)
     data = warm_config(block, seen, model=model, lora=lora, iterations=iterations, episodes=episodes)
     config = with_settings(data, set_ or [])

@@ -22,16 +22,15 @@ from rlsd.harness.evals.requests import (
     EvalRequest,
     as_legacy,
     folder_of,
-    parts_of,
     played,
     profile_first,
     profile_temperature,
     protocol_of,
     recorded,
     weights_of_agent,
-    weights_of_config,
 )
 from rlsd.harness.evals.results_file import provenance
+from rlsd.harness.evals.run_weights import parts_of, weights_of_config
 from rlsd.harness.evals.training_tasks import check
 from rlsd.harness.rollout.rollout import RolloutSettings
 from rlsd.harness.rollout.trajectory import Trajectory
@@ -77,7 +76,7 @@ def _run_config(request: EvalRequest, path: Path, progress: Progress) -> tuple[E
     overrides = (*overrides, f"eval.seed={request.seed}")
     if request.temperature is not None:
         overrides = (*overrides, f"eval.temperature={request.temperature}")
-    parts = parts_of(path, overrides, external=False)
+    parts = parts_of(path, overrides, external=False, progress=progress)
     weights = weights_of_config(path, parts)
     identity = {"config": str(path), "split": request.split, "weights": weights}
     identity |= {"samples": request.samples} if request.samples > 1 else {}

@@ -11,7 +11,7 @@ from rlsd.harness.manifest import sha256
 from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.weights import noted_step
 
-KINDS = ("*.safetensors", "*.bin")
+ENDINGS = (".safetensors", ".bin")
 """Files of weights."""
 
 
@@ -30,10 +30,10 @@ def weights_of(folder: str | Path) -> dict[str, Any]:
     return {**out, "digest": digest(path)}
 
 
-def digest(folder: Path) -> str:
-    """SHA-256 of a folder's weight files with their names, shortened to 12 hex digits."""
+def digest(folder: Path, stem: str = "*") -> str:
+    """SHA-256 of a folder's weight files whose stem fits the pattern, with their names, shortened to 12 hex digits."""
     whole = hashlib.sha256()
-    for path in sorted(p for kind in KINDS for p in folder.glob(kind)):
+    for path in sorted(p for ending in ENDINGS for p in folder.glob(stem + ending)):
         whole.update(f"{path.name}\0{sha256(path)}\n".encode())
     return whole.hexdigest()[:12]
 

@@ -9,15 +9,13 @@ from typing import Any
 
 from rlsd.envs.core import Panel, TextEnv
 from rlsd.envs.redact import bare
-from rlsd.harness.config import ConfigError, RunConfig, load_config, of_profile
+from rlsd.harness.config import ConfigError, load_config, of_profile
 from rlsd.harness.evals.api import ApiRequest
 from rlsd.harness.evals.evaluate import EvalResult
 from rlsd.harness.evals.played import weights_of
 from rlsd.harness.evals.protocols import Protocol, agent_settings, config_settings, env_arguments, legacy
-from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.rollout.trajectory import Trajectory
-from rlsd.harness.runs.rundir import load_run_config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +85,6 @@ def folder_of(name: str) -> str | None:
     return place if kind == "hf" else place.partition("#")[2] or None if kind == "vllm" else None
 
 
-def weights_of_config(path: Path, parts: Parts) -> dict[str, Any]:
-    """The weights that `rlsd eval CONFIG` plays."""
-    if path.is_dir():
-        return weights_of(path / "best")
-    model = parts.config.model.path
-    return {"name": f"as {path} makes them"} if model is None else weights_of(model)
-
-
 def weights_of_agent(name: str) -> dict[str, Any] | None:
     kind, _, place = name.partition(":")
     if kind == "hf" and place:
@@ -130,20 +120,3 @@ def profile_temperature(request: EvalRequest) -> tuple[str, ...]:
     """The temperature of `--profile` as an override of a config; a protocol and `--temperature` go before it."""
     temperature = None if request.profile is None else of_profile(request.profile).temperature
     return () if temperature is None else (f"eval.temperature={temperature}",)
-
-
-def parts_of(path: Path, overrides: tuple[str, ...] = (), *, external: bool = True) -> Parts:
-    """Parts of a config file, or of a run directory with its best weights; `external` as in `build`."""
-    if path.is_dir():
-        load_run_config(path)
-        config = load_config(path / "config.yaml", list(overrides))
-        best = path / "best"
-        if not best.is_dir():
-            raise ConfigError(f"{path} has no best/ yet: train it with eval.every > 0, or export a checkpoint")
-        return build(without_lora(config), model_path=str(best), external=external)
-    return build(load_config(path, list(overrides)), external=external)
-
-
-def without_lora(config: RunConfig) -> RunConfig:
-    """The config for weights whose adapter is already merged."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"lora": None})})

@@ -82,7 +82,7 @@ def import_verifiers() -> Any:
     Raises:
         EnvError: it is missing, or of another interface: 0.4 has no `MultiTurnEnv`.
     """
-    return needed("verifiers", extra="verifiers", at_least="0.1.14", below="0.4")
+    return needed("verifiers", extra="verifiers", at_least="0.1.14", below="0.4", works="0.3.1")
 
 
 async def episode_return(state: Any) -> float:

@@ -56,6 +56,10 @@ class _NoAnswer(Exception):
     lost: EnvLost | None = None
     """The process of the environment that was opened is lost."""
 
+    def __init__(self, limit_s: float) -> None:
+        super().__init__()
+        self.limit_s = limit_s
+
 
 class _Raised(Exception):
     """Carries what an environment raised, which may be no `Exception`."""
@@ -103,7 +107,8 @@ class BoxedEnv:
 
     Args:
         make: opens the environment.
-        timeout_s: time limit in seconds of opening, closing, and each call of an environment with `TextEnv.blocking`.
+        timeout_s: time limit in seconds of opening, closing, and each call of an environment with `TextEnv.blocking`;
+            its `reset_timeout_s`, where that is longer, is the limit of "env.reset".
     """
 
     def __init__(self, make: Callable[[], TextEnv], timeout_s: float) -> None:
@@ -137,10 +142,11 @@ class BoxedEnv:
             env = self._env
             if not env.blocking:
                 return self.ask(lambda: function(env))
-            return await self._timed(lambda: function(env))
+            longer = env.reset_timeout_s if boundary == "env.reset" else 0.0
+            return await self._timed(lambda: function(env), max(self._timeout_s, longer))
         except _NoAnswer as late:
             other = self._lost(self.abandon() or late.lost)
-            message = f"no answer within {self._timeout_s:g} s"
+            message = f"no answer within {late.limit_s:g} s"
             raise EpisodeError(boundary, message, reason=TIMEOUT, lost=other) from None
         except Exception as caught:
             error = caught.error if isinstance(caught, _Raised) else caught
@@ -175,7 +181,7 @@ class BoxedEnv:
             return env
 
         try:
-            env = await self._timed(make)
+            env = await self._timed(make, self._timeout_s)
         except _NoAnswer as late:
             late.lost = attempt.give_up()
             raise
@@ -226,11 +232,11 @@ class BoxedEnv:
         if env is None:
             self._end_thread()
 
-    async def _timed(self, function: Callable[[], T]) -> T:
+    async def _timed(self, function: Callable[[], T], limit_s: float) -> T:
         """`function()` in this box's thread.
 
         Raises:
-            _NoAnswer: it took longer than the time limit.
+            _NoAnswer: it took longer than `limit_s` seconds.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
@@ -252,13 +258,13 @@ class BoxedEnv:
 
         self._calls.put((function, deliver))
         try:
-            await asyncio.wait({answer}, timeout=self._timeout_s)
+            await asyncio.wait({answer}, timeout=limit_s)
         finally:
             waited = answer.done()
             if not waited:
                 answer.cancel()
         if not waited:
-            raise _NoAnswer
+            raise _NoAnswer(limit_s)
         return answer.result()
 
     def _end_thread(self) -> None:

@@ -64,8 +64,8 @@ def freeze(study: Study, folder: Path) -> StudyFolder:
 
 def run_cell(study: Study, folder: StudyFolder, cell: Cell) -> None:
     """Train and evaluate one cell in this process; goes on where it was stopped."""
-    from rlsd.harness.evals.agents import parts_of
     from rlsd.harness.evals.evaluate import evaluate_parts
+    from rlsd.harness.evals.run_weights import parts_of
     from rlsd.harness.iteration.parts import build, settled
     from rlsd.harness.runs.progress import Progress
     from rlsd.harness.train import train

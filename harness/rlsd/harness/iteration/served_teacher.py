@@ -34,13 +34,15 @@ def serves_teacher(sampler: SamplerConfig, algorithm: AlgorithmConfig, step: int
 def served_logps(parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int) -> Tensor:
     """(M,) float32 log-probs of the teacher view; NaN for tokens that have no hindsight on this process.
 
-    A view that siblings share is scored once.
+    A view that siblings share is scored once. Processes that share layers divide theirs, so that all get the same.
 
     Raises:
         SamplerError: a server cannot be used, or has another policy version than the learner.
     """
     assert isinstance(parts.sampler, SequenceScorer)  # the config refuses other samplers
-    kept, copies = distinct(trajectories, hints.insertions)
+    peers = parts.learner.settings.tensor_parallel
+    hinted = sorted({n for n, _ in hints.insertions})[parts.learner.ranks.rank % peers :: peers]
+    kept, copies = distinct(trajectories, only(hints, set(hinted)).insertions)
     rows = plain(teacher_rows(trajectories, kept, merge=parts.config.learner.merge_turns))
     out = torch.full((total,), float("nan"))
     parts.scorer.forwarded[KIND] += sum(len(row.ids) for row in rows)

@@ -40,6 +40,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], LoraConfig | None, dict[str, Any]]] 
     "qwen3": (Qwen3Config, {"head_dim": 16, "tie_word_embeddings": True}, None, {"packing": True}),
     "llama-lora": (LlamaConfig, {"tie_word_embeddings": True}, LORA, {}),
     "qwen3-lora": (Qwen3Config, {"head_dim": 16}, LoraConfig(rank=4, targets=["q_proj", "o_proj", "gate_proj"]), {}),
+    "low": (LlamaConfig, {}, None, {"precision": "bfloat16"}),
 }
 """Class, its settings beside `SIZES`, adapter, the learner's settings."""
 

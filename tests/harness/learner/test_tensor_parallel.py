@@ -56,6 +56,11 @@ def test_every_kind_of_layer_and_adapter(tmp_path: Path, processes: int) -> None
     """With four processes the parts are sharded over the other two."""
     for rank in found_by(tmp_path, list(CASES), processes=processes):
         assert set(rank) == set(CASES)
+        low = rank.pop("low")
+        assert 1e-6 < low["loss"] < 3e-3
+        assert low["norm"] < 3e-3
+        assert low["stored"]
+        assert low["restored"]
         for found in rank.values():
             assert_as_one(found, processes=processes)
 
@@ -132,6 +137,7 @@ def test_a_larger_teacher_is_split_too(tmp_path: Path) -> None:
         ({"tensor_parallel": 2}, r"learner\.tensor_parallel needs learner\.parallel: fsdp2, got 'auto'"),
         ({"tensor_parallel": 2, "parallel": "ddp"}, r"needs learner\.parallel: fsdp2, got 'ddp'"),
         ({**SPLIT, "processes": 3}, r"learner\.processes is 3, no multiple of learner\.tensor_parallel, 2"),
+        ({**SPLIT, "liger": True, "device": "cuda"}, r"learner\.liger fuses whole layers.*leave one out"),
         ({"context_parallel": 2}, r"no learner\.context_parallel: .*takes no masks.*set learner\.tensor_parallel"),
         ({"pipeline_parallel": 2}, r"no learner\.pipeline_parallel: .*fsdp2 with learner\.tensor_parallel"),
     ],

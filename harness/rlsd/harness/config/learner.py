@@ -115,6 +115,8 @@ class LearnerConfig(Block):
             raise ValueError(
                 f"learner.processes is {self.processes}, no multiple of learner.tensor_parallel, {self.tensor_parallel}"
             )
+        if self.liger and self.tensor_parallel > 1:
+            raise ValueError("learner.liger fuses whole layers, and learner.tensor_parallel splits them: leave one out")
         if self.liger and self.device != "cuda":
             raise ValueError("learner.liger needs learner.device: cuda (its kernels do not run on a CPU)")
         return self

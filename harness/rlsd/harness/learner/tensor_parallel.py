@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -54,7 +56,12 @@ def mesh_of(settings: LearnerConfig, ranks: Ranks) -> DeviceMesh | None:
             f"learner.tensor_parallel is {size}, but {ranks.world} processes run: start a multiple of it, or set "
             "learner.tensor_parallel=1"
         )
-    return init_device_mesh(ranks.device.type, (ranks.world // size, size), mesh_dim_names=("data", "tensor"))
+    table = torch.arange(ranks.world).view(-1, size)
+    wait = timedelta(seconds=settings.timeout_s)  # groups that a mesh makes itself wait as long as they like
+    data, _ = dist.new_subgroups_by_enumeration(table.T.tolist(), timeout=wait)
+    tensor, _ = dist.new_subgroups_by_enumeration(table.tolist(), timeout=wait)
+    names = ("data", "tensor")
+    return DeviceMesh.from_group([data, tensor], ranks.device.type, mesh=table, mesh_dim_names=names)
 
 
 def data_ranks(ranks: Ranks, mesh: DeviceMesh | None) -> Ranks:

@@ -21,13 +21,14 @@ from rlsd.harness.train import train
 ROOT = Path(__file__).parents[2]
 
 
-def started(*words: str, kill_at: str | None = None) -> subprocess.CompletedProcess[str]:
-    """A module with its arguments, in two processes of torchrun."""
+def started(*words: str, kill_at: str | None = None, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    """A module with its arguments, in two processes of torchrun or more."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     env.pop(VARIABLE, None)
     if kill_at is not None:
         env[VARIABLE] = kill_at
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "--"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launch += ["--nproc_per_node", str(processes), "-m", "--"]
     return subprocess.run(
         [*launch, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=1500, check=False
     )

@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Replicate
 
 from rlsd.envs.errors import RlsdError
 
@@ -44,6 +44,8 @@ class Ranks:
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    group: dist.ProcessGroup | None = None
+    """If they are only some of the run's processes."""
 
     @property
     def main(self) -> bool:
@@ -69,7 +71,7 @@ class Ranks:
             return [value]
         out: list[Any] = [None] * self.world
         with lost_peer():
-            dist.all_gather_object(out, value)
+            dist.all_gather_object(out, value, group=self.group)
         return out
 
     def interleaved(self, values: Sequence[T]) -> list[T]:
@@ -83,7 +85,7 @@ class Ranks:
             return tensor
         moved = tensor.to(self.device, copy=True)
         with lost_peer():
-            dist.all_reduce(moved)
+            dist.all_reduce(moved, group=self.group)
         return moved.to(tensor.device)
 
     def any(self, flag: bool) -> bool:
@@ -106,7 +108,7 @@ class Ranks:
         """Wait until all processes call this."""
         if self.world > 1:
             with lost_peer():
-                dist.barrier()
+                dist.barrier(group=self.group)
 
     def close(self) -> None:
         """Leave the process group, so that the processes exit without errors."""
@@ -165,28 +167,40 @@ def lost_peer() -> Iterator[None]:
 
 def whole(tensor: Tensor) -> Tensor:
     """The whole of a tensor that may be sharded; every rank must call."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def rows_held(tensor: Tensor) -> tuple[Tensor, int, int]:
-    """(this rank's rows, index of the first, number of all rows); a whole tensor starts at 0. FSDP2 splits dimension 0
-    into pieces of equal size; the last ones may be shorter or empty."""
     if not isinstance(tensor, DTensor):
-        return tensor, 0, tensor.shape[0] if tensor.ndim else 1
-    local, rows = tensor.to_local(), tensor.shape[0]
-    mesh = tensor.device_mesh
-    size = -(-rows // mesh.size())
-    return local, min(rows, size * mesh.get_local_rank()), rows
+        return tensor
+    for number in range(tensor.device_mesh.ndim - 1):  # one dimension of the mesh at a time, or torch warns
+        placements = [Replicate()] * (number + 1) + list(tensor.placements[number + 1 :])
+        tensor = tensor.redistribute(placements=placements)
+    return tensor.full_tensor()
+
+
+def held(tensor: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
+    """(this rank's part of a tensor, its place in the whole). A mesh splits a dimension into pieces of equal size, of
+    which the last ones may be shorter or empty; a part that tensor parallelism has split is split again by FSDP2."""
+    if not isinstance(tensor, DTensor):
+        return tensor, tuple(slice(0, size) for size in tensor.shape)
+    local, mesh = tensor.to_local(), tensor.device_mesh
+    first, size = [0] * tensor.ndim, list(tensor.shape)
+    for number in reversed(range(mesh.ndim)):  # FSDP2's dimension comes first
+        split = getattr(tensor.placements[number], "dim", None)
+        if split is None:
+            continue
+        piece = -(-size[split] // mesh.size(number))
+        start = min(size[split], piece * mesh.get_local_rank(number))
+        first[split] += start
+        size[split] = min(piece, size[split] - start)
+    return local, tuple(slice(start, start + length) for start, length in zip(first, local.shape, strict=True))
 
 
 @torch.no_grad()
 def put(tensor: Tensor, value: Tensor) -> None:
-    """Copy a whole `value` into `tensor`, or this rank's rows of it into a sharded one.
+    """Copy a whole `value` into `tensor`, or this rank's part of it into a sharded one.
 
     Raises:
         RuntimeError: the shapes differ.
     """
     if tensor.shape != value.shape:
         raise RuntimeError(f"a tensor of shape {tuple(value.shape)} does not fit one of {tuple(tensor.shape)}")
-    local, start, _ = rows_held(tensor)
-    local.copy_(value[start : start + local.shape[0]] if isinstance(tensor, DTensor) else value)
+    local, place = held(tensor)
+    local.copy_(value[place])

@@ -149,7 +149,7 @@ class Imitation:
             self._steps = sft_steps(maker, step, parts.config.iterations)
         made = next(self._steps)
         clock.lap("episodes_s")
-        weights, rows, ranks = made.batch.weights, made.batch.rows, parts.learner.ranks
+        weights, rows, ranks = made.batch.weights, made.batch.rows, parts.learner.data
         losses = torch.zeros_like(weights)
 
         def loss_fn(part: TokenSlice) -> Tensor:

@@ -101,7 +101,7 @@ class Iteration:
                 **self._budget(played),
                 **self._metrics(played, scored, credit, updated),
                 **values,
-                "forwarded_tokens": totals(parts.learner.ranks.gather(parts.forwarded() - before)),
+                "forwarded_tokens": totals(parts.learner.data.gather(parts.forwarded() - before)),
             },
             timing={**clock.timing, **played.timing},
             trajectories=[*scored.trajectories, *failed],

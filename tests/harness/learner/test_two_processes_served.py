@@ -133,6 +133,32 @@ def test_two_processes_are_one_run(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "blocks",
+    [{"sampler": SCORED}, {"model": {"lora": {"rank": 4, "alpha": 8}}}, {"sampler": {"weights": "gloo"}}],
+    ids=["scored", "lora", "gloo"],
+)
+def test_two_processes_that_share_layers_are_one_run(
+    folder: Path, server: FakeVLLM, tmp_path: Path, blocks: dict[str, Any]
+) -> None:
+    """They send whole weights, and ask the server for each view once."""
+    config = config_of(folder, server, **blocks)
+    one = alone(tmp_path / "one", config)
+    fed = server.scored_tokens
+    split = two(config, "fsdp2")
+    done = together(tmp_path / "two", {**split, "learner": {**split["learner"], "tensor_parallel": 2}})
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = tmp_path / "two" / "run"
+    assert_same_run(run, one, steps=2)
+    assert_same_weights(run, one, 2)
+    assert sampled(run) == sampled(one)
+    assert server.scored_tokens == 2 * fed
+    for mine, theirs in zip(records(run), records(one), strict=True):
+        assert mine["sampler_gap"] < 1e-4
+        assert mine["forwarded_tokens"] == theirs["forwarded_tokens"]
+
+
+@pytest.mark.slow
 def test_what_each_process_of_a_sharded_learner_holds(folder: Path, server: FakeVLLM, tmp_path: Path) -> None:
     """The main process whole weights that it writes, the other one none; the probe is the same without them."""
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(two(config_of(folder, server), "fsdp2")))

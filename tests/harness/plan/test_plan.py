@@ -183,6 +183,25 @@ def test_settings_move_what_they_should_and_nothing_else() -> None:
     assert halved.memory.stages["update"] < 0.65 * base.memory.stages["update"]
 
 
+def test_layers_shared_by_two_processes_halve_what_they_compute_and_not_the_head() -> None:
+    whole = plan(config(algorithm="grpo", learner__parallel="fsdp2", learner__processes=4))
+    shared = plan(
+        config(
+            algorithm="grpo",
+            learner={"micro_batch_tokens": 1024, "parallel": "fsdp2", "processes": 4, "tensor_parallel": 2},
+        )
+    )
+    head = 2 * 512 * 64 * whole.episode.turns_in_row * whole.episode.response * whole.scoring.rows
+    assert shared.scoring.flops - head == (whole.scoring.flops - head) / 2
+    assert shared.memory.lasting == whole.memory.lasting
+    assert shared.memory.stages["rollout"] == whole.memory.stages["rollout"]
+    assert shared.memory.stages["update"] < 0.8 * whole.memory.stages["update"]
+    served = {"sampler": {"backend": "vllm", "urls": ["http://127.0.0.1:1"]}}
+    refused = {"micro_batch_tokens": 1024, "parallel": "fsdp2", "processes": 3, "tensor_parallel": 3}
+    with pytest.raises(ConfigError, match="tensor_parallel is 3, but LlamaModel has 4 num_attention_heads"):
+        plan(config(learner=refused, **served))
+
+
 def test_an_adapter_has_few_moments() -> None:
     pytest.importorskip("peft")
     made = plan(config(model={**config().model.model_dump(exclude={"lora"}), "lora": {"rank": 4}}))

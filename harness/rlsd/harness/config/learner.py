@@ -47,6 +47,16 @@ class LrConfig(Block):
         return self.final + (self.peak - self.final) * 0.5 * (1 + math.cos(math.pi * done))
 
 
+ABSENT = {
+    "context_parallel": "torch's context_parallel takes no masks and no cached keys, which hindsight is read with, and "
+    "has no kernel for CPUs; for long rows set learner.tensor_parallel, learner.gradient_checkpointing or "
+    "model.attention: flash_attention_2",
+    "pipeline_parallel": "the learner has no pipeline; learner.parallel: fsdp2 with learner.tensor_parallel spreads a "
+    "model of any depth",
+}
+"""Forms of parallelism that there are not, and why."""
+
+
 class LearnerConfig(Block):
     device: Literal["cpu", "cuda"] = "cpu"
     """Device of weights, optimizer and in-process sampler."""
@@ -75,6 +85,8 @@ class LearnerConfig(Block):
     """Expected number of processes; None: as many as torchrun started."""
     parallel: Literal["auto", "none", "ddp", "fsdp2"] = "auto"
     """`auto`: `ddp` with several processes, else `none`. `fsdp2` shards weights, gradients and moments."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    """`fsdp2` only: processes that share each decoder layer, by its plan in transformers (docs/learner.md)."""
     precision: Literal["model", "bfloat16"] = "model"
     """`bfloat16`: weights stay as loaded (float32, say), matrix products run in bfloat16."""
     gradient_checkpointing: bool = False
@@ -86,14 +98,30 @@ class LearnerConfig(Block):
     timeout_s: float = Field(default=3600.0, gt=0)
     """Seconds that a process waits for the others before it fails."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _offered(cls, value: Any) -> Any:
+        for name in ABSENT.keys() & (value.keys() if isinstance(value, dict) else ()):
+            raise ValueError(f"there is no learner.{name}: {ABSENT[name]}")
+        return value
+
     @model_validator(mode="after")
     def _possible(self) -> LearnerConfig:
         if self.cpu_offload and self.parallel != "fsdp2":
             raise ValueError(f"learner.cpu_offload needs learner.parallel: fsdp2, got {self.parallel!r}")
+        if self.tensor_parallel > 1 and self.parallel != "fsdp2":
+            raise ValueError(f"learner.tensor_parallel needs learner.parallel: fsdp2, got {self.parallel!r}")
+        if self.processes is not None and self.processes % self.tensor_parallel:
+            raise ValueError(
+                f"learner.processes is {self.processes}, no multiple of learner.tensor_parallel, {self.tensor_parallel}"
+            )
+        if self.liger and self.tensor_parallel > 1:
+            raise ValueError("learner.liger fuses whole layers, and learner.tensor_parallel splits them: leave one out")
         if self.liger and self.device != "cuda":
             raise ValueError("learner.liger needs learner.device: cuda (its kernels do not run on a CPU)")
         return self
 
     def alone(self) -> LearnerConfig:
         """Settings for one process: evaluation and export of a run that several processes trained."""
-        return self.model_copy(update={"processes": None, "parallel": "auto", "cpu_offload": False})
+        one = {"processes": None, "parallel": "auto", "tensor_parallel": 1, "cpu_offload": False}
+        return self.model_copy(update=one)

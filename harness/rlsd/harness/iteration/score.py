@@ -89,7 +89,7 @@ class Scoring:
         self.groups = groups
         self.algorithm = parts.config.algorithm
         self.merge = parts.config.learner.merge_turns
-        self.ranks = parts.learner.ranks
+        self.ranks = parts.learner.data
         self.trajectories = flatten(groups)
         self.batch = token_batch(groups, self.algorithm.advantage)
         self.total = len(self.batch.turn)
@@ -123,7 +123,7 @@ class Scoring:
         student, teacher = self.ranks.known(student), self.ranks.known(teacher)
         gap, teacher_gap = Gap.of(self.batch.sampler_logp, student), None
         if served:
-            theirs = self.ranks.known(served_logps(self.parts, self.trajectories, self.hints, self.total))
+            theirs = self.parts.learner.ranks.known(served_logps(self.parts, self.trajectories, self.hints, self.total))
             self.parts.sampler.rest()
             teacher_gap, teacher = Gap.of(theirs, teacher), theirs
         if served or self._reuses():

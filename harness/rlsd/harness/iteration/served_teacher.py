@@ -34,7 +34,7 @@ def serves_teacher(sampler: SamplerConfig, algorithm: AlgorithmConfig, step: int
 def served_logps(parts: Parts, trajectories: Sequence[Trajectory], hints: Hints, total: int) -> Tensor:
     """(M,) float32 log-probs of the teacher view; NaN for tokens that have no hindsight on this process.
 
-    A view that siblings share is scored once.
+    A view that siblings share is scored once. Processes that share layers divide their rows: no server is asked twice.
 
     Raises:
         SamplerError: a server cannot be used, or has another policy version than the learner.
@@ -44,6 +44,8 @@ def served_logps(parts: Parts, trajectories: Sequence[Trajectory], hints: Hints,
     rows = plain(teacher_rows(trajectories, kept, merge=parts.config.learner.merge_turns))
     out = torch.full((total,), float("nan"))
     parts.scorer.forwarded[KIND] += sum(len(row.ids) for row in rows)
+    peers = parts.learner.settings.tensor_parallel
+    rows = rows[parts.learner.ranks.rank % peers :: peers]
     scored = parts.sampler.score([row.ids for row in rows], version=parts.learner.updates)
     for row, logps in zip(rows, scored, strict=True):
         for p in row.places:

@@ -58,7 +58,7 @@ def update(parts: Parts, scored: Scored, credit: Credit, step: int) -> Updated:
             rows = [useful[int(i)] for i in sorted(order[part::count]) if int(i) not in foreign]
             stats.append(learner.update(rows, lambda s, scale=float(count): loss(s, scale)))
         loss.end_pass()
-    clipped, kl, tokens = learner.ranks.sum(loss.sums).tolist()
+    clipped, kl, tokens = learner.data.sum(loss.sums).tolist()
     n = max(1.0, tokens)
     return Updated(
         stats=stats, clip_fraction=clipped / n, approx_kl=kl / n, tis=_tis(loss.sampler_weights, loss.config)

@@ -22,7 +22,7 @@ from rlsd.agents.hf.models import Policy
 from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.distributed import Ranks, lost_peer, open_ranks, whole
-from rlsd.harness.learner import optimizer_state, parallel
+from rlsd.harness.learner import optimizer_state, parallel, tensor_parallel
 from rlsd.harness.learner.finite import first_broken
 from rlsd.harness.learner.step import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, WeightError, halved
 from rlsd.harness.scoring.sequences import BLANK, Row
@@ -64,6 +64,9 @@ class Learner:
             parallel.check_flex(self.device)
         self.policy = policy
         self.parallel = parallel.wrapper_of(settings, self.ranks)
+        self.mesh = tensor_parallel.mesh_of(settings, self.ranks)
+        self.data = tensor_parallel.data_ranks(self.ranks, self.mesh)
+        """The processes among which rows are divided: all, or those with the same part of the layers."""
         if settings.liger:
             parallel.with_liger(policy.model)
         self.model = copy.deepcopy(policy.model) if self.parallel == "fsdp2" else policy.model
@@ -71,10 +74,11 @@ class Learner:
         self._recomputed = parallel.recompute(self.model) if settings.gradient_checkpointing else []
         self.tokens = self._token_model(self.model)
         """The same model as forward passes call it."""
-        self.wrapped = parallel.wrap(self.tokens, self.parallel, settings, self.ranks)
+        self.wrapped = parallel.wrap(self.tokens, self.parallel, settings, self.ranks, self.mesh)
         weights = [p for p in self.model.parameters() if p.requires_grad]
+        groups = [{"params": group} for group in tensor_parallel.alike(weights)]
         self.optimizer = torch.optim.AdamW(
-            weights, lr=settings.lr.peak, betas=settings.betas, weight_decay=settings.weight_decay, eps=1e-8
+            groups, lr=settings.lr.peak, betas=settings.betas, weight_decay=settings.weight_decay, eps=1e-8
         )
         self.updates = 0
         """Optimizer steps taken."""
@@ -91,7 +95,7 @@ class Learner:
         kept = copy.deepcopy(self.policy.model) if model is None else model
         tokens = self._token_model(kept.eval().requires_grad_(False))
         if self.parallel == "fsdp2":
-            parallel.shard(tokens, self.settings, self.ranks)
+            parallel.shard(tokens, self.settings, self.ranks, self.mesh)
         return tokens
 
     def _token_model(self, model: Any) -> TokenModel:
@@ -127,8 +131,7 @@ class Learner:
             self.optimizer.zero_grad(set_to_none=True)
             self.free_cache()
         with lost_peer():
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
-            norm = float(whole(norm))
+            norm = float(tensor_parallel.clip(list(self.model.parameters()), self.settings.grad_clip, self.ranks))
         tokens = sum(p.count for r in rows for p in r.places)
         padded = sum(max(len(r.ids) for r in b) * len(b) for b in batches)
         loss, tokens, padded, splits = self._totals(total, tokens, padded, splits)
@@ -154,7 +157,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         ddp = self.wrapped if isinstance(self.wrapped, DistributedDataParallel) else None
-        for i, batch in enumerate(in_step(self.tokens, list(batches), self.ranks)):
+        for i, batch in enumerate(in_step(self.tokens, list(batches), self.data)):
             with ddp.no_sync() if ddp else nullcontext():
                 try:
                     total += self._backward(batch, loss_fn)
@@ -185,7 +188,7 @@ class Learner:
                     + (f" (token {worst[0]} has no finite log-prob)" if worst else "")
                     + "; no step was taken and the last checkpoint is sound. Lower learner.lr, or look at the rewards"
                 )
-            (loss * self.ranks.world).backward()  # DDP and FSDP2 average over processes
+            (loss * self.data.world).backward()  # DDP and FSDP2 average over processes
         return value
 
     def _check_weights(self) -> None:
@@ -201,9 +204,9 @@ class Learner:
 
     def _totals(self, loss: float, tokens: int, padded: int, splits: int) -> tuple[float, int, int, int]:
         """Sums over processes."""
-        if self.ranks.world == 1:
+        if self.data.world == 1:
             return loss, tokens, padded, splits
-        sums = self.ranks.sum(torch.tensor([loss, tokens, padded, splits], dtype=torch.float64)).tolist()
+        sums = self.data.sum(torch.tensor([loss, tokens, padded, splits], dtype=torch.float64)).tolist()
         return sums[0], int(sums[1]), int(sums[2]), int(sums[3])
 
     # ------------------------------------------------------------------ state

@@ -1,4 +1,5 @@
-"""How a model is spread over processes and fits into memory: DDP, FSDP2, mixed precision, recomputation, liger."""
+"""How a model is spread over processes and fits into memory: DDP, FSDP2 (with tensor parallelism, if wanted), mixed
+precision, recomputation, liger."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.attention.flex_attention import flex_attention
@@ -17,6 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from rlsd.agents.hf.abilities import text_config
 from rlsd.harness.config import ConfigError, LearnerConfig
 from rlsd.harness.distributed import Ranks, RanksError
+from rlsd.harness.learner.tensor_parallel import split_layers
 from rlsd.harness.scoring.masks import block_mask
 from rlsd.harness.scoring.sequences import Branch, Row
 from rlsd.harness.scoring.token_model import LOW, TokenModel
@@ -39,8 +41,13 @@ def wrapper_of(settings: LearnerConfig, ranks: Ranks) -> str:
     return settings.parallel
 
 
-def wrap(tokens: TokenModel, kind: str, settings: LearnerConfig, ranks: Ranks) -> nn.Module:
+def wrap(
+    tokens: TokenModel, kind: str, settings: LearnerConfig, ranks: Ranks, mesh: DeviceMesh | None = None
+) -> nn.Module:
     """`tokens` ready for training on all ranks; FSDP2 changes it in place.
+
+    Args:
+        mesh: of tensor parallelism (`tensor_parallel.mesh_of`).
 
     Raises:
         RanksError: the wrapper is not the requested one (some setups silently fall back to another).
@@ -52,7 +59,7 @@ def wrap(tokens: TokenModel, kind: str, settings: LearnerConfig, ranks: Ranks) -
         still: dict[str, Any] = {n: False for n in ("forward_sync_buffers", "broadcast_buffers") if n in known}
         wrapped = DistributedDataParallel(tokens, device_ids=places, **dict(list(still.items())[:1]))
     elif kind == "fsdp2":
-        shard(tokens, settings, ranks)
+        shard(tokens, settings, ranks, mesh)
     expected = {"none": TokenModel, "ddp": DistributedDataParallel, "fsdp2": FSDPModule}[kind]
     sharded = any(isinstance(p, DTensor) for p in tokens.parameters())
     if not isinstance(wrapped, expected) or sharded != (kind == "fsdp2"):
@@ -60,9 +67,14 @@ def wrap(tokens: TokenModel, kind: str, settings: LearnerConfig, ranks: Ranks) -
     return wrapped
 
 
-def shard(tokens: TokenModel, settings: LearnerConfig, ranks: Ranks) -> None:
-    """FSDP2: every decoder layer is a unit, the rest (embeddings, head) the root."""
-    mesh = init_device_mesh(ranks.device.type, (ranks.world,))
+def shard(tokens: TokenModel, settings: LearnerConfig, ranks: Ranks, mesh: DeviceMesh | None = None) -> None:
+    """FSDP2: every decoder layer is a unit, the rest (embeddings, head) the root.
+
+    Args:
+        mesh: split the layers over its second dimension first, and shard them over the other one; the rest is sharded
+            over all processes either way.
+    """
+    everybody = init_device_mesh(ranks.device.type, (ranks.world,))
     mixed = MixedPrecisionPolicy()
     if settings.precision == "bfloat16":
         mixed = MixedPrecisionPolicy(param_dtype=LOW, reduce_dtype=torch.float32)
@@ -70,9 +82,11 @@ def shard(tokens: TokenModel, settings: LearnerConfig, ranks: Ranks) -> None:
     layers = [m for m in tokens.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not layers:
         raise ConfigError("learner.parallel fsdp2 found no decoder layers in this architecture; use ddp")
+    if mesh is not None:
+        split_layers(tokens.model, mesh["tensor"])
     for layer in layers:
-        fully_shard(layer, mesh=mesh, mp_policy=mixed, offload_policy=offload)
-    fully_shard(tokens, mesh=mesh, mp_policy=mixed, offload_policy=offload)
+        fully_shard(layer, mesh=everybody if mesh is None else mesh["data"], mp_policy=mixed, offload_policy=offload)
+    fully_shard(tokens, mesh=everybody, mp_policy=mixed, offload_policy=offload)
 
 
 def recompute(model: Any) -> list[nn.Module]:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rlsd.harness.distributed import put, rows_held
+from rlsd.harness.distributed import held, put
 from rlsd.harness.scoring.token_model import TokenModel
 
 TeacherKind = Literal["live", "initial", "ema", "sync", "external"]
@@ -61,10 +61,10 @@ class Teacher:
             return
         if self.kind == "ema":
             for mine, theirs in zip(self._copy.parameters(), self.student.parameters()):
-                rows_held(mine)[0].lerp_(rows_held(theirs)[0], self.tau)
+                held(mine)[0].lerp_(held(theirs)[0], self.tau)
         elif self.kind == "sync" and self.every > 0 and iterations % self.every == 0:
             for mine, theirs in zip(self._copy.parameters(), self.student.parameters()):
-                rows_held(mine)[0].copy_(rows_held(theirs)[0])
+                held(mine)[0].copy_(held(theirs)[0])
 
     def state(self) -> dict[str, Tensor]:
         """Weights that no other file has; empty for `live` and `external`."""

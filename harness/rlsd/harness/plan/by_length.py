@@ -46,7 +46,7 @@ def row_costs(config: RunConfig, lengths: Sequence[int]) -> list[RowCost]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # meant for models that run
         mode = FakeTensorMode()
-        model = without_values(config, mode)
+        model = without_values(config, mode, config.learner.tensor_parallel)
         with mode:
             return [_cost(config, model, length) for length in lengths]
 
@@ -70,7 +70,7 @@ def _cost(config: RunConfig, model: Any, length: int) -> RowCost:
     columns = len((episode.both() if hindsight or config.algorithm.imitates else episode.student()).ids)
     return RowCost(
         tokens=length,
-        keys_and_values=a_token * length,
+        keys_and_values=a_token * length * config.learner.tensor_parallel,  # the sampler has all heads
         scoring=scoring.peak,
         update=update.peak - sizes.trained,
         flops=scoring.flops + update.flops,

@@ -85,6 +85,7 @@ def memory(
     sampling: Sampling | None,
     other: int | None = None,
     cache_a_token: int = 0,
+    gradients: int,
 ) -> Memory:
     """Bytes of one process.
 
@@ -92,6 +93,7 @@ def memory(
         sampling: None where servers sample.
         other: bytes of an external teacher.
         cache_a_token: bytes of keys and values of a token, for the common beginnings of siblings.
+        gradients: bytes of those in `update`.
     """
     learner, n = config.learner, config.learner.processes or 1
     sharded = learner.parallel == "fsdp2"
@@ -106,7 +108,7 @@ def memory(
         lasting["sampler's keys and values"] = sampling.cache
     stages = {"scoring": scoring.peak + _between(config, episode, sizes, cache_a_token), "update": update.peak}
     if sharded:  # a layer or the embeddings are whole at a time, and so are not their gradients
-        stages["update"] += sizes.largest - sizes.trained + sizes.trained // part
+        stages["update"] += sizes.largest - gradients + sizes.trained // part
     elif n > 1:
         stages["update"] += sizes.trained  # buckets of the exchange
     on_gpu = learner.device == "cuda"

@@ -12,11 +12,12 @@ from rlsd.agents.hf.abilities import context_length
 from rlsd.algorithms import needs_teacher
 from rlsd.harness.config import ConfigError, RunConfig
 from rlsd.harness.learner.parallel import takes_masks
+from rlsd.harness.learner.tensor_parallel import check_split
 from rlsd.harness.plan.episodes import Longest, longest
 from rlsd.harness.plan.gpus import Gpu
 from rlsd.harness.plan.memory import Memory, Sizes, memory
 from rlsd.harness.plan.passes import Pass, Passes, Sampling
-from rlsd.harness.plan.shapes import model_config, without_values
+from rlsd.harness.plan.shapes import model_config, of_teacher, without_values
 from rlsd.harness.plan.speed import Rate, rates
 
 
@@ -73,9 +74,12 @@ def plan(config: RunConfig, *, row: int | None = None, turns: int | None = None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # meant for models that run
         mode = FakeTensorMode()
-        model = without_values(config, mode)
+        model = own = without_values(config, mode)
+        if (parts := config.learner.tensor_parallel) > 1:
+            check_split(model, parts)
+            own = without_values(config, mode, parts)
         with mode:
-            update, scoring, sampling = _passes(model, config, episode)
+            update, scoring, sampling = _passes(model, own, config, episode)
     lora = config.model.lora
     sizes = Sizes.of(model, four_bits=lora is not None and lora.quantize is not None)
     return Plan(
@@ -93,7 +97,8 @@ def plan(config: RunConfig, *, row: int | None = None, turns: int | None = None)
             scoring=scoring,
             sampling=None if config.sampler.backend == "vllm" or config.algorithm.imitates else sampling,
             other=other,
-            cache_a_token=sampling.cache_a_token,
+            cache_a_token=sampling.cache_a_token // parts,
+            gradients=Sizes.of(own).trained,
         ),
     )
 
@@ -103,12 +108,18 @@ def planned_masks(model: Any, config: RunConfig) -> bool:
     return takes_masks(model) and config.model.attention != "flash_attention_2"
 
 
-def _passes(model: Any, config: RunConfig, episode: Longest) -> tuple[Pass, Pass, Sampling]:
+def _passes(model: Any, own: Any, config: RunConfig, episode: Longest) -> tuple[Pass, Pass, Sampling]:
+    """
+    Args:
+        own: what one process of the learner computes with; the sampler has the whole `model`.
+    """
     masks, temperature = planned_masks(model, config), config.sampler.temperature
-    passes = Passes(model, config.learner, episode, temperature=temperature, masks=masks)
+    passes, whole = (
+        Passes(each, config.learner, episode, temperature=temperature, masks=masks) for each in (own, model)
+    )
     try:
         scoring = passes.scoring(hindsight=needs_teacher(config.algorithm, 0))
-        sampling = passes.sampling(min(config.rollout.max_concurrent, config.rollout.episodes))
+        sampling = whole.sampling(min(config.rollout.max_concurrent, config.rollout.episodes))
         update = passes.update(imitates=config.algorithm.imitates)  # last: it leaves recomputation switched on
     except Exception as error:  # a model that reads values of its own tensors can raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
@@ -118,6 +129,4 @@ def _passes(model: Any, config: RunConfig, episode: Longest) -> tuple[Pass, Pass
 
 def _other(config: RunConfig) -> int:
     """Bytes of an external teacher."""
-    lone: dict[str, Any] = {"path": config.algorithm.teacher.path, "tiny": None, "lora": None}
-    other = config.model_copy(update={"model": config.model.model_copy(update=lone)})
-    return Sizes.of(without_values(other, FakeTensorMode())).weights
+    return Sizes.of(without_values(of_teacher(config), FakeTensorMode())).weights

@@ -81,8 +81,11 @@ def model_config(model: ModelConfig) -> Any:
         ) from error
 
 
-def shaped(config: RunConfig) -> Any:
+def shaped(config: RunConfig, parts: int = 1) -> Any:
     """The model that a run trains, adapters included, with random weights; in evaluation mode.
+
+    Args:
+        parts: processes that share each layer; the model is what one of them computes with.
 
     Raises:
         ModelError: the config cannot be read, or the class makes no such model.
@@ -91,6 +94,8 @@ def shaped(config: RunConfig) -> Any:
     AttentionMaskInterface.register(KERNEL, lambda *_, **__: None)
     attention = config.model.attention if config.model.attention == "eager" else KERNEL
     shape = model_config(config.model)
+    if parts > 1:
+        _divide(shape.get_text_config(decoder=True), parts)
     try:
         model = AutoModelForCausalLM.from_config(
             shape, dtype=DTYPES[config.model.dtype], attn_implementation=attention, trust_remote_code=False
@@ -101,14 +106,35 @@ def shaped(config: RunConfig) -> Any:
     return with_lora(policy, config.model.lora, seed=config.seed).model.eval()
 
 
-def without_values(config: RunConfig, mode: FakeTensorMode) -> Any:
-    """The same with weights of `mode`, which have sizes and no values.
+def _divide(shape: Any, parts: int) -> None:
+    shape.head_dim = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+    for name in ("num_attention_heads", "num_key_value_heads", "intermediate_size"):
+        setattr(shape, name, getattr(shape, name) // parts)
+
+
+def on_meta(config: RunConfig, parts: int = 1) -> Any:
+    """The same without memory for weights.
 
     Raises:
         ModelError: as `shaped`.
     """
     with torch.device("meta"):
-        model = shaped(config)
+        return shaped(config, parts)
+
+
+def of_teacher(config: RunConfig) -> RunConfig:
+    """The config with the external teacher as its model."""
+    lone: dict[str, Any] = {"path": config.algorithm.teacher.path, "tiny": None, "lora": None}
+    return config.model_copy(update={"model": config.model.model_copy(update=lone)})
+
+
+def without_values(config: RunConfig, mode: FakeTensorMode, parts: int = 1) -> Any:
+    """The same with weights of `mode`, which have sizes and no values.
+
+    Raises:
+        ModelError: as `shaped`.
+    """
+    model = on_meta(config, parts)
     with mode:
         model = model._apply(lambda t: torch.empty(t.shape, dtype=t.dtype))
         (model.get_base_model() if hasattr(model, "get_base_model") else model).tie_weights()

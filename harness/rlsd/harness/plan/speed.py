@@ -38,7 +38,7 @@ def rates(
 ) -> dict[str, Rate]:
     """The stages of an iteration whose every episode is the longest one, on one GPU for each process. Common beginnings
     of siblings are counted for each of them."""
-    processes = config.learner.processes or 1
+    processes = max(1, (config.learner.processes or 1) // config.learner.tensor_parallel)  # that have rows of their own
     low = config.learner.precision == "bfloat16" or config.model.dtype != "float32"
     learner = 1e12 * (gpu.bfloat16_tflops if low else gpu.float32_tflops)
     rows = config.rollout.episodes * episode.rows / processes

@@ -1,7 +1,8 @@
 """Checkpoints: safetensors and JSON with checksums, written to a temporary folder that is renamed when complete.
 
-With several processes each writes its share, model-00001-of-00002.safetensors and so on: the rows it has of sharded
-tensors (numbered in the file's header), and every n-th of the whole ones. Any number of processes can read them back.
+With several processes each writes its share, model-00001-of-00002.safetensors and so on: the rows (and with tensor
+parallelism columns) it has of sharded tensors, numbered in the file's header, and every n-th of the whole ones. Any
+number of processes can read them back.
 
 checkpoints/step-000040/
     model.safetensors      trained weights (the adapter's alone with LoRA)
@@ -30,7 +31,7 @@ from torch.distributed.tensor import DTensor
 
 from rlsd.envs.errors import RlsdError
 from rlsd.harness import fail_points, manifest
-from rlsd.harness.distributed import Ranks, rows_held
+from rlsd.harness.distributed import Ranks, held
 from rlsd.harness.manifest import MANIFEST as MANIFEST
 
 ALONE = Ranks()
@@ -45,26 +46,27 @@ class Stored(Mapping[str, Tensor]):
 
     def __init__(self, files: list[Path]) -> None:
         self._files = [safe_open(path, framework="pt") for path in files]
-        self._pieces: dict[str, list[tuple[int, int, int]]] = {}
+        self._pieces: dict[str, dict[tuple[int, int], int]] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
         for i, file in enumerate(self._files):
-            rows = json.loads((file.metadata() or {}).get("rows", "{}"))
+            header = file.metadata() or {}
+            rows, columns = json.loads(header.get("rows", "{}")), json.loads(header.get("columns", "{}"))
             for name in file.keys():  # noqa: SIM118 (no mapping)
-                start, total = rows.get(name, (0, -1))
-                self._pieces.setdefault(name, []).append((start, total, i))
+                (row, height), (column, width) = rows.get(name, (0, -1)), columns.get(name, (0, -1))
+                self._pieces.setdefault(name, {})[row, column] = i  # processes may have the same part
+                self._sizes[name] = height, width
 
     def __getitem__(self, name: str) -> Tensor:
         """
         Raises:
-            CheckpointError: rows are missing.
+            CheckpointError: a part is missing.
         """
-        pieces = sorted(self._pieces[name])
-        shares = [self._files[i].get_tensor(name) for _, _, i in pieces]
-        total = pieces[0][1]
-        if total < 0:
-            return shares[0]
-        if [start for start, _, _ in pieces] != _starts(shares) or sum(len(t) for t in shares) != total:
-            raise CheckpointError(f"the checkpoint holds only a part of {name}; delete it to use an older one")
-        return torch.cat(shares)
+        height, width = self._sizes[name]
+        bands: dict[int, list[tuple[int, Tensor]]] = {}
+        for (row, column), i in sorted(self._pieces[name].items()):
+            bands.setdefault(row, []).append((column, self._files[i].get_tensor(name)))
+        rows = [(row, _joined(name, band, 1, width)) for row, band in bands.items()]
+        return _joined(name, rows, 0, height)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pieces)
@@ -182,26 +184,30 @@ def _finished(parent: Path) -> list[Path]:
 def _write(stem: Path, named: dict[str, Tensor], ranks: Ranks) -> Path | None:
     """Write this process's share of some tensors; None if it has none of them."""
     plain: dict[str, Tensor] = {}
-    rows: dict[str, tuple[int, int]] = {}
+    places: dict[str, dict[str, tuple[int, int]]] = {"rows": {}, "columns": {}}
     for i, (name, value) in enumerate(named.items()):
-        rows_here, start, total = rows_held(value.detach())
+        mine, place = held(value.detach())
         if isinstance(value, DTensor):
-            if not rows_here.shape[0]:
+            if not mine.numel():
                 continue
-            rows[name] = (start, total)
+            for side, part, size in zip(places.values(), place, value.shape):
+                if side is places["rows"] or part != slice(0, size):
+                    side[name] = (part.start, size)
         elif i % ranks.world != ranks.rank:
             continue
-        plain[name] = rows_here.to("cpu", copy=True).contiguous()  # a copy on the GPU might not fit beside the run
+        plain[name] = mine.to("cpu", copy=True).contiguous()  # a copy on the GPU might not fit beside the run
     if not plain:
         return None
     path = stem.with_name(stem.name + ".safetensors")
-    save_file(plain, path, {"rows": json.dumps(rows)} if rows else None)
+    save_file(plain, path, {side: json.dumps(found) for side, found in places.items() if found} or None)
     return path
 
 
-def _starts(pieces: list[Tensor]) -> list[int]:
-    out, at = [], 0
-    for piece in pieces:
-        out.append(at)
-        at += len(piece)
-    return out
+def _joined(name: str, parts: list[tuple[int, Tensor]], dim: int, size: int) -> Tensor:
+    """Parts of a tensor, each with its first index in dimension `dim`; -1 is the size of one that is not divided."""
+    at = 0
+    for start, part in parts if size >= 0 else []:
+        at = at + part.shape[dim] if start == at else -1
+    if at != max(0, size):
+        raise CheckpointError(f"the checkpoint holds only a part of {name}; delete it to use an older one")
+    return torch.cat([part for _, part in parts], dim) if size >= 0 else parts[0][1]

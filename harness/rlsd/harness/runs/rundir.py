@@ -40,6 +40,7 @@ MAY_CHANGE = (
     "eval.every",
     "learner.processes",
     "learner.parallel",
+    "learner.tensor_parallel",
     "learner.cpu_offload",
     "learner.gradient_checkpointing",
     "learner.timeout_s",

@@ -6,11 +6,13 @@ in float32 without reference model and gradient checkpoints; what else there is 
 
 Every iteration starts from the same weights; rlsd and TRL alternate. `rollout_s` is generation and environment,
 `score_s` log-probs before the update (for RLSD the teacher's, too), `update_s` the updates. Processor seconds of one
-thread, since other programs may run. The last line is one JSON object: medians, and ratios to TRL with the lowest and
-highest ratio of a round.
+thread, since other programs may run. Every round is a line on stderr; the last line of stdout is one JSON object:
+medians, and ratios to TRL with the lowest and highest ratio of a round. A round of the quickstart's 128 episodes takes
+some 70 processor seconds, and the first one does not count; after `--minutes` no further one begins.
 
     make bench-trl                               # in an environment of its own, with the extra `trl`
-    python benchmarks/beside_trl.py [--config FILE] [--rounds 5] [--set rollout.tasks_per_iteration=4] …
+    python benchmarks/beside_trl.py [--rounds 3] [--minutes 10] [--set rollout.tasks_per_iteration=4] …
+    python benchmarks/beside_trl.py --smollm2 models/smollm2 [--set rollout.tasks_per_iteration=1] …
 
 The file is not called trl.py, since that would hide the package.
 """
@@ -22,6 +24,7 @@ import importlib
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -43,6 +46,12 @@ from rlsd.harness.rollout.trajectory import Trajectory
 
 STAGES = ("rollout_s", "score_s", "update_s")
 SIDES = ("grpo", "rlsd")
+SMOLLM2 = ["agent.memory=full", "agent.max_new_tokens=16"]
+"""One row an episode, as TRL has them, and short responses: the untrained model writes up to any limit."""
+
+
+class TimeOver(Exception):
+    """No further round begins."""
 
 
 class Forced:
@@ -63,8 +72,8 @@ class Forced:
 class Rounds:
     """What TRL's trainer calls: every generation batch is one round, before which rlsd's sides play theirs."""
 
-    def __init__(self, config: RunConfig, sides: dict[str, Side]) -> None:
-        self.config, self.sides = config, sides
+    def __init__(self, config: RunConfig, sides: dict[str, Side], end: float) -> None:
+        self.config, self.sides, self.end = config, sides, end
         self.ours: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
         self.theirs: list[dict[str, float]] = []
         self.episodes: Sequence[Trajectory] = ()
@@ -77,11 +86,16 @@ class Rounds:
         if self.theirs:
             taken = time.process_time() - self._begun
             self.theirs[-1]["update_s"] = taken - self.theirs[-1]["rollout_s"] - self.theirs[-1]["score_s"]
+            rows = {**{name: runs[-1] for name, runs in self.ours.items()}, "trl": self.theirs[-1]}
+            stages = (f"{name} " + " + ".join(f"{row[s]:.2f}" for s in STAGES) for name, row in rows.items())
+            print(f"round {len(self.theirs) - 1}:", "   ".join(stages), file=sys.stderr, flush=True)
 
     def play(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
         """TRL's `rollout_func`."""
         self.ends()
         step = len(self.theirs)
+        if step > 1 and time.monotonic() > self.end:
+            raise TimeOver
         for name in self.sides if step % 2 else reversed(self.sides):
             stages = self.sides[name].run(step).stages
             rest = stages.pop("rest_s")
@@ -147,10 +161,10 @@ def _row(episode: Trajectory) -> tuple[list[int], list[int], list[int]]:
     return ids[: len(first.ids)], ids[len(first.ids) :], mask[len(first.ids) :]
 
 
-def measured(config: RunConfig, sides: dict[str, Side], rounds: int) -> Rounds:
-    """`rounds` rounds after an uncounted one."""
+def measured(config: RunConfig, sides: dict[str, Side], rounds: int, minutes: float) -> Rounds:
+    """`rounds` rounds after an uncounted one, or as many as begin within `minutes`, at least one."""
     tasks, per = config.rollout.tasks_per_iteration, config.rollout.group_size
-    plays = Rounds(config, sides)
+    plays = Rounds(config, sides, time.monotonic() + 60 * minutes)
     trl: Any = importlib.import_module("trl")
     dataset: Any = importlib.import_module("datasets").Dataset
     model: Any = AutoModelForCausalLM.from_pretrained(
@@ -192,8 +206,11 @@ def measured(config: RunConfig, sides: dict[str, Side], rounds: int) -> Rounds:
             return out
 
         trainer._generate_and_score_completions = scoring
-        trainer.train()
-    plays.ends()
+        try:
+            trainer.train()
+            plays.ends()
+        except TimeOver:
+            print("the time is over", file=sys.stderr)
     return plays
 
 
@@ -222,18 +239,22 @@ def _of(run: dict[str, float], stage: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--smollm2", metavar="FOLDER", help="SmolLM2-135M, as `rlsd fetch smollm2` makes it")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--generated", action="store_true", help="generated games even if the published ones are here")
     parser.add_argument("--set", dest="overrides", nargs="+", default=[])
     arguments = parser.parse_args()
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     torch.set_num_threads(1)
-    world = [] if arguments.generated else games(arguments.config)
-    model = [f"model.path={ROOT / 'checkpoints' / 'warm_tiny'}"] if arguments.config.stem == "quickstart" else []
+    base = ROOT / "configs" / "alfworld" / "rlsd_smollm2.yaml" if arguments.smollm2 else arguments.config
+    world = [] if arguments.generated else games(base)
+    model = [f"model.path={ROOT / 'checkpoints' / 'warm_tiny'}"] if base.stem == "quickstart" else []
+    model = [f"model.path={Path(arguments.smollm2).resolve()}", *SMOLLM2] if arguments.smollm2 else model
     overrides = ["threads=1", *world, *model, *arguments.overrides]
-    sides = {name: Side(load_config(arguments.config, [*overrides, f"algorithm.name={name}"])) for name in SIDES}
+    sides = {name: Side(load_config(base, [*overrides, f"algorithm.name={name}"])) for name in SIDES}
     config = sides["grpo"].config
-    plays = measured(config, sides, arguments.rounds)
+    plays = measured(config, sides, arguments.rounds, arguments.minutes)
     for side in sides.values():
         side.iteration.close()
     setup = {
@@ -242,7 +263,7 @@ def main() -> None:
         "model": Path(config.model.path or "").name,
         "episodes": config.rollout.episodes,
         "updates": config.learner.minibatches,
-        "rounds": arguments.rounds,
+        "rounds": len(plays.theirs) - 1,
         "sampled_tokens": sum(len(t.action.token_ids) for e in plays.episodes for t in e.turns),
         "versions": {name: version(name) for name in ("trl", "transformers", "torch")},
     }

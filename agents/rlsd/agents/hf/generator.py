@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rlsd.agents.hf.kv_cache import LARGEST_MASK, SlotCache, pieces
 from rlsd.agents.hf.models import run_backbone, split_head
+from rlsd.agents.hf.prefill import batches, least_saving, passes, twins
 from rlsd.agents.seeding import generator
 from rlsd.agents.types import FinishReason, SampleRequest, SampleResult
 
@@ -135,44 +136,62 @@ class Generator:
 
     def _prefill(self, jobs: list[Job], device: torch.device) -> Tensor:
         """Feed the uncached tokens; returns the (B, D) hidden states of the prompts' last tokens."""
-        news: list[tuple[int, list[int]]] = []
+        starts: list[int] = []
         for request, episode in jobs:
             prompt = list(request.prompt_ids)
-            keep = _common_prefix(episode.cached, prompt, limit=len(prompt) - 1)
+            starts.append(_common_prefix(episode.cached, prompt, limit=len(prompt) - 1))
             episode.cached = prompt
-            news.append((keep, prompt[keep:]))
+        lengths = [len(request.prompt_ids) - start for (request, _), start in zip(jobs, starts)]
+        source = twins([request.prompt_ids for request, _ in jobs], lengths)
+        fed = [b for b in range(len(jobs)) if source[b] == b]
         out: list[Tensor] = []
-        start = 0
-        while start < len(jobs):
-            longest, stop = 0, start
-            while stop < len(jobs):
-                grown = max(longest, len(news[stop][1]))
-                if stop > start and grown * (stop + 1 - start) > PREFILL_TOKENS:
-                    break
-                longest, stop = grown, stop + 1
-            out.append(self._feed(jobs[start:stop], news[start:stop], longest, device))
-            start = stop
-        return torch.cat(out)
+        for first, stop in batches([lengths[b] for b in fed], PREFILL_TOKENS):
+            chosen = fed[first:stop]
+            out.append(self._feed([jobs[b] for b in chosen], [starts[b] for b in chosen], device))
+        hidden = torch.cat(out)
+        if len(fed) == len(jobs):
+            return hidden
+        copied = [b for b in range(len(jobs)) if source[b] != b]
+        self._cache.copy(
+            [jobs[source[b]][1].slot for b in copied],
+            [jobs[b][1].slot for b in copied],
+            min(starts[b] for b in copied),
+            max(starts[b] + lengths[b] for b in copied),
+        )
+        place = {b: i for i, b in enumerate(fed)}
+        return hidden[torch.tensor([place[b] for b in source], device=device)]
 
-    def _feed(
-        self,
-        jobs: list[Job],
-        news: list[tuple[int, list[int]]],
-        longest: int,
-        device: torch.device,
-    ) -> Tensor:
+    def _feed(self, jobs: list[Job], starts: list[int], device: torch.device) -> Tensor:
+        """Feed the prompts from `starts` on; returns the (B, D) hidden states of their last tokens."""
+        news = [request.prompt_ids[start:] for (request, _), start in zip(jobs, starts)]
+        longest = max(map(len, news))
         ids = torch.zeros(len(news), longest, dtype=torch.long)
         columns = torch.zeros(len(news), longest, dtype=torch.long)
-        for b, (start, new) in enumerate(news):
+        for b, (start, new) in enumerate(zip(starts, news)):
             ids[b, : len(new)] = torch.tensor(new)
             columns[b] = torch.arange(start, start + longest)
-        ends = torch.tensor([start + len(new) - 1 for start, new in news])
-        last = torch.tensor([len(new) - 1 for _, new in news], device=device)
-        rows = [episode.slot for _, episode in jobs]
-        self.prefilled_tokens += sum(len(new) for _, new in news)
-        width = max(start for start, _ in news) + longest
-        hidden = self._forward(ids.to(device), rows, columns.to(device), width, ends.to(device))
-        return hidden[torch.arange(len(news), device=device), last]
+        ends = torch.tensor([start + len(new) - 1 for start, new in zip(starts, news)])
+        ids, columns, ends = ids.to(device), columns.to(device), ends.to(device)
+        self.prefilled_tokens += sum(map(len, news))
+        width = max(starts) + longest
+        first, order, found = 0, list[int](), list[Tensor]()
+        for stop in passes([len(new) for new in news], least_saving(device.type)):
+            rows = [b for b, new in enumerate(news) if len(new) > first]
+            chosen = torch.tensor(rows, device=device)
+            hidden = self._forward(
+                ids[chosen, first:stop],
+                [jobs[b][1].slot for b in rows],
+                columns[chosen, first:stop],
+                width,
+                ends[chosen],
+            )
+            done = [(i, len(news[b]) - 1 - first) for i, b in enumerate(rows) if len(news[b]) <= stop]
+            if done:
+                order += [rows[i] for i, _ in done]
+                found.append(hidden[torch.tensor(done, device=device).unbind(1)])
+            first = stop
+        place = {b: i for i, b in enumerate(order)}
+        return torch.cat(found)[torch.tensor([place[b] for b in range(len(jobs))], device=device)]
 
     def _forward(
         self, ids: Tensor, rows: Sequence[int], columns: Tensor, width: int, ends: Tensor | None = None

@@ -64,7 +64,7 @@ class SlotCache(KeysAndValues):
         self._rows = torch.empty(0, dtype=torch.long)
         self._positions = torch.empty(0, 0, dtype=torch.long)
         self._width = 0
-        self._read: slice | Tensor = self._rows
+        self._read: slice | Sequence[int] = ()
 
     def aim(self, rows: Sequence[int], positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
         """Set rows and positions of the next forward pass.
@@ -81,7 +81,7 @@ class SlotCache(KeysAndValues):
         """
         self._rows = torch.tensor(rows, device=positions.device)
         self._positions, self._width = positions, width
-        self._read = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else self._rows
+        self._read = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else rows
         hidden = torch.arange(width, device=positions.device) > positions[:, :, None]
         return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(
             hidden, torch.finfo(dtype).min
@@ -102,6 +102,11 @@ class SlotCache(KeysAndValues):
         for table in (*self._keys, *self._values):
             table[target] = table[source]
 
+    def copy(self, sources: Sequence[int], targets: Sequence[int], first: int, stop: int) -> None:
+        """Copy columns [`first`, `stop`) of slots to as many others."""
+        for table in (*self._keys, *self._values):
+            table[targets, :, first:stop] = table[sources, :, first:stop]
+
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object):
         """Write (B, H, Q, D) keys and values of one layer; return (B, H, width, D) of the aimed rows."""
         if layer_idx == len(self._keys):
@@ -116,8 +121,15 @@ class SlotCache(KeysAndValues):
                 grown[:, :, : table.shape[2]] = table
                 store[layer_idx] = table = grown
             table[self._rows[:, None], :, self._positions] = new.transpose(1, 2)
-            out.append(table[:, :, : self._width][self._read])
+            out.append(self._seen(table[:, :, : self._width]))
         return out[0], out[1]
+
+    def _seen(self, table: Tensor) -> Tensor:
+        if isinstance(self._read, slice):
+            return table[self._read]
+        if table.device.type == "cpu":  # an index copies five times slower there
+            return torch.stack([table[row] for row in self._read])
+        return table[self._rows]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0

@@ -25,6 +25,7 @@ def open_it(episode: Episode, door: Thing) -> str:
         return refusal
     if isinstance(door, Portal):
         door.is_open = True
+        door.one.stir()
     elif door.holder is not None:
         door.holder.is_open = True
         door.changed()
@@ -49,6 +50,7 @@ def close_it(episode: Episode, door: Thing) -> str:
         return refusal
     if isinstance(door, Portal):
         door.is_open = False
+        door.one.stir()
     elif door.holder is not None:
         door.holder.is_open = False
         door.changed()

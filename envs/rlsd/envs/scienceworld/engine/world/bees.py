@@ -9,15 +9,28 @@ from rlsd.envs.scienceworld.engine.world.scala import Undrawn
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing
 
+_CROWDED = 50
+"""Contents that are kept in the order in which they came, however often they come and go."""
+
 
 class Bee(Animal):
     """Wanders between flowers and through open doors, and carries pollen."""
 
     most_pollen = 5
+    flies = True
 
     def __init__(self, state: State, name: str) -> None:
         super().__init__(state, "bee", FOREVER_ADULT)
         self.name = name
+        state.bees.append(self)
+
+    def path(self) -> list[int]:
+        """Where it comes in the order of a tick: its place among the contents of its room, and so on down to itself."""
+        out, thing = list[int](), self
+        while thing.place is not None and not thing.is_location:
+            out.append(thing.place.inside.items().index(thing))
+            thing = thing.place
+        return out[::-1]
 
     def tick(self) -> None:
         if self.ticked == self.state.now:
@@ -51,17 +64,29 @@ class Bee(Animal):
         ways = [portal for portal in place.portals.items() if portal.is_open]
         if ways:
             beyond = self.state.random.choice(ways).leads_to(place)
-            beyond.put(self)
+            self._fly(beyond)
         elif not isinstance(place, Location) and place.holder is not None and place.holder.is_open:
             room = _room_of(place)
             if room is not None:
-                room.put(self)
+                self._fly(room)
 
     def _enter_flower(self) -> None:
         if self.place is not None:
             flowers = [thing for thing in self.place.within_reach(hidden=False) if isinstance(thing, Flower)]
             if flowers:
-                self.state.random.choice(flowers).put(self)
+                self._fly(self.state.random.choice(flowers))
+
+    def _fly(self, goal: Thing) -> None:
+        """Be somewhere else. As it has no heat of its own, a room that it comes to or leaves stays at rest."""
+        start = self.place
+        if start is None or start is goal or not goal.is_location or not (_plain(start) and _plain(goal)):
+            goal.put(self)
+            return
+        start.inside.remove(self)
+        start.changed(stirs=False)
+        goal.inside.add(self)
+        self.place = goal
+        goal.changed(stirs=False)
 
     def _collect(self) -> None:
         if self.place is None or self._pollen_on() > self.most_pollen:
@@ -89,3 +114,9 @@ def _room_of(thing: Thing) -> Thing | None:
     if place is None or isinstance(place, Location):
         return place
     return _room_of(place) if thing.holder is not None and thing.holder.is_open else None
+
+
+def _plain(place: Thing) -> bool:
+    """A bee more or less changes neither the order of its other contents nor whether heat passes between them."""
+    terminals = place.terminals
+    return terminals is not None and all(t.place is place for t in terminals) and len(place.inside) < _CROWDED

@@ -119,14 +119,25 @@ class Bag(Generic[T]):
         sequence[thing] = None
         self._listed = None
         if len(sequence) >= self._full:
-            self._sequence = dict.fromkeys(self.items())
-            self._listed = None
-            self._places *= 2
-            self._full = self._places * 450 // 1000
+            self._grow()
+
+    def _grow(self) -> None:
+        self._sequence = dict.fromkeys(self.items())
+        self._listed = None
+        self._places *= 2
+        self._full = self._places * 450 // 1000
 
     def update(self, things: Iterable[T]) -> None:
-        for thing in things:
-            self.add(thing)
+        """Add some in order."""
+        some = list(things)
+        at = 0
+        while at < len(some):
+            room = self._full - len(self._sequence)
+            self._sequence.update(dict.fromkeys(some[at : at + room]))
+            self._listed = None
+            at += room
+            if len(self._sequence) >= self._full:
+                self._grow()
 
     def remove(self, thing: T) -> None:
         del self._sequence[thing]

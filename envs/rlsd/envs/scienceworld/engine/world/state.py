@@ -22,12 +22,24 @@ class State:
         self.now = 0
         self.changes = 0
         """Grows with every change of a place or a name, so that equal numbers mean equal names."""
+        self.bees: list[Any] = []
+        self._flying: dict[Any, list[Any]] = {}
+        self._flying_at = -1
         self.wired = False
         """Something has been connected electrically."""
         self.simplifications: frozenset[str] = frozenset()
         self.names, self.tokens, self.collected, self.reach = Kept(), Kept(), Kept(), Kept()
         """Names of things, as inputs are compared with them; all that is in things, and what of it is within reach."""
         self._number = 0
+
+    def flying(self, room: Any) -> list[Any]:
+        """Bees that were in a room, at any depth, when the present tick began; in the order of a tick."""
+        if self._flying_at != self.now:
+            self._flying_at, self._flying = self.now, {}
+            for bee in self.bees:
+                self._flying.setdefault(bee.room(), []).append(bee)
+        found = self._flying.get(room, [])
+        return sorted(found, key=lambda bee: bee.path()) if len(found) > 1 else found
 
     def next_number(self) -> int:
         """Things are numbered in the order they are made."""

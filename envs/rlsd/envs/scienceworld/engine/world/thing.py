@@ -46,6 +46,14 @@ class Thing:
     can_hold = True
     portals: Bag[Any]
     is_location = False
+    counts = False
+    """In a tick it may do no more than count: it has `only_counts` and `count`."""
+    flies = False
+    """It is a bee."""
+    rest: Any = None
+    """`rest.Rest`, for a room in which nothing happens."""
+    stirred, patience = True, 0
+    """Of a room: it has changed since the last tick; ticks until it is asked again whether it rests."""
     stamp = 0
     """Grows with every change of its name, its looks or its contents, at any depth."""
 
@@ -76,8 +84,8 @@ class Thing:
             self.place.changed()
             self.place = None
 
-    def changed(self) -> None:
-        """Tell that its name, its looks or its contents have changed."""
+    def changed(self, *, stirs: bool = True) -> None:
+        """Tell that its name, its looks or its contents have changed; `stirs`: so that a room at rest may act."""
         self.state.changes += 1
         place: Thing | None = self
         for _ in range(_DEEPEST):  # what has been put into its own contents is in no room, and goes round in a circle
@@ -85,8 +93,40 @@ class Thing:
                 return
             place.stamp += 1
             if place.is_location:
+                if stirs:
+                    place.end_rest()
                 return
             place = place.place
+
+    def stir(self) -> None:
+        """Tell that it may act now, without a change that shows in names: it was switched, wired, heated."""
+        room = self.room()
+        if room is not None:
+            room.end_rest()
+
+    def end_rest(self) -> None:
+        """Of a room: work out what is due; from the next tick on, things in it may act."""
+        self.stirred = True
+        if self.rest is not None:
+            self.rest.settle()
+            self.rest = None
+
+    def room(self) -> Thing | None:
+        """The place that it is in at any depth, or that it is; None: it is nowhere."""
+        place: Thing | None = self
+        for _ in range(_DEEPEST):
+            if place is None or place.is_location:
+                return place
+            place = place.place
+        return None
+
+    def temperature(self) -> float:
+        """In °C, with all ticks worked out; only for what is made of something."""
+        assert self.material is not None
+        room = self.room()
+        if room is not None and room.rest is not None:
+            room.rest.settle()
+        return self.material.temperature
 
     def add_portal(self, portal: Thing) -> None:
         if self.portals is NOTHING:
@@ -136,7 +176,8 @@ class Thing:
                 out.update(thing.within_reach(hidden=hidden))
         out.update(portal for portal in self.portals.items() if portal.hidden or hidden)
         things = out.items()
-        self.state.reach[self, hidden] = self.stamp, things
+        if self.place is not None:  # changes in its rooms are none of the world
+            self.state.reach[self, hidden] = self.stamp, things
         return things
 
     def shown_terminals(self, *, hidden: bool) -> tuple[Thing, ...]:
@@ -193,6 +234,12 @@ class Thing:
         """Whether voltage passes from one of its terminals to the other."""
         return self.material is not None and self.material.conductive
 
+    def is_live(self) -> bool:
+        """Whether electricity may do something in it."""
+        if self.connected():
+            return True
+        return self.terminals is not None and not self.conducts() and any(t.voltage is not None for t in self.terminals)
+
     def other_terminal(self, terminal: Thing) -> Any:
         if self.terminals is None or terminal not in self.terminals:
             return None
@@ -222,6 +269,29 @@ class Thing:
         """Let one moment pass for it and its contents, once for each `state.now`."""
         self.state.advance(self)
 
+    def is_idle(self) -> bool:
+        """Whether `tick` does no more than `physics.advance`, now and until its room changes or is stirred.
+
+        A class whose `tick` does more says here when that comes to nothing, or is taken to be busy.
+        """
+        return True
+
+    def only_counts(self) -> bool:
+        """Whether all that `tick` would do next is `count`."""
+        raise NotImplementedError
+
+    def count(self) -> None:
+        """Count a tick."""
+        raise NotImplementedError
+
+    def source(self) -> float | None:
+        """Degrees of the heat or cold that it gives to its contents; None: it gives none."""
+        return None
+
+    def change(self, thing: Thing) -> None:
+        """What a tick does to a thing in a heat source."""
+        raise NotImplementedError
+
 
 NOTHING: Bag[Any] = Bag()
 """The contents of what never holds anything, and the portals of what has none; never added to."""
@@ -245,12 +315,15 @@ class Terminal(Thing):
         if not len(self.wired):
             self.state.wired = True
             self.wired.add(other)
+            self.owner.stir()
 
     def unwire(self) -> None:
         for other in self.wired.items():
             self.wired.remove(other)
+            self.owner.stir()
             if self in other.wired:
                 other.wired.remove(self)
+                other.owner.stir()
 
     def reaches_voltage(self) -> bool:
         return any(other.voltage == HIGH for other in self.wired.items())

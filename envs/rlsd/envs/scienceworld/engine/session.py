@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from rlsd.envs.errors import EnvError
 from rlsd.envs.scienceworld.engine.actions.parser import Meaning, Pool, meanings
-from rlsd.envs.scienceworld.engine.actions.referents import Naming, collect, collect_accessible, naming
+from rlsd.envs.scienceworld.engine.actions.referents import Naming, RoomNames, collect_accessible
 from rlsd.envs.scienceworld.engine.actions.table import ACTIONS, inventory, look_around
-from rlsd.envs.scienceworld.engine.actions.valid import valid_actions
+from rlsd.envs.scienceworld.engine.actions.valid import Listing
 from rlsd.envs.scienceworld.engine.actions.world_names import WorldNames
 from rlsd.envs.scienceworld.engine.tasks.assignment import Addition
 from rlsd.envs.scienceworld.engine.tasks.covered import ASSIGN
@@ -81,6 +81,7 @@ class Session(Episode):
         self.score, self.completed = 0.0, False
         self._kept: dict[str, tuple[object, Any]] = Kept()
         self._world_names = WorldNames(self.universe)
+        self._room_names: dict[Thing, RoomNames] = Kept()
 
     def _add(self, addition: Addition) -> None:
         room = next(place for place in self.universe.inside.items() if place.name == addition.room)
@@ -129,7 +130,7 @@ class Session(Episode):
         place = self.place
         if everywhere:
             return self._unless_changed("all names", True, lambda: self._world_names.naming(place))
-        return self._unless_changed("names", False, lambda: naming(collect(place, hidden=False), place))
+        return self._unless_changed("names", False, lambda: self._room_names.setdefault(place, RoomNames()).naming(place))
 
     def _unless_changed(self, what: str, everywhere: bool, make: Callable[[], T]) -> T:
         """What was made when nothing in the room, or in the world, was different; else it is made."""
@@ -147,10 +148,11 @@ class Session(Episode):
         return inventory(self)
 
     def valid(self) -> list[str]:
-        """All actions that make sense now, sorted."""
+        """All actions that make sense now, sorted; not to be changed."""
         if self.choices:
             return sorted(map(str, range(len(self.choices))))
-        return valid_actions(self, self.names(everywhere=False), self.names(everywhere=True))
+        listing = self._unless_changed("list", False, lambda: Listing(self, self.names(everywhere=False)))
+        return listing.actions(self.names(everywhere=True))
 
     def draw(self) -> None:
         """Draw the random numbers that the list of actions takes."""
@@ -219,7 +221,7 @@ class Session(Episode):
         return re.sub(" +", " ", said.strip("".join(map(chr, range(33)))))
 
     def _objects(self) -> list[str]:
-        names = naming(collect_accessible(self.place, hidden=False), self.place)
+        names = RoomNames().of(collect_accessible(self.place, hidden=False), self.place)
         return sorted(names.drawn(self.state.random).values())
 
 

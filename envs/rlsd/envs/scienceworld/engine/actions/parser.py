@@ -12,6 +12,8 @@ from rlsd.envs.scienceworld.engine.world.places import Portal
 from rlsd.envs.scienceworld.engine.world.scala import hash_map_order
 from rlsd.envs.scienceworld.engine.world.thing import Thing
 
+_OFTEN = 6
+"""Times a pool is asked until it pays to sort it by names."""
 _STOP = frozenset(("a", "an", "the"))
 
 
@@ -63,14 +65,28 @@ class Pool:
     """Things that can be referred to, by their names without what they are in."""
 
     def __init__(self, things: Sequence[Thing], room: Thing) -> None:
+        self._things = [(thing, _words(thing, room)) for thing in things]
+        self._asked = 0
         self._by_name: dict[str, list[tuple[int, Thing]]] = {}
-        for i, thing in enumerate(things):
-            for name in _words(thing, room):
-                self._by_name.setdefault(name, []).append((i, thing))
-        self._lengths = sorted(set(map(len, self._by_name)))
+        self._lengths: list[int] = []
 
     def begin(self, text: str) -> list[tuple[Thing, list[str]]]:
         """Things with those of their names that a text begins with, in order."""
+        self._asked += 1
+        if self._asked <= _OFTEN:
+            return [
+                (thing, [name for name in names if text.startswith(name)])
+                for thing, names in self._things
+                if text.startswith(names)
+            ]
+        if not self._by_name:
+            for i, (thing, names) in enumerate(self._things):
+                for name in names:
+                    self._by_name.setdefault(name, []).append((i, thing))
+            self._lengths = sorted(set(map(len, self._by_name)))
+        return self._looked_up(text)
+
+    def _looked_up(self, text: str) -> list[tuple[Thing, list[str]]]:
         found: dict[int, tuple[Thing, list[str]]] = {}
         for length in self._lengths:
             name = text[:length]
@@ -131,13 +147,13 @@ def _refer(text: str, pool: Pool) -> Iterator[tuple[Thing, str]]:
             yield thing, text[end:].strip(_BLANK)
 
 
-def _words(thing: Thing, room: Thing) -> list[str]:
+def _words(thing: Thing, room: Thing) -> tuple[str, ...]:
     if isinstance(thing, Portal):
-        return [name for raw in thing.seen_from(room) if (name := _named(raw))]
+        return tuple(name for raw in thing.seen_from(room) if (name := _named(raw)))
     stamp, kept = thing.name_stamp(), thing.state.tokens.get(thing)
     if kept is not None and kept[0] == stamp:
         return kept[1]
-    names = [name for raw in thing.referents() if (name := _named(raw))]
+    names = tuple(dict.fromkeys(name for raw in thing.referents() if (name := _named(raw))))
     thing.state.tokens[thing] = stamp, names
     return names
 

@@ -97,7 +97,8 @@ class Undrawn(JavaRandom):
 
 _SMALLEST = 32
 _WRAPS_FROM = 512
-_AT_END = 122
+CROWDED = _AT_END = 122
+"""Of so many things, or fewer, the order of iteration is the one in which they were added."""
 
 
 class Bag(Generic[T]):

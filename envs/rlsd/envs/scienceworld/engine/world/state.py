@@ -28,8 +28,9 @@ class State:
         self.wired = False
         """Something has been connected electrically."""
         self.simplifications: frozenset[str] = frozenset()
-        self.names, self.tokens, self.collected, self.reach = Kept(), Kept(), Kept(), Kept()
-        """Names of things, as inputs are compared with them; all that is in things, and what of it is within reach."""
+        self.names, self.tokens, self.collected, self.reach, self.sights = Kept(), Kept(), Kept(), Kept(), Kept()
+        """Names of things, as inputs are compared with them; all that is in things, and what of it is within reach, and
+        what can be seen."""
         self._number = 0
 
     def flying(self, room: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlsd.envs.scienceworld.engine.world.abilities import Device, Holder
 from rlsd.envs.scienceworld.engine.world.materials import Material
-from rlsd.envs.scienceworld.engine.world.scala import Bag, copied
+from rlsd.envs.scienceworld.engine.world.scala import CROWDED, Bag, copied
 from rlsd.envs.scienceworld.engine.world.state import State
 
 CURSORY, DETAILED = 0, 1
@@ -151,7 +151,23 @@ class Thing:
         return out.items()
 
     def deep_visible_and_portals(self) -> list[Thing]:
-        """Visible contents and portals at any depth, closed containers included."""
+        """Visible contents and portals at any depth, closed containers included; not to be changed."""
+        kept = self.state.sights.get(self)
+        if kept is not None and kept[0] == self.stamp:
+            return kept[1]
+        things = self._deep_visible()
+        self.state.sights[self] = self.stamp, things
+        return things
+
+    def _deep_visible(self) -> list[Thing]:
+        seen = [thing for thing in (*self.inside.items(), *self.portals.items()) if not thing.hidden]
+        for thing in self.inside.items():
+            if not thing.hidden and (len(thing.inside) > len(thing.terminals or ()) or len(thing.portals)):
+                seen += thing.deep_visible_and_portals()
+        things = list(dict.fromkeys(seen))
+        return self._crowded_sight() if len(things) > CROWDED else things
+
+    def _crowded_sight(self) -> list[Thing]:
         out: Bag[Thing] = Bag(thing for thing in self.inside.items() if not thing.hidden)
         out.update(portal for portal in self.portals.items() if not portal.hidden)
         for thing in self.inside.items():
@@ -166,16 +182,16 @@ class Thing:
         kept = self.state.reach.get((self, hidden))
         if kept is not None and kept[0] == self.stamp:
             return kept[1]
-        out: Bag[Thing] = Bag()
+        out: list[Thing] = []
         for thing in self.inside.items():
             if thing.hidden and not hidden:
                 continue
-            out.add(thing)
-            out.update(thing.shown_terminals(hidden=hidden))
+            out.append(thing)
+            out += thing.shown_terminals(hidden=hidden)
             if thing.holder is not None and thing.holder.is_open:
-                out.update(thing.within_reach(hidden=hidden))
-        out.update(portal for portal in self.portals.items() if portal.hidden or hidden)
-        things = out.items()
+                out += thing.within_reach(hidden=hidden)
+        out += [portal for portal in self.portals.items() if portal.hidden or hidden]
+        things = copied(list(dict.fromkeys(out)))
         if self.place is not None:  # changes in its rooms are none of the world
             self.state.reach[self, hidden] = self.stamp, things
         return things

@@ -130,7 +130,9 @@ class Session(Episode):
         place = self.place
         if everywhere:
             return self._unless_changed("all names", True, lambda: self._world_names.naming(place))
-        return self._unless_changed("names", False, lambda: self._room_names.setdefault(place, RoomNames()).naming(place))
+        return self._unless_changed(
+            "names", False, lambda: self._room_names.setdefault(place, RoomNames()).naming(place)
+        )
 
     def _unless_changed(self, what: str, everywhere: bool, make: Callable[[], T]) -> T:
         """What was made when nothing in the room, or in the world, was different; else it is made."""
@@ -176,6 +178,8 @@ class Session(Episode):
         return Pool(things.items(), room)
 
     def _everything(self) -> Pool:
+        if not all(bee.is_shut_in() for bee in self.state.bees):
+            self.state.random.require()
         return Pool(collect_accessible(self.universe, hidden=True), self.place)
 
     def _parsed(self, text: str) -> str:

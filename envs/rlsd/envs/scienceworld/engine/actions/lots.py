@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsd.envs.scienceworld.engine.world.scala import JavaRandom
+from rlsd.envs.scienceworld.engine.world.scala import BITS, JavaRandom
 
 _STEPPED, _ATTEMPTS = 10, 20
 """Attempts at distinct names: the first ones take the next name, the others any name at random."""
@@ -135,21 +135,6 @@ class Book:
 
 
 _MOST_STEPS = 256
-_MASK = (1 << 48) - 1
-_BITS = 31
-
-
-def _jumps(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Factors and terms by which a state of the generator becomes that after 1, 2, ... draws."""
-    factor, term, factors, terms = 1, 0, list[int](), list[int]()
-    for _ in range(count):
-        factor, term = factor * 0x5DEECE66D & _MASK, (term * 0x5DEECE66D + 0xB) & _MASK
-        factors.append(factor)
-        terms.append(term)
-    return np.array(factors, np.uint64), np.array(terms, np.uint64)
-
-
-_FACTORS, _TERMS = _jumps(1024)
 
 
 class ManyLots:
@@ -161,8 +146,8 @@ class ManyLots:
         self._starts, self._lengths = book.starts[rows], book.lengths[rows]
         self._at = book.stepped(rows)
         powers = np.log2(self._lengths).astype(np.int64)
-        self._shifts = np.where(1 << powers == self._lengths, _BITS - powers, 0)
-        self._safe = (1 << _BITS) - int(self._lengths.max())
+        self._shifts = np.where(1 << powers == self._lengths, BITS - powers, 0)
+        self._safe = (1 << BITS) - int(self._lengths.max())
         """Bits below give a number at the first try."""
 
     def draw(self, draw: JavaRandom) -> list[int]:
@@ -180,11 +165,9 @@ class ManyLots:
 
     def _drawn(self, draw: JavaRandom, taken: _Ints) -> _Ints:
         """Numbers below the number of names of each."""
-        count, bounds = len(taken), self._lengths[taken]
-        if count <= len(_FACTORS):
-            states = _FACTORS[:count] * np.uint64(draw.state) + _TERMS[:count] & np.uint64(_MASK)
-            bits = (states >> np.uint64(48 - _BITS)).astype(np.int64)
-            if bits.max() < self._safe:
-                draw.state = int(states[-1])
-                return (bits >> self._shifts[taken]) % bounds
+        bounds, before = self._lengths[taken], draw.state
+        bits = draw.bits(len(taken))
+        if bits.max() < self._safe:
+            return (bits >> self._shifts[taken]) % bounds
+        draw.state = before
         return np.array(draw.below_each(bounds.tolist()), np.int64)

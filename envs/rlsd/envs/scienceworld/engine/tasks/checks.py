@@ -150,7 +150,7 @@ def alone_in_one(names: tuple[str, ...]) -> Check:
 
     def check(episode: Episode, focus: Thing | None) -> str:
         for thing in episode.in_sight():
-            held = thing.visible()
+            held = [] if thing.is_bare() else thing.visible()
             if len(held) == len(names) and all(t.name in names or t.shown_name() in names for t in held):
                 return REACHED
         return OPEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rlsd.envs.scienceworld.engine.world.devices import Agent
 from rlsd.envs.scienceworld.engine.world.living import FOREVER_ADULT, Animal
 from rlsd.envs.scienceworld.engine.world.places import Location
 from rlsd.envs.scienceworld.engine.world.plants import Flower, Pollen
@@ -35,7 +36,7 @@ class Bee(Animal):
     def tick(self) -> None:
         if self.ticked == self.state.now:
             return
-        if isinstance(self.state.random, Undrawn) and self._is_shut_in():
+        if isinstance(self.state.random, Undrawn) and (self.is_shut_in() or self.is_out_of_sight()):
             super().tick()
             return
         if isinstance(self.place, Flower):
@@ -49,12 +50,19 @@ class Bee(Animal):
             self._move_on()
         super().tick()
 
-    def _is_shut_in(self) -> bool:
+    def is_shut_in(self) -> bool:
         """Nothing can come of what it tries."""
         place = self.place
         if place is None or isinstance(place, (Flower, Location)) or place.holder is None or place.holder.is_open:
             return False
         return not len(place.portals) and not any(isinstance(t, Flower) for t in place.within_reach(hidden=False))
+
+    def is_out_of_sight(self) -> bool:
+        """Whatever it tries, it stays in a room without flowers, whose doors are shut, and nobody is there to see."""
+        room = self.room()
+        if room is None or room.of_type(Agent) or any(portal.is_open for portal in room.portals.items()):
+            return False
+        return self.place is not None and not any(isinstance(t, Flower) for t in room.within_reach(hidden=False))
 
     def _move_on(self) -> None:
         """Through an open door, or out of an open container that is in a room."""

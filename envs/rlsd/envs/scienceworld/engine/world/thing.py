@@ -133,6 +133,13 @@ class Thing:
             self.portals = Bag()
         self.portals.add(portal)
 
+    def is_bare(self) -> bool:
+        """Whether it holds its two hidden terminals and nothing else."""
+        pair = self.terminals
+        if pair is None or len(self.inside) != len(pair) or len(self.portals):
+            return False
+        return all(terminal.hidden and terminal.place is self for terminal in pair)
+
     def visible(self) -> list[Thing]:
         return copied([thing for thing in self.inside.items() if not thing.hidden])
 
@@ -162,7 +169,7 @@ class Thing:
     def _deep_visible(self) -> list[Thing]:
         seen = [thing for thing in (*self.inside.items(), *self.portals.items()) if not thing.hidden]
         for thing in self.inside.items():
-            if not thing.hidden and (len(thing.inside) > len(thing.terminals or ()) or len(thing.portals)):
+            if not thing.hidden and not thing.is_bare():
                 seen += thing.deep_visible_and_portals()
         things = list(dict.fromkeys(seen))
         return self._crowded_sight() if len(things) > CROWDED else things

@@ -1,7 +1,8 @@
 """An episode by its actions. Where the list of actions is not asked for, nothing is drawn before it is needed.
 
 The original draws random numbers for the names of its list at every step, and what is random later (bees, genes)
-depends on how many. While nothing that is seen does, both are left out; then the episode is played again from its start, with them.
+depends on how many. While nothing that is seen does, both are left out; then the episode is played again from its
+start, with them.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from rlsd.envs.scienceworld.engine.world.kept import Kept
 from rlsd.envs.scienceworld.engine.world.physics import advance
 from rlsd.envs.scienceworld.engine.world.scala import Bag, copied
 from rlsd.envs.scienceworld.engine.world.state import State
+from rlsd.envs.scienceworld.engine.world.thing import Thing
 
 T = TypeVar("T")
 _UNKNOWN = "Unknown action.  Type 'help' for a list of actions, and 'objects' for a list of possible object referents. "

@@ -31,13 +31,13 @@ class Census:
             self._drop(thing, names.pop(thing), again)
             self.own.pop(thing, None)
         for thing, some in new.items():
-            old = names.get(thing, ())
+            old = names.get(thing)
             if old is some or old == some:
                 continue
             names[thing] = some
             self._things[thing.number] = thing
             again[thing] = None
-            before, after = set(old), set(some)
+            before, after = set(old or ()), set(some)
             self._drop(thing, before - after, again)
             self._add(thing, after - before, again)
         holders = self._holders

@@ -96,13 +96,19 @@ def processor_seconds() -> float:
     return seconds
 
 
-def speed(file: Path, count: int, original: bool, to: Path | None) -> None:
-    """Steps a processor second over `count` recorded episodes, spread over the record, on each engine in turn."""
+def speed(file: Path, count: int, originals: int, to: Path | None) -> None:
+    """Steps a processor second over `count` recorded episodes, spread over the record, on each engine in turn.
+
+    Args:
+        originals: 0: none of them; 1: the original; 2: with its own Python class, too.
+    """
     episodes = list(read(file))
     chosen = episodes[:: max(len(episodes) // count, 1)][:count]
     engines: list[tuple[str, Any]] = [("native", NativeEngine()), ("native, no lists", NativeEngine(lists=False))]
-    if original:
-        engines += [("original", PackageEngine()), ("original's own class", OwnClass())]
+    if originals:
+        engines.append(("original", PackageEngine()))
+    if originals > 1:
+        engines.append(("original's own class", OwnClass()))
     rows = []
     for name, engine in engines:
         spent = {True: [0, 0.0, 0.0], False: [0, 0.0, 0.0]}
@@ -133,7 +139,7 @@ def speed(file: Path, count: int, original: bool, to: Path | None) -> None:
             }
         )
         print(json.dumps(rows[-1]), flush=True)
-    if original:
+    if originals:
         slow = rows[2]["steps_per_processor_second"]
         for row in rows[:2]:
             row["times_the_original"] = round(row["steps_per_processor_second"] / slow)
@@ -153,7 +159,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--types", nargs="*", default=list(COVERED))
     parser.add_argument("--modes", nargs="*", default=list(TURNS), choices=MODES)
-    parser.add_argument("--native-only", action="store_true")
+    parser.add_argument("--originals", type=int, choices=(0, 1, 2), default=2, help="2: its own class, too; 0: neither")
     parser.add_argument("--json", type=Path, help="file for the figures of `speed`")
     given = parser.parse_args()
     if given.command == "record":
@@ -163,7 +169,7 @@ def main() -> None:
     elif given.command == "replay":
         sys.exit(1 if replay(given.record) else 0)
     else:
-        speed(given.record, given.count, not given.native_only, given.json)
+        speed(given.record, given.count, given.originals, given.json)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,36 @@ def test_the_plan_wins_from_the_start_and_after_a_detour(name: str) -> None:
         assert env.hindsight().demonstration[0] in known.demonstration
 
 
+@pytest.mark.parametrize("name", COVERED)
+def test_the_explorer_wins_every_task_type(name: str) -> None:
+    env = ScienceWorldEnv(task_types=name, backend="native", list_actions=False)
+    env.reset(options={"task": f"{name}/0"})
+    ended, info = False, {}
+    while not ended:
+        _, _, ended, truncated, info = env.step(str(env.expert("explorer")))
+        assert not truncated
+    assert info["success"]
+
+
+def test_the_explorer_looks_around_once_in_each_room_before_it_touches_anything() -> None:
+    env = ScienceWorldEnv(task_types="find-animal", simplifications="easy", backend="native", list_actions=False)
+    env.reset(options={"task": "find-animal/0"})
+    actions, ended = [], False
+    while not ended:
+        actions.append(str(env.expert("explorer")))
+        _, _, ended, _, _ = env.step(actions[-1])
+    assert actions == [
+        "go to kitchen",
+        "go to outside",
+        "look around",
+        "focus on blue jay",
+        "pick up blue jay",
+        "go to kitchen",
+        "look around",
+        "move blue jay to red box",
+    ]
+
+
 def test_all_task_types_are_covered_and_none_needs_java() -> None:
     assert set(COVERED) == set(TASK_TYPES)
     assert not make("rlsd/ScienceWorld-v0").blocking

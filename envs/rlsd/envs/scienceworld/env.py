@@ -16,6 +16,8 @@ from rlsd.envs.scienceworld.task_types import ENV_ID, simplifications_of, task_t
 
 _ARGUMENTS = ("task_types", "split", "max_steps", "simplifications", "backend", "list_actions", "engine")
 _ENDED = "The task is over."
+_LEAVES = ("go to ", "open door to ", "teleport to ")
+"""How an action begins for which one need not have seen the room."""
 
 
 class ScienceWorldEnv(TextEnv):
@@ -97,6 +99,7 @@ class ScienceWorldEnv(TextEnv):
         self._shown = self._engine.open(task.task_type, task.seed, self._simplifications)
         self._task, self._goal = task, self._engine.goal()
         self._before: Shown | None = None
+        self._seen = {_room(self._shown)}
         self._plan: tuple[str, ...] | None = None
         self._plan_before: tuple[str, ...] | None = None
         self._steps = 0
@@ -117,6 +120,8 @@ class ScienceWorldEnv(TextEnv):
             self._before, self._shown = before, self._engine.step(_plain(action))
             self._plan_before, self._plan = self._plan, None
             observation = self._shown.observation
+            if observation.startswith(_room(self._shown)):
+                self._seen.add(_room(self._shown))
             valid = understood(observation) or action in before.valid
         ended = self._shown.done
         truncated = self._steps >= self._max_steps and not ended
@@ -131,19 +136,23 @@ class ScienceWorldEnv(TextEnv):
         return hindsight(shown, self._before, gold=gold, plan=plan, plan_before=self._plan_before)
 
     def expert(self, kind: str) -> str | None:
-        """ "oracle": the next action of the plan, None where there is none; "explorer": any listed action, at random.
+        """ "oracle": the next action of the plan, None where there is none; "explorer": the same, but in a room that it
+        has not seen it looks around first, unless it only passes; without a plan it takes any listed action.
 
         Raises:
             EnvError: another kind.
         """
         shown = self._open()
-        if kind == "oracle":
-            return None if shown.done else (*(self._engine.plan() or ()), None)[0]
-        if kind != "explorer":
+        if kind not in ("explorer", "oracle"):
             raise EnvError(f"unknown expert {kind!r}{closest(kind, ('explorer', 'oracle'))}")
-        assert self._task is not None
-        draw = random.Random(f"{self._task.task_id} {self._steps}")
-        return draw.choice(shown.valid) if shown.valid else "look around"
+        action = None if shown.done else (*(self._engine.plan() or ()), None)[0]
+        if kind == "oracle" or shown.done:
+            return action
+        if action is None:
+            assert self._task is not None
+            draw = random.Random(f"{self._task.task_id} {self._steps}")
+            return draw.choice(shown.valid) if shown.valid else "look around"
+        return action if action.startswith(_LEAVES) or _room(shown) in self._seen else "look around"
 
     def close(self) -> None:
         """End the episode; the environment can be reset again."""
@@ -177,6 +186,11 @@ class ScienceWorldEnv(TextEnv):
             "feedback": "",
         }
         return dict(info)
+
+
+def _room(shown: Shown) -> str:
+    """The first line of a description, "This room is called the kitchen. In it, you see:"."""
+    return shown.look.partition("\n")[0]
 
 
 def _score(shown: Shown) -> float:

@@ -21,14 +21,14 @@ _DISTINCT = 3
 
 def room_of(world: Session, thing: Thing) -> Thing | None:
     """The room in which a thing can be reached; None in a closed container, or nowhere."""
-    place = thing.place
-    while place is not None and not place.is_location:
+    for place in thing.places():
+        if place.is_location:
+            return place
         if place is world.agent.inventory:
             return world.place
         if place.holder is None or not place.holder.is_open:
             return None
-        place = place.place
-    return place
+    return None
 
 
 def held(world: Session, thing: Thing) -> bool:

@@ -210,10 +210,11 @@ class Thing:
         return [thing for thing in self.inside.items() if isinstance(thing, kind)]
 
     def places(self) -> Iterator[Thing]:
-        """Where it is, from the nearest to the whole world."""
-        place = self.place
-        while place is not None:
+        """Where it is, from the nearest to the whole world; each once, as two things can have been put into each other."""
+        place, passed = self.place, set[Thing]()
+        while place is not None and place not in passed:
             yield place
+            passed.add(place)
             place = place.place
 
     # names and looks

@@ -91,9 +91,9 @@ class Book:
         self._numbers: dict[str, int] = {}
         self._rows: dict[int, tuple[int, tuple[str, ...]]] = {}
         """By the identity of a tuple of names, which is kept so that no other takes its place."""
-        self.pages: _Ints = np.zeros(4096, np.int64)
-        self.starts: _Ints = np.zeros(256, np.int64)
-        self.lengths: _Ints = np.zeros(256, np.int64)
+        self.pages: _Ints = np.zeros(0, np.int64)
+        self.starts: _Ints = np.zeros(0, np.int64)
+        self.lengths: _Ints = np.zeros(0, np.int64)
         self._used = 0
         self._steps: dict[bytes, _Ints] = {}
 
@@ -106,11 +106,8 @@ class Book:
         row, start = len(self._rows), self._used
         self._rows[id(names)] = row, names
         self._used += len(names)
-        while self._used > len(self.pages):
-            self.pages = np.concatenate((self.pages, np.zeros_like(self.pages)))
-        if row >= len(self.starts):
-            self.starts = np.concatenate((self.starts, np.zeros_like(self.starts)))
-            self.lengths = np.concatenate((self.lengths, np.zeros_like(self.lengths)))
+        self.pages = _at_least(self._used, self.pages)
+        self.starts, self.lengths = _at_least(row + 1, self.starts), _at_least(row + 1, self.lengths)
         known = self._numbers
         self.pages[start : self._used] = [known.setdefault(name, len(known)) for name in names]
         self.starts[row], self.lengths[row] = start, len(names)
@@ -134,7 +131,15 @@ class Book:
         return self._steps[key][rows]
 
 
-_MOST_STEPS = 256
+def _at_least(size: int, numbers: _Ints) -> _Ints:
+    """The same numbers with room for more."""
+    if size <= len(numbers):
+        return numbers
+    return np.concatenate((numbers, np.zeros(max(size, _LEAST), np.int64)))
+
+
+_LEAST = 64
+_MOST_STEPS = 16
 
 
 class ManyLots:

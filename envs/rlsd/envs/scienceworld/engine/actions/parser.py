@@ -49,15 +49,17 @@ def _named(name: str) -> str:
     return tokens(name.lower()) if name.strip() else ""
 
 
+@lru_cache(maxsize=16_384)
 def tokens(text: str) -> str:
     """Words with single spaces, without articles."""
     return " ".join(word for word in _spaced(text).split(" ") if word not in _STOP)
 
 
 def _spaced(text: str) -> str:
-    return re.sub(r"[ \t\n\x0b\f\r]+", " ", text.strip(_BLANK))
+    return _SPACES.sub(" ", text.strip(_BLANK))
 
 
+_SPACES = re.compile(r"[ \t\n\x0b\f\r]+")
 _BLANK = "".join(map(chr, range(33)))
 
 

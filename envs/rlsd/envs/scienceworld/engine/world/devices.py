@@ -12,6 +12,7 @@ from rlsd.envs.scienceworld.engine.world.materials import material
 from rlsd.envs.scienceworld.engine.world.physics import ignite
 from rlsd.envs.scienceworld.engine.world.places import Drain, Ground
 from rlsd.envs.scienceworld.engine.world.plants import Tree
+from rlsd.envs.scienceworld.engine.world.roaming import Roaming
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.stuff import make
 from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing
@@ -279,7 +280,7 @@ class StopWatch(Thing):
         return text + (f"The time reads {self.reading} ticks." if mode == DETAILED else "")
 
 
-class Agent(Thing):
+class Agent(Roaming):
     """The one who acts."""
 
     base_name = "agent"
@@ -287,6 +288,7 @@ class Agent(Thing):
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
+        state.roaming.append(self)
         self.inventory = Inventory(state)
         self.put(self.inventory)
         self.inventory.put(make(state, "orange"))

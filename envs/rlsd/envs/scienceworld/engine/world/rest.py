@@ -2,8 +2,9 @@
 
 A room is at rest while nothing in it acts and no temperature can change a state of matter or light a fire: heat that
 passes leaves all temperatures between the lowest and the highest of those that touch, so these two decide. What counts
-ticks (a stopwatch, an animal that ages) goes on counting, and bees, which have no heat of their own, go on flying. Any
-change in the room ends the rest; the ticks that were counted are worked out first, on what was there then.
+ticks (a stopwatch, an animal that ages) goes on counting, and what roams (bees, the agent with all that it carries)
+ticks by itself. Any other change in the room ends the rest; the ticks that were counted are worked out first, on what
+was there then.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ def rests(room: Thing) -> bool:
             rest.settle()
             return False
     rest.count()
-    for bee in room.state.flying(room):
-        bee.tick()
+    for one in room.state.roaming_in(room):
+        one.tick()
     return True
 
 
@@ -120,7 +121,7 @@ def _found(room: Thing) -> Rest | None:
     touching: list[_Touching] = []
 
     def look(thing: Thing, around: _Touching | None) -> None:
-        if isinstance(thing, Terminal) or thing.flies:
+        if isinstance(thing, Terminal) or thing.roams:
             return
         if thing.counts:
             counting.append(thing)

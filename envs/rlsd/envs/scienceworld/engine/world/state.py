@@ -23,8 +23,10 @@ class State:
         self.changes = 0
         """Grows with every change of a place or a name, so that equal numbers mean equal names."""
         self.bees: list[Any] = []
-        self._flying: dict[Any, list[Any]] = {}
-        self._flying_at = -1
+        self.roaming: list[Any] = []
+        """Bees and the agent."""
+        self._roaming_in: dict[Any, list[Any]] = {}
+        self._roaming_at = -1
         self.wired = False
         """Something has been connected electrically."""
         self.simplifications: frozenset[str] = frozenset()
@@ -33,14 +35,14 @@ class State:
         what can be seen."""
         self._number = 0
 
-    def flying(self, room: Any) -> list[Any]:
-        """Bees that were in a room, at any depth, when the present tick began; in the order of a tick."""
-        if self._flying_at != self.now:
-            self._flying_at, self._flying = self.now, {}
-            for bee in self.bees:
-                self._flying.setdefault(bee.room(), []).append(bee)
-        found = self._flying.get(room, [])
-        return sorted(found, key=lambda bee: bee.path()) if len(found) > 1 else found
+    def roaming_in(self, room: Any) -> list[Any]:
+        """What roams and was in a room, at any depth, when the present tick began; in the order of a tick."""
+        if self._roaming_at != self.now:
+            self._roaming_at, self._roaming_in = self.now, {}
+            for one in self.roaming:
+                self._roaming_in.setdefault(one.room(), []).append(one)
+        found = self._roaming_in.get(room, [])
+        return sorted(found, key=lambda one: one.path()) if len(found) > 1 else found
 
     def next_number(self) -> int:
         """Things are numbered in the order they are made."""

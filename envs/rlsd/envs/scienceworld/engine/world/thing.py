@@ -48,8 +48,8 @@ class Thing:
     is_location = False
     counts = False
     """In a tick it may do no more than count: it has `only_counts` and `count`."""
-    flies = False
-    """It is a bee."""
+    roams = False
+    """It is `roaming.Roaming`."""
     rest: Any = None
     """`rest.Rest`, for a room in which nothing happens."""
     stirred, patience = True, 0

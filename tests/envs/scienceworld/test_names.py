@@ -11,10 +11,13 @@ import pytest
 
 from rlsd.envs.scienceworld.engine.actions.census import Census
 from rlsd.envs.scienceworld.engine.actions.lots import Book, FewLots, ManyLots
+from rlsd.envs.scienceworld.engine.session import Session
+from rlsd.envs.scienceworld.engine.world.containers import vessel
 from rlsd.envs.scienceworld.engine.world.physics import advance
 from rlsd.envs.scienceworld.engine.world.scala import JavaRandom
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.stuff import make
+from rlsd.envs.scienceworld.engine.world.thing import Thing
 
 WORDS = [f"name {i}" for i in range(60)]
 
@@ -64,7 +67,9 @@ def test_a_census_knows_after_every_change_who_alone_has_a_name() -> None:
     things = [make(state, "apple") for _ in range(12)]
     census, names = Census(), dict[object, tuple[str, ...]]()
     for _ in range(200):
-        changed = {t: tuple(sorted(draw.sample(WORDS[:20], draw.randint(0, 6)))) for t in draw.sample(things, 3)}
+        changed: dict[Thing, tuple[str, ...]] = {
+            t: tuple(sorted(draw.sample(WORDS[:20], draw.randint(0, 6)))) for t in draw.sample(things, 3)
+        }
         gone = [t for t in draw.sample(things, 2) if t in names and t not in changed]
         census.change(gone, changed)
         names = {t: some for t, some in {**names, **changed}.items() if t not in gone}
@@ -79,3 +84,15 @@ def test_a_row_of_a_book_is_entered_once() -> None:
     book, names = Book(), [("a", "b"), ("b", "c")]
     assert np.array_equal(book.rows([*names, names[0]]), [0, 1, 0])
     assert np.array_equal(book.rows(names), [0, 1])
+
+
+def test_a_list_tells_of_liquids_in_the_next_room_as_soon_as_they_are_there() -> None:
+    session = Session("find-animal", 3, "")
+    kitchen = next(room for room in session.universe.inside.items() if room.name == "kitchen")
+    hallway = next(room for room in session.universe.inside.items() if room.name == "hallway")
+    session.agent.roam(kitchen)
+    assert "dunk hallway into jug" not in session.valid()
+    kitchen.put(vessel(session.state, "jug"))
+    assert "dunk hallway into jug" not in session.valid()
+    hallway.put(make(session.state, "water"))
+    assert "dunk hallway into jug" in session.valid()

@@ -23,7 +23,7 @@ _ALWAYS = ("inventory", "look around", "reset task", "task", "wait", "wait1")
 
 class Listing:
     """The list of a room in which names and contents stay; it is made again where something else that it tells of
-    changes: what was drawn, switched, opened or connected."""
+    changes: what was drawn, switched, opened or connected, and liquids beyond its doors and drains."""
 
     def __init__(self, episode: Episode, near: Naming) -> None:
         self._episode, self._near = episode, near
@@ -32,6 +32,8 @@ class Listing:
         self._portals = [thing for thing in things if isinstance(thing, Portal)]
         self._terminals = [t for thing in things for t in (thing.terminals or ())]
         self._terminals += [thing for thing in things if isinstance(thing, Terminal)]
+        self._beyond = [thing for thing in things if thing.room() is not episode.place and len(thing.inside)]
+        """Other rooms and the sewer, whose contents are not of this room."""
         self._known: object = None
         self._actions: list[str] = []
 
@@ -52,6 +54,7 @@ class Listing:
             [device.activated for device in self._devices],
             [portal.is_open for portal in self._portals],
             [len(terminal.wired) for terminal in self._terminals],
+            [refuse_dunk_from(thing) is None for thing in self._beyond],
         )
         if known != self._known:
             names = self._near.named(drawn)

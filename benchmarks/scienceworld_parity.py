@@ -12,7 +12,9 @@ of valid actions (length and hash). Recording appends episode by episode and goe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -82,27 +84,69 @@ class OwnClass:
         self._env.step(action)
 
 
-def speed(file: Path, count: int, original: bool) -> None:
-    """Steps a second over `count` recorded episodes, spread over the record, on each engine in turn."""
+def processor_seconds() -> float:
+    """Of this process and of those that it has started and that still run."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    seconds = time.process_time()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == os.getpid():
+                seconds += (int(fields[11]) + int(fields[12])) / ticks
+    return seconds
+
+
+def speed(file: Path, count: int, originals: int, to: Path | None) -> None:
+    """Steps a processor second over `count` recorded episodes, spread over the record, on each engine in turn.
+
+    Args:
+        originals: 0: none of them; 1: the original; 2: with its own Python class, too.
+    """
     episodes = list(read(file))
     chosen = episodes[:: max(len(episodes) // count, 1)][:count]
     engines: list[tuple[str, Any]] = [("native", NativeEngine()), ("native, no lists", NativeEngine(lists=False))]
-    if original:
-        engines += [("original", PackageEngine()), ("original's own class", OwnClass())]
+    if originals:
+        engines.append(("original", PackageEngine()))
+    if originals > 1:
+        engines.append(("original's own class", OwnClass()))
+    rows = []
     for name, engine in engines:
-        steps, seconds, opening = 0, 0.0, 0.0
+        spent = {True: [0, 0.0, 0.0], False: [0, 0.0, 0.0]}
+        opening = 0.0
         for episode in chosen:
-            started = time.perf_counter()
+            started = processor_seconds()
             engine.open(episode["task_type"], episode["variation"], episode["simplifications"])
-            opening += time.perf_counter() - started
-            started = time.perf_counter()
-            for action, *_ in episode["steps"][1:]:
+            opening += processor_seconds() - started
+            actions = [action for action, *_ in episode["steps"][1:]]
+            started, clock = processor_seconds(), time.perf_counter()
+            for action in actions:
                 engine.step(action)
-            seconds += time.perf_counter() - started
-            steps += len(episode["steps"]) - 1
-        print(
-            f"{name}: {steps} steps, {steps / seconds:.1f} a second; an episode opens in {opening / len(chosen):.3f} s"
+            row = spent["openContainers" not in episode["simplifications"]]
+            row[0] += len(actions)
+            row[1] += processor_seconds() - started
+            row[2] += time.perf_counter() - clock
+        steps, cpu, clock = (sum(part) for part in zip(*spent.values(), strict=True))
+        rows.append(
+            {
+                "engine": name,
+                "episodes": len(chosen),
+                "steps": steps,
+                "steps_per_processor_second": round(steps / cpu, 1),
+                "with_containers_shut": round(spent[True][0] / spent[True][1], 1),
+                "with_containers_open": round(spent[False][0] / max(spent[False][1], 1e-9), 1),
+                "steps_per_second": round(steps / clock, 1),
+                "opening_processor_seconds": round(opening / len(chosen), 4),
+            }
         )
+        print(json.dumps(rows[-1]), flush=True)
+    if originals:
+        slow = rows[2]["steps_per_processor_second"]
+        for row in rows[:2]:
+            row["times_the_original"] = round(row["steps_per_processor_second"] / slow)
+            row["times_the_original_shut"] = round(row["with_containers_shut"] / rows[2]["with_containers_shut"])
+    if to is not None:
+        to.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({"rows": rows}))
 
 
 def main() -> None:
@@ -115,7 +159,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--types", nargs="*", default=list(COVERED))
     parser.add_argument("--modes", nargs="*", default=list(TURNS), choices=MODES)
-    parser.add_argument("--native-only", action="store_true")
+    parser.add_argument("--originals", type=int, choices=(0, 1, 2), default=2, help="2: its own class, too; 0: neither")
+    parser.add_argument("--json", type=Path, help="file for the figures of `speed`")
     given = parser.parse_args()
     if given.command == "record":
         record(given.out, given.count, given.seed, given.types, given.modes)
@@ -124,7 +169,7 @@ def main() -> None:
     elif given.command == "replay":
         sys.exit(1 if replay(given.record) else 0)
     else:
-        speed(given.record, given.count, not given.native_only)
+        speed(given.record, given.count, given.originals, given.json)
 
 
 if __name__ == "__main__":

@@ -144,3 +144,15 @@ def test_a_map_of_texts_is_iterated_from_its_last_bucket() -> None:
 @pytest.mark.parametrize(("temperature", "shown"), [(10.5, "11"), (-0.4, "-0"), (99.49, "99"), (-10.5, "-11")])
 def test_halves_of_degrees_are_rounded_away_from_zero(temperature: float, shown: str) -> None:
     assert degrees(temperature) == f"{shown} degrees celsius"
+
+
+def test_what_has_come_within_reach_elsewhere_can_be_named_for_teleporting() -> None:
+    engine = NativeEngine(lists=False)
+    engine.open("find-animal", 3, "teleportAction")
+    actions = ("teleport to kitchen", "teleport to orange juice", "open fridge", "teleport to orange juice")
+    assert [engine.step(action).observation for action in actions] == [  # as the original answers
+        "You teleport to the kitchen.",
+        "No known action matches that input.",
+        "The fridge is now open.",
+        "Its not clear how to go to orange juice.",
+    ]

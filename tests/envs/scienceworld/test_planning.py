@@ -39,7 +39,13 @@ def test_what_cannot_be_done_has_no_plan() -> None:
 def test_two_things_put_into_each_other_are_out_of_the_world_and_the_plan_goes_on_without_them() -> None:
     env = ScienceWorldEnv(task_types="find-non-living-thing", simplifications="easy", list_actions=False)
     env.reset(options={"task": "find-non-living-thing/0"})
-    for action in ("go to hallway", "go to living room", "focus on chair", "move chair to couch", "move couch to chair"):
+    for action in (
+        "go to hallway",
+        "go to living room",
+        "focus on chair",
+        "move chair to couch",
+        "move couch to chair",
+    ):
         assert env.step(action)[4]["valid_action"]
     assert "chair" not in env.step("look around")[0]
     assert env.hindsight().distance is None

@@ -37,6 +37,19 @@ def test_nothing_is_drawn_while_the_bees_are_shut_in() -> None:
     assert played.draws
 
 
+def test_bees_of_an_open_hive_are_followed_once_somebody_could_see_them() -> None:
+    key = "use-thermometer", 9, "openContainers"  # it starts in the bedroom
+    eager, lazy = NativeEngine(), Played(key, lists=False)
+    eager.open(*key)
+    lazy.step("look around")
+    for action in ("wait", "wait1", "open door to hallway", "wait"):
+        assert lazy.step(action) == eager.step(action).observation
+    assert not lazy.draws
+    for action in ("go to hallway", "look at greenhouse", "open door to greenhouse", "wait", "look at greenhouse"):
+        assert lazy.step(action) == eager.step(action).observation
+    assert lazy.draws
+
+
 def test_an_input_that_no_list_can_hold_is_known_to_be_in_none_without_making_it() -> None:
     played = Played(("use-thermometer", 0, ""), lists=False)
     played.step("look around")

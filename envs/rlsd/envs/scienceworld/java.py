@@ -61,7 +61,10 @@ class JavaProcess:
                 classpath=JAR_PATH, cwd=BASEPATH, javaopts=list(OPTIONS), die_on_exit=True, return_proc=True
             )
             port, self._process = launched
-            self._gateway: Any = JavaGateway(gateway_parameters=GatewayParameters(auto_field=True, port=port))
+            # Without memory management: else the collector of garbage talks to Java, which may be gone, and in the
+            # middle of anything. The few objects that Java hands out live as long as its process.
+            parameters = GatewayParameters(auto_field=True, port=port, enable_memory_management=False)
+            self._gateway: Any = JavaGateway(gateway_parameters=parameters)
             self._server = self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"

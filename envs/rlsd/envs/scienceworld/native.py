@@ -64,6 +64,7 @@ class NativeEngine:
     def plan(self) -> tuple[str, ...] | None:
         """Actions from here to the goal; None when it can no longer be reached."""
         if self._plan is None:
+            self._open().follow_bees()
             self._plan = plan_from(self._open().session)
         return self._plan
 

@@ -1,7 +1,8 @@
 """An episode by its actions. Where the list of actions is not asked for, nothing is drawn before it is needed.
 
 The original draws random numbers for the names of its list at every step, and what is random later (bees, genes)
-depends on how many. While nothing is, both are left out; then the episode is played again from its start, with them.
+depends on how many. While nothing that is seen does, both are left out; then the episode is played again from its
+start, with them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Played:
         self._same_since = 0
         """The world has not moved on after this step."""
         self.session = Session(*key)
-        if not lists:
+        if not lists and all(bee.is_shut_in() or bee.is_out_of_sight() for bee in self.session.state.bees):
             self.session.state.random = Undrawn()
 
     @property
@@ -72,6 +73,11 @@ class Played:
     def could_be_listed(self, text: str, steps: int) -> bool:
         """False where an input cannot be in the list after so many steps, whatever was drawn."""
         return steps < self._same_since or could_be_listed(text, self.session.names(everywhere=False))
+
+    def follow_bees(self) -> None:
+        """Find out where the bees are, if they may have left their hive out of sight."""
+        if not self.draws and not all(bee.is_shut_in() for bee in self.session.state.bees):
+            self._replay(-1)
 
     def _replay(self, wanted: int) -> list[str]:
         """Play all actions again and draw; the list of actions after `wanted` steps."""

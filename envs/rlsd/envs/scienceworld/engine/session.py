@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from rlsd.envs.errors import EnvError
-from rlsd.envs.scienceworld.engine.actions.parser import Meaning, meanings
-from rlsd.envs.scienceworld.engine.actions.referents import Naming, collect, collect_accessible, naming
+from rlsd.envs.scienceworld.engine.actions.parser import Meaning, Pool, meanings
+from rlsd.envs.scienceworld.engine.actions.referents import Naming, RoomNames, collect_accessible
 from rlsd.envs.scienceworld.engine.actions.table import ACTIONS, inventory, look_around
-from rlsd.envs.scienceworld.engine.actions.valid import valid_actions
+from rlsd.envs.scienceworld.engine.actions.valid import Listing
 from rlsd.envs.scienceworld.engine.actions.world_names import WorldNames
 from rlsd.envs.scienceworld.engine.tasks.assignment import Addition
 from rlsd.envs.scienceworld.engine.tasks.covered import ASSIGN
@@ -16,10 +18,11 @@ from rlsd.envs.scienceworld.engine.tasks.episode import Episode
 from rlsd.envs.scienceworld.engine.world.house import build
 from rlsd.envs.scienceworld.engine.world.kept import Kept
 from rlsd.envs.scienceworld.engine.world.physics import advance
-from rlsd.envs.scienceworld.engine.world.scala import Bag
+from rlsd.envs.scienceworld.engine.world.scala import Bag, copied
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.thing import Thing
 
+T = TypeVar("T")
 _UNKNOWN = "Unknown action.  Type 'help' for a list of actions, and 'objects' for a list of possible object referents. "
 _NO_MATCH = "No known action matches that input."
 _QUESTION = "Ambiguous request: Please enter the number for the action you intended (or blank to cancel):\n"
@@ -77,9 +80,9 @@ class Session(Episode):
         self.choices: list[Meaning] = []
         """What an input may have meant, while the engine waits for the number of one."""
         self.score, self.completed = 0.0, False
-        self._names: dict[bool, Naming] = Kept()
+        self._kept: dict[str, tuple[object, Any]] = Kept()
         self._world_names = WorldNames(self.universe)
-        self._names_key: tuple[int, Thing | None] = (-1, None)
+        self._room_names: dict[Thing, RoomNames] = Kept()
 
     def _add(self, addition: Addition) -> None:
         room = next(place for place in self.universe.inside.items() if place.name == addition.room)
@@ -125,15 +128,21 @@ class Session(Episode):
 
     def names(self, *, everywhere: bool) -> Naming:
         """Names of all that is in the room, or in the world, hidden things included; kept until something changes."""
-        key = self.state.changes, self.place
-        if self._names_key != key:
-            self._names_key, self._names = key, Kept()
-        if everywhere not in self._names:
-            place = self.place
-            self._names[everywhere] = (
-                self._world_names.naming(place) if everywhere else naming(collect(place, hidden=False), place)
-            )
-        return self._names[everywhere]
+        place = self.place
+        if everywhere:
+            return self._unless_changed("all names", True, lambda: self._world_names.naming(place))
+        return self._unless_changed(
+            "names", False, lambda: self._room_names.setdefault(place, RoomNames()).naming(place)
+        )
+
+    def _unless_changed(self, what: str, everywhere: bool, make: Callable[[], T]) -> T:
+        """What was made when nothing in the room, or in the world, was different; else it is made."""
+        place = self.place
+        key = place, self.state.changes if everywhere else place.stamp
+        kept = self._kept.get(what)
+        if kept is None or kept[0] != key:
+            kept = self._kept[what] = key, make()
+        return kept[1]
 
     def look(self) -> str:
         return look_around(self)
@@ -142,10 +151,11 @@ class Session(Episode):
         return inventory(self)
 
     def valid(self) -> list[str]:
-        """All actions that make sense now, sorted."""
+        """All actions that make sense now, sorted; not to be changed."""
         if self.choices:
             return sorted(map(str, range(len(self.choices))))
-        return valid_actions(self, self.names(everywhere=False), self.names(everywhere=True))
+        listing = self._unless_changed("list", False, lambda: Listing(self, self.names(everywhere=False)))
+        return listing.actions(self.names(everywhere=True))
 
     def draw(self) -> None:
         """Draw the random numbers that the list of actions takes."""
@@ -155,12 +165,23 @@ class Session(Episode):
 
     def understand(self, text: str) -> list[Meaning]:
         """Everything that an input can mean now."""
+        return meanings(
+            text,
+            lambda: self._unless_changed("within reach", False, self._within_reach),
+            lambda: self._unless_changed("everything", True, self._everything),
+            self._known,
+        )
+
+    def _within_reach(self) -> Pool:
         room = self.place
-        things = Bag(collect_accessible(room, hidden=True))
-        things = Bag(things.items())
+        things = Bag(copied(collect_accessible(room, hidden=True)))
         things.update(collect_accessible(self.agent, hidden=True))
-        everything = collect_accessible(self.universe, hidden=True) if self.teleports else None
-        return meanings(text, things.items(), everything, room, self._known)
+        return Pool(things.items(), room)
+
+    def _everything(self) -> Pool:
+        if not all(bee.is_shut_in() for bee in self.state.bees):
+            self.state.random.require()
+        return Pool(collect_accessible(self.universe, hidden=True), self.place)
 
     def _parsed(self, text: str) -> str:
         found = self.understand(text)
@@ -205,7 +226,7 @@ class Session(Episode):
         return re.sub(" +", " ", said.strip("".join(map(chr, range(33)))))
 
     def _objects(self) -> list[str]:
-        names = naming(collect_accessible(self.place, hidden=False), self.place)
+        names = RoomNames().of(collect_accessible(self.place, hidden=False), self.place)
         return sorted(names.drawn(self.state.random).values())
 
 

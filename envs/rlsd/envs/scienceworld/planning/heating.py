@@ -75,7 +75,7 @@ def _expose(world: Session, target: Thing, device: Thing | None, need: float) ->
         return _open(world, device) or say(world, "move", load, "to", device)
     if not device.device.activated:
         return reach(world, device) or say(world, "activate", device)
-    distance = abs(target.material.temperature - need)
+    distance = abs(target.temperature() - need)
     return ("wait",) if distance > _NEAR else ("wait1",)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlsd.envs.scienceworld.engine.tasks.episode import Episode
-from rlsd.envs.scienceworld.engine.world.places import Door, Location, Portal
+from rlsd.envs.scienceworld.engine.world.places import Door, Drain, Location, Portal
 from rlsd.envs.scienceworld.engine.world.thing import Thing
 
 
@@ -25,10 +25,17 @@ def open_it(episode: Episode, door: Thing) -> str:
         return refusal
     if isinstance(door, Portal):
         door.is_open = True
+        _stir(door)
     elif door.holder is not None:
         door.holder.is_open = True
         door.changed()
     return f"The {door.name} is now open."
+
+
+def _stir(portal: Portal) -> None:
+    """What runs through a portal may run now."""
+    if isinstance(portal, Drain):
+        portal.one.stir()
 
 
 def refuse_close(episode: Episode, door: Thing) -> str | None:
@@ -49,6 +56,7 @@ def close_it(episode: Episode, door: Thing) -> str:
         return refusal
     if isinstance(door, Portal):
         door.is_open = False
+        _stir(door)
     elif door.holder is not None:
         door.holder.is_open = False
         door.changed()
@@ -76,9 +84,9 @@ def go(episode: Episode, goal: Thing) -> str:
     if isinstance(goal, Door):
         beyond = goal.leads_to(episode.place)
         assert beyond is not None
-        beyond.put(episode.agent)
+        episode.agent.roam(beyond)
         return f"You move through the {goal.name} to the {beyond.name}."
-    goal.put(episode.agent)
+    episode.agent.roam(goal)
     return f"You move to the {goal.name}."
 
 
@@ -91,5 +99,5 @@ def refuse_teleport(episode: Episode, goal: Thing) -> str | None:
 def teleport(episode: Episode, goal: Thing) -> str:
     if (refusal := refuse_teleport(episode, goal)) is not None:
         return refusal
-    goal.put(episode.agent)
+    episode.agent.roam(goal)
     return f"You teleport to the {goal.name}."

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from functools import lru_cache
-from itertools import chain
 
+from rlsd.envs.scienceworld.engine.actions.census import Census
+from rlsd.envs.scienceworld.engine.actions.lots import Book, FewLots, ManyLots
 from rlsd.envs.scienceworld.engine.world.places import Portal
-from rlsd.envs.scienceworld.engine.world.scala import Bag, JavaRandom
+from rlsd.envs.scienceworld.engine.world.scala import JavaRandom, copied
 from rlsd.envs.scienceworld.engine.world.thing import Thing
 
-_STEPPED, _ATTEMPTS = 10, 20
-"""Attempts at distinct names: the first ones take the next name, the others any name at random."""
+_MANY = 24
+"""Things from which on drawing for all at once is faster."""
 
 
 def collect(root: Thing, *, hidden: bool) -> list[Thing]:
@@ -20,38 +19,41 @@ def collect(root: Thing, *, hidden: bool) -> list[Thing]:
     kept = root.state.collected.get((root, hidden))
     if kept is not None and kept[0] == root.stamp:
         return kept[1]
-    out: Bag[Thing] = Bag()
+    out: list[Thing] = []
     if hidden or not root.hidden:
-        out.add(root)
-    _add_portals(root, out)
+        out.append(root)
+    out += _beyond_portals(root)
     if hidden or not root.hidden:
         for thing in root.inside_and_portals():
             if len(thing.inside) or len(thing.portals):
-                out.update(collect(thing, hidden=hidden))
+                out += collect(thing, hidden=hidden)
             elif hidden or not thing.hidden:
-                out.add(thing)
-    things = out.items()
+                out.append(thing)
+    things = copied(list(dict.fromkeys(out)))
     root.state.collected[root, hidden] = root.stamp, things
     return things
 
 
 def collect_accessible(root: Thing, *, hidden: bool) -> list[Thing]:
     """Things in `root` and in its open containers."""
-    out: Bag[Thing] = Bag()
+    out: list[Thing] = []
     if hidden or not root.hidden:
-        out.add(root)
-    _add_portals(root, out)
+        out.append(root)
+    out += _beyond_portals(root)
     if hidden or not root.hidden:
-        out.update(root.within_reach(hidden=hidden))
-    return out.items()
+        out += root.within_reach(hidden=hidden)
+    return copied(list(dict.fromkeys(out)))
 
 
-def _add_portals(root: Thing, out: Bag[Thing]) -> None:
+def _beyond_portals(root: Thing) -> list[Thing]:
+    """Portals, each with what it leads to."""
+    out: list[Thing] = []
     for portal in root.portals.items():
-        out.add(portal)
+        out.append(portal)
         beyond = portal.leads_to(root)
         if beyond is not None:
-            out.add(beyond)
+            out.append(beyond)
+    return out
 
 
 @lru_cache(maxsize=131_072)
@@ -75,83 +77,33 @@ class Naming:
 
     Args:
         things: in the order in which names are chosen.
-        names: all names of each.
-        seen: how many things have each name.
+        census: names of these things; not to be changed while this is in use.
+        book: of the same world, for many things.
     """
 
-    def __init__(self, things: list[Thing], names: Mapping[Thing, tuple[str, ...]], seen: Mapping[str, int]) -> None:
-        self.things, self.names = things, names
-        self._own: dict[Thing, str] = {}
-        shared: list[tuple[Thing, tuple[str, ...]]] = []
-        for thing in things:
-            for name in names[thing]:
-                if seen[name] == 1:
-                    self._own[thing] = name
-                    break
-            else:
-                shared.append((thing, names[thing]))
-        self._shared = [thing for thing, _ in shared]
-        self._names = [some for _, some in shared]
-        self._groups = _groups(self._names)
-        self._at = [0] * len(shared)
-        self._active = list(range(len(shared)))
-        for _ in range(_STEPPED):
-            taken = self._taken(self._at)
-            for i in taken:
-                self._at[i] = (self._at[i] + 1) % len(self._names[i])
-            self._active = self._unsettled(taken, self._active)
+    def __init__(self, things: list[Thing], census: Census, book: Book) -> None:
+        self.things, self._census = things, census
+        own, names = census.own, census.names
+        self._shared = [thing for thing in things if thing not in own]
+        shared = [names[thing] for thing in self._shared]
+        self._lots = ManyLots(shared, book) if len(shared) >= _MANY else FewLots(shared)
+
+    def any_named(self, *names: str) -> bool:
+        """Whether each of these is a name of something."""
+        return all(map(self._census.is_name, names))
 
     def drawn(self, draw: JavaRandom) -> dict[Thing, str]:
         """A name for each thing: the first that is its alone, else one found in up to twenty attempts."""
-        at = self.draw(draw)
-        return {**self._own, **{t: some[i] for t, some, i in zip(self._shared, self._names, at)}}
+        return self.named(self.draw(draw))
 
     def draw(self, draw: JavaRandom) -> list[int]:
         """Which of its names each thing gets that has none of its own."""
-        at, active, names = list(self._at), self._active, self._names
-        for _ in range(_STEPPED, _ATTEMPTS):
-            chosen = [names[i][at[i]] for i in active]
-            count = Counter(chosen)
-            taken = [i for i, name in zip(active, chosen) if count[name] > 1]
-            if not taken:
-                break
-            for i, drawn in zip(taken, draw.below_each([len(names[i]) for i in taken])):
-                at[i] = drawn
-            active = self._unsettled(taken, active)
-        return at
+        return self._lots.draw(draw) if self._shared else []
 
-    def _taken(self, at: list[int]) -> list[int]:
-        """Those whose present name is that of another, too."""
-        chosen = [self._names[i][at[i]] for i in self._active]
-        count = Counter(chosen)
-        return [i for i, name in zip(self._active, chosen) if count[name] > 1]
-
-    def _unsettled(self, taken: list[int], active: list[int]) -> list[int]:
-        """Without the groups whose names are distinct: nothing changes in those any more."""
-        if len(taken) == len(active):
-            return active
-        open_groups = {self._groups[i] for i in taken}
-        return [i for i in active if self._groups[i] in open_groups]
-
-
-def _groups(names: list[tuple[str, ...]]) -> list[int]:
-    """A number for each, equal for those that share a name, directly or through others."""
-    different = {some: i for i, some in enumerate(dict.fromkeys(names))}
-    parent = list(range(len(different)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    first: dict[str, int] = {}
-    for some, i in different.items():
-        for name in some:
-            other = first.setdefault(name, i)
-            if other != i:
-                parent[root(i)] = root(other)
-    return [root(different[some]) for some in names]
+    def named(self, drawn: list[int]) -> dict[Thing, str]:
+        """The names by what was drawn."""
+        names = self._census.names
+        return {**self._census.own, **{t: names[t][i] for t, i in zip(self._shared, drawn)}}
 
 
 def all_names(thing: Thing, where: Thing) -> tuple[str, ...]:
@@ -176,8 +128,18 @@ def names_of(thing: Thing, where: Thing, places: dict[Thing | None, tuple[str, .
     return names
 
 
-def naming(things: list[Thing], where: Thing) -> Naming:
-    """What can be told of the names of things, seen from a room, without random numbers."""
-    places: dict[Thing | None, tuple[str, ...]] = {}
-    names = {thing: names_of(thing, where, places) for thing in things}
-    return Naming(things, names, Counter(chain.from_iterable(names.values())))
+class RoomNames:
+    """Names of what can be seen in a room, kept up to date."""
+
+    def __init__(self) -> None:
+        self._census, self._book = Census(), Book()
+
+    def naming(self, room: Thing) -> Naming:
+        """What can be told of them without random numbers; it holds until the next one is made."""
+        return self.of(collect(room, hidden=False), room)
+
+    def of(self, things: list[Thing], room: Thing) -> Naming:
+        places: dict[Thing | None, tuple[str, ...]] = {}
+        names = {thing: names_of(thing, room, places) for thing in things}
+        self._census.change([thing for thing in self._census.names if thing not in names], names)
+        return Naming(things, self._census, self._book)

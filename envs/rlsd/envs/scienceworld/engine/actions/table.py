@@ -75,6 +75,7 @@ def _switch(thing: Thing, on: bool) -> str:
     if thing.device.broken:
         return f"The {thing.name} appears broken, and can't be activated or deactivated."
     thing.device.activated = on
+    thing.stir()
     return f"The {thing.name} is now {'activated' if on else 'deactivated'}."
 
 
@@ -119,6 +120,7 @@ def _flush(episode: Episode, toilet: Thing) -> str:
         return refusal
     assert toilet.device is not None
     toilet.device.activated = True
+    toilet.stir()
     return f"The {toilet.name} is now flushing."
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 from rlsd.envs.scienceworld.engine.actions.handling import (
     refuse_dunk_from,
     refuse_dunk_into,
@@ -17,29 +15,70 @@ from rlsd.envs.scienceworld.engine.actions.wiring import contact
 from rlsd.envs.scienceworld.engine.tasks.episode import Episode
 from rlsd.envs.scienceworld.engine.world.documents import Document
 from rlsd.envs.scienceworld.engine.world.materials import GAS, LIQUID
+from rlsd.envs.scienceworld.engine.world.places import Portal
 from rlsd.envs.scienceworld.engine.world.thing import Terminal, Thing
 
 _ALWAYS = ("inventory", "look around", "reset task", "task", "wait", "wait1")
 
 
-def valid_actions(episode: Episode, near: Naming, everywhere: Naming) -> list[str]:
-    """Sorted; names are drawn: it takes random numbers, for the room (`near`) and then for the whole world."""
-    draw = episode.state.random
-    things, names = near.things, near.drawn(draw)
-    everything, all_names = everywhere.things, everywhere.drawn(draw)
-    out = list(_ALWAYS)
+class Listing:
+    """The list of a room in which names and contents stay; it is made again where something else that it tells of
+    changes: what was drawn, switched, opened or connected, and liquids beyond its doors and drains."""
+
+    def __init__(self, episode: Episode, near: Naming) -> None:
+        self._episode, self._near = episode, near
+        things = near.things
+        self._devices = [thing.device for thing in things if thing.device is not None]
+        self._portals = [thing for thing in things if isinstance(thing, Portal)]
+        self._terminals = [t for thing in things for t in (thing.terminals or ())]
+        self._terminals += [thing for thing in things if isinstance(thing, Terminal)]
+        self._beyond = [thing for thing in things if thing.room() is not episode.place and len(thing.inside)]
+        """Other rooms and the sewer, whose contents are not of this room."""
+        self._known: object = None
+        self._actions: list[str] = []
+
+    def actions(self, everywhere: Naming) -> list[str]:
+        """Sorted, and not to be changed; it takes random numbers, for the room and then for the whole world."""
+        episode = self._episode
+        draw = episode.state.random
+        drawn = self._near.draw(draw)
+        rooms: list[str] = []
+        if episode.teleports:
+            all_names = everywhere.drawn(draw)
+            rooms = [all_names[t] for t in everywhere.things if t.is_location and refuse_teleport(episode, t) is None]
+        else:
+            everywhere.draw(draw)
+        known = (
+            drawn,
+            rooms,
+            [device.activated for device in self._devices],
+            [portal.is_open for portal in self._portals],
+            [len(terminal.wired) for terminal in self._terminals],
+            [refuse_dunk_from(thing) is None for thing in self._beyond],
+        )
+        if known != self._known:
+            names = self._near.named(drawn)
+            self._known, self._actions = known, _listed(episode, self._near.things, names, rooms)
+        return self._actions
+
+
+def _listed(episode: Episode, things: list[Thing], names: dict[Thing, str], rooms: list[str]) -> list[str]:
+    """All actions; nearly sorted before they are, which makes that quick."""
+    things = sorted(things, key=names.__getitem__)
+    out = [*_ALWAYS, *(f"teleport to {room}" for room in rooms)]
     for thing in things:
         out += _alone(episode, thing, names[thing])
-    out += _moves(things, names)
-    out += _pours(things, names)
-    out += _dunks(things, names)
-    for device in things:
-        if refuse_use(device) is None:
-            out += [f"use {names[device]} on {names[patient]}" for patient in things]
+    out.sort()
     if episode.electrical:
         out += _connections(things, names)
-    if episode.teleports:
-        out += [f"teleport to {all_names[t]}" for t in everything if refuse_teleport(episode, t) is None]
+    out += _dunks(things, names)
+    out += _moves(things, names)
+    out += _pours(things, names)
+    told = [names[thing] for thing in things]
+    for device in things:
+        if refuse_use(device) is None:
+            begin = f"use {names[device]} on "
+            out += [begin + name for name in told]
     return sorted(out)
 
 
@@ -54,13 +93,12 @@ def could_be_listed(text: str, near: Naming) -> bool:
     """False where no choice of names makes a list with this input."""
     if text in _ALWAYS or text.startswith("teleport to "):
         return True
-    names = set(chain.from_iterable(near.names.values()))
-    if any(text.startswith(verb) and text[len(verb) :] in names for verb in _ONE):
+    if any(text.startswith(verb) and near.any_named(text[len(verb) :]) for verb in _ONE):
         return True
     for verb, word in _TWO:
         if text.startswith(verb):
             parts = text[len(verb) :].split(word)
-            if any(word.join(parts[:i]) in names and word.join(parts[i:]) in names for i in range(1, len(parts))):
+            if any(near.any_named(word.join(parts[:i]), word.join(parts[i:])) for i in range(1, len(parts))):
                 return True
     return False
 
@@ -98,24 +136,27 @@ def _alone(episode: Episode, thing: Thing, name: str) -> list[str]:
 
 def _moves(things: list[Thing], names: dict[Thing, str]) -> list[str]:
     goals = [t for t in things if t.holder is not None and t.holder.is_open]
-    told = [(goal, f" to {names[goal]}") for goal in goals]
+    told = [names[goal] for goal in goals]
     out = []
     for thing in things:
         if thing.movable and not (thing.material is not None and thing.material.state in (LIQUID, GAS)):
-            begin = f"move {names[thing]}"
-            out += [begin + end for goal, end in told if goal is not thing]
+            begin = f"move {names[thing]} to "
+            if thing in goals:
+                out += [begin + names[goal] for goal in goals if goal is not thing]
+            else:
+                out += [begin + name for name in told]
     return out
 
 
 def _pours(things: list[Thing], names: dict[Thing, str]) -> list[str]:
-    ends = [f" into {names[t]}" for t in things if t.holder is not None and t.holder.is_open]
+    told = [names[t] for t in things if t.holder is not None and t.holder.is_open]
     out = []
     for thing in things:
         if refuse_pour_out(thing) is None and not (
             thing.holder is not None and thing.holder.holds and not len(thing.inside)
         ):
-            begin = f"pour {names[thing]}"
-            out += [begin + end for end in ends]
+            begin = f"pour {names[thing]} into "
+            out += [begin + name for name in told]
     return out
 
 

@@ -150,7 +150,7 @@ def alone_in_one(names: tuple[str, ...]) -> Check:
 
     def check(episode: Episode, focus: Thing | None) -> str:
         for thing in episode.in_sight():
-            held = thing.visible()
+            held = [] if thing.is_bare() else thing.visible()
             if len(held) == len(names) and all(t.name in names or t.shown_name() in names for t in held):
                 return REACHED
         return OPEN
@@ -196,7 +196,7 @@ def warmer(degrees: float) -> Check:
     def check(episode: Episode, focus: Thing | None) -> str:
         if focus is None or focus.material is None:
             return OPEN
-        now = focus.material.temperature
+        now = focus.temperature()
         limit = episode.notes.setdefault(note, now) + degrees
         return _reached(now >= limit if degrees > 0 else now <= limit)
 
@@ -205,9 +205,7 @@ def warmer(degrees: float) -> Check:
 
 def around(episode: Episode, name: str) -> list[Thing]:
     """Things of that name in the room, at any depth."""
-    wanted = name.lower()
-    things = episode.in_sight()
-    return [thing for thing in things if wanted in (thing.name.lower(), thing.shown_name().lower())]
+    return episode.in_sight_named(name.lower())
 
 
 def switched(name: str, on: bool) -> Check:
@@ -256,7 +254,7 @@ def sorted_by_temperature(limit: float, warmer_box: str, colder_box: str) -> Che
     def check(episode: Episode, focus: Thing | None) -> str:
         if focus is None or not same(episode, focus) or focus.material is None or focus.place is None:
             return OPEN
-        box, now = focus.place.name, focus.material.temperature
+        box, now = focus.place.name, focus.temperature()
         if box not in (warmer_box, colder_box):
             return OPEN
         fits = (box == warmer_box and now >= limit) or (box == colder_box and now <= limit)

@@ -96,8 +96,10 @@ class Goals:
             for i, goal in enumerate(self.optional):
                 if self.reached[i] or (goal.after and goal.after not in self.keys):
                     continue
-                focus = [episode.focus] if episode.focus is not None else []
-                if any(goal.check(episode, thing) == REACHED for thing in (None, *focus)):
+                focus = episode.focus
+                if goal.check(episode, None) == REACHED or (
+                    focus is not None and goal.check(episode, focus) == REACHED
+                ):
                     self.reached[i] = progress = True
                     self.keys.add(goal.key)
 
@@ -124,6 +126,7 @@ class Episode:
         self.notes: dict[str, Any] = {}
         """What goals remember between two checks."""
         self._sight: tuple[Thing | None, int, list[Thing]] = None, 0, []
+        self._by_name: dict[str, list[Thing]] = {}
 
     @property
     def place(self) -> Thing:
@@ -135,4 +138,14 @@ class Episode:
         place = self.place
         if self._sight[0] is not place or self._sight[1] != place.stamp:
             self._sight = place, place.stamp, place.deep_visible_and_portals()
+            self._by_name = {}
         return self._sight[2]
+
+    def in_sight_named(self, name: str) -> list[Thing]:
+        """Of these, those of a name in small letters; not to be changed."""
+        things = self.in_sight()
+        if not self._by_name:
+            for thing in things:
+                for one in {thing.name.lower(), thing.shown_name().lower()}:
+                    self._by_name.setdefault(one, []).append(thing)
+        return self._by_name.get(name, [])

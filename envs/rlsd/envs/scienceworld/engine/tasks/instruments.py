@@ -114,7 +114,7 @@ def measure(state: State, variation: int) -> Assignment:
 
 
 def _warmth(thing: Thing) -> float:
-    return thing.material.temperature if thing.material is not None else 0.0
+    return thing.temperature() if thing.material is not None else 0.0
 
 
 def _thing(state: State, name: str) -> Thing:

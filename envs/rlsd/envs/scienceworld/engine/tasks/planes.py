@@ -47,6 +47,9 @@ class InclinedPlane(Thing):
             self._slide(thing)
         super().tick()
 
+    def is_idle(self) -> bool:
+        return not len(self.visible())
+
     def _slide(self, thing: Thing) -> None:
         state = thing.material.state if thing.material is not None else ""
         if state in (LIQUID, GAS):

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from rlsd.envs.scienceworld.engine.world.devices import Agent
 from rlsd.envs.scienceworld.engine.world.living import FOREVER_ADULT, Animal
 from rlsd.envs.scienceworld.engine.world.places import Location
 from rlsd.envs.scienceworld.engine.world.plants import Flower, Pollen
+from rlsd.envs.scienceworld.engine.world.roaming import Roaming
 from rlsd.envs.scienceworld.engine.world.scala import Undrawn
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing
 
 
-class Bee(Animal):
+class Bee(Roaming, Animal):
     """Wanders between flowers and through open doors, and carries pollen."""
 
     most_pollen = 5
+    _shut_in_at = -1
+    """`state.changes` when it was last found to be shut in."""
 
     def __init__(self, state: State, name: str) -> None:
         super().__init__(state, "bee", FOREVER_ADULT)
         self.name = name
+        state.bees.append(self)
+        state.roaming.append(self)
 
     def tick(self) -> None:
         if self.ticked == self.state.now:
             return
-        if isinstance(self.state.random, Undrawn) and self._is_shut_in():
-            super().tick()
+        if isinstance(self.state.random, Undrawn) and (self.is_shut_in() or self.is_out_of_sight()):
+            if self.state.wired or not self.is_bare():
+                super().tick()
+            else:
+                self.count()
+                self.ticked = self.state.now
             return
         if isinstance(self.place, Flower):
             if self.state.random.below(2) == 0:
@@ -36,12 +46,29 @@ class Bee(Animal):
             self._move_on()
         super().tick()
 
-    def _is_shut_in(self) -> bool:
+    def is_shut_in(self) -> bool:
         """Nothing can come of what it tries."""
+        if self._shut_in_at == self.state.changes:
+            return True
         place = self.place
         if place is None or isinstance(place, (Flower, Location)) or place.holder is None or place.holder.is_open:
             return False
-        return not len(place.portals) and not any(isinstance(t, Flower) for t in place.within_reach(hidden=False))
+        if len(place.portals) or any(isinstance(t, Flower) for t in place.within_reach(hidden=False)):
+            return False
+        self._shut_in_at = self.state.changes
+        return True
+
+    def is_out_of_sight(self) -> bool:
+        """Whatever it tries, it stays in a room without flowers, whose doors are shut; and nobody is there, or in the
+        next room, from which a room can be looked at."""
+        room = self.room()
+        if room is None:
+            return False
+        for portal in room.portals.items():
+            beyond = portal.leads_to(room)
+            if portal.is_open or beyond is None or beyond.of_type(Agent):
+                return False
+        return not room.of_type(Agent) and not any(isinstance(t, Flower) for t in room.within_reach(hidden=False))
 
     def _move_on(self) -> None:
         """Through an open door, or out of an open container that is in a room."""
@@ -51,17 +78,17 @@ class Bee(Animal):
         ways = [portal for portal in place.portals.items() if portal.is_open]
         if ways:
             beyond = self.state.random.choice(ways).leads_to(place)
-            beyond.put(self)
+            self.roam(beyond)
         elif not isinstance(place, Location) and place.holder is not None and place.holder.is_open:
             room = _room_of(place)
             if room is not None:
-                room.put(self)
+                self.roam(room)
 
     def _enter_flower(self) -> None:
         if self.place is not None:
             flowers = [thing for thing in self.place.within_reach(hidden=False) if isinstance(thing, Flower)]
             if flowers:
-                self.state.random.choice(flowers).put(self)
+                self.roam(self.state.random.choice(flowers))
 
     def _collect(self) -> None:
         if self.place is None or self._pollen_on() > self.most_pollen:

@@ -92,9 +92,15 @@ class FlowerPot(Vessel):
         super().__init__(state, name, ("pot", "flower pot"), "ceramic")
 
     def tick(self) -> None:
-        if self.waters_itself or "selfwateringflowerpots" in self.state.simplifications:
+        if self._is_watered():
             add_water(self)
         super().tick()
+
+    def is_idle(self) -> bool:
+        return not self._is_watered() or has_water(self)
+
+    def _is_watered(self) -> bool:
+        return self.waters_itself or "selfwateringflowerpots" in self.state.simplifications
 
 
 class SelfWateringFlowerPot(FlowerPot):
@@ -121,6 +127,9 @@ class Fountain(Basin):
         add_water(self)
         super().tick()
 
+    def is_idle(self) -> bool:
+        return has_water(self)
+
 
 class AnswerBox(Basin):
     def __init__(self, state: State, color: str) -> None:
@@ -129,8 +138,12 @@ class AnswerBox(Basin):
 
 def add_water(holder: Thing) -> None:
     """Water, if there is none in it."""
-    if not any(is_kind(thing, "water") for thing in holder.inside.items()):
+    if not has_water(holder):
         holder.put(make(holder.state, "water"))
+
+
+def has_water(holder: Thing) -> bool:
+    return any(is_kind(thing, "water") for thing in holder.inside.items())
 
 
 class Table(Container):

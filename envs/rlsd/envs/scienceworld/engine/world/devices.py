@@ -6,11 +6,13 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from rlsd.envs.scienceworld.engine.world.abilities import Device, closed_holder, no_holder, open_holder
 from rlsd.envs.scienceworld.engine.world.containers import Container, Hole, add_water
+from rlsd.envs.scienceworld.engine.world.heat import cool_down, heat_up
 from rlsd.envs.scienceworld.engine.world.listed import listed
 from rlsd.envs.scienceworld.engine.world.materials import material
-from rlsd.envs.scienceworld.engine.world.physics import cool_down, heat_up, ignite
+from rlsd.envs.scienceworld.engine.world.physics import ignite
 from rlsd.envs.scienceworld.engine.world.places import Drain, Ground
 from rlsd.envs.scienceworld.engine.world.plants import Tree
+from rlsd.envs.scienceworld.engine.world.roaming import Roaming
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.stuff import make
 from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing
@@ -21,17 +23,21 @@ class Appliance(Thing):
 
     movable = False
     noun = ""
-
-    def change(self, thing: Thing) -> None:
-        """What a tick does to a thing in it."""
-        raise NotImplementedError
+    extreme = 0.0
+    """How hot or cold it gets, in °C."""
 
     def tick(self) -> None:
-        assert self.device is not None
-        if self.device.activated:
+        if self.source() is not None:
             for thing in self.inside.items():
                 self.change(thing)
         super().tick()
+
+    def is_idle(self) -> bool:
+        return True  # what it does to its contents is heat
+
+    def source(self) -> float | None:
+        assert self.device is not None
+        return self.extreme if self.device.activated else None
 
     def referents(self) -> list[str]:
         return [self.noun, self.name, self.shown_name()]
@@ -42,7 +48,8 @@ class Heater(Appliance):
 
     def __init__(self, state: State, name: str, noun: str, hottest: float, *, opens: bool) -> None:
         super().__init__(state)
-        self.name, self.noun, self.hottest, self.opens = name, noun, hottest, opens
+        self.name, self.noun, self.opens = name, noun, opens
+        self.extreme = self.hottest = hottest
         self.holder, self.device = closed_holder() if opens else open_holder(), Device(activable=True)
 
     def change(self, thing: Thing) -> None:
@@ -69,7 +76,8 @@ class Cooler(Appliance):
 
     def __init__(self, state: State, name: str, noun: str, coldest: float) -> None:
         super().__init__(state)
-        self.name, self.noun, self.coldest = name, noun, coldest
+        self.name, self.noun = name, noun
+        self.extreme = self.coldest = coldest
         self.holder, self.device = closed_holder(), Device(activable=True, activated=True)
 
     def change(self, thing: Thing) -> None:
@@ -102,6 +110,10 @@ class Plumbing(Thing):
         if self.device.activated:
             self._fill()
         super().tick()
+
+    def is_idle(self) -> bool:
+        assert self.device is not None
+        return not self.device.activated
 
     def _fill(self) -> None:
         for thing in self.inside.items():
@@ -143,6 +155,9 @@ class Toilet(Plumbing):
             self.drain.is_open = False
         Thing.tick(self)
 
+    def is_idle(self) -> bool:
+        return super().is_idle() and self.flushing == 0 and not self.drain.is_open
+
     def describe(self, mode: int = CURSORY) -> str:
         shown = self.shown_name()
         text = f"a {shown}{', which is flushing' if self.flushing > 0 else ''}. "
@@ -171,11 +186,10 @@ class Thermometer(Tool):
     def use_on(self, thing: Thing) -> str:
         if thing.material is None:
             return "That thing doesn't appear to have a temperature that the thermometer can read. "
-        return f"the thermometer measures a temperature of {degrees(thing.material.temperature)}"
+        return f"the thermometer measures a temperature of {degrees(thing.temperature())}"
 
     def describe(self, mode: int = CURSORY) -> str:
-        assert self.material is not None
-        return f"a {self.shown_name()}, currently reading a temperature of {degrees(self.material.temperature)}"
+        return f"a {self.shown_name()}, currently reading a temperature of {degrees(self.temperature())}"
 
 
 def degrees(temperature: float) -> str:
@@ -195,6 +209,7 @@ class Lighter(Tool):
             return "It's not clear how to use those items together."
         if stuff.combustion_point <= self.hottest:
             return ignite(thing)
+        thing.stir()
         stuff.temperature += max(0.0, min(10.0, self.hottest - stuff.temperature))
         return f"The lighter heats up the {thing.name} a small amount."
 
@@ -234,6 +249,7 @@ class Axe(Tool):
 
 class StopWatch(Thing):
     base_name = "stopwatch"
+    counts = True
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -241,13 +257,19 @@ class StopWatch(Thing):
         self.running = self.reading = 0
 
     def tick(self) -> None:
+        self.count()
+        super().tick()
+
+    def only_counts(self) -> bool:
+        return True
+
+    def count(self) -> None:
         assert self.device is not None
         if self.device.activated:
             self.running += 1
             self.reading = self.running
         else:
             self.running = 0
-        super().tick()
 
     def referents(self) -> list[str]:
         return ["stopwatch", "watch", "timer", self.name, self.shown_name()]
@@ -258,7 +280,7 @@ class StopWatch(Thing):
         return text + (f"The time reads {self.reading} ticks." if mode == DETAILED else "")
 
 
-class Agent(Thing):
+class Agent(Roaming):
     """The one who acts."""
 
     base_name = "agent"
@@ -266,6 +288,7 @@ class Agent(Thing):
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
+        state.roaming.append(self)
         self.inventory = Inventory(state)
         self.put(self.inventory)
         self.inventory.put(make(state, "orange"))

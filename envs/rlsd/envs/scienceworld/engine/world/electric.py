@@ -79,6 +79,10 @@ class Component(Thing):
                 self.device.activated = True
         super().tick()
 
+    def is_idle(self) -> bool:
+        assert self.device is not None
+        return not self.is_live() and not (self.role == USER and self.device.activated)
+
     def referents(self) -> list[str]:
         return [*self.nouns, self.name, self.shown_name()]
 
@@ -137,10 +141,15 @@ class Generator(Component):
         self.device = Device(activable=True, activated=True)
 
     def tick(self) -> None:
-        assert self.device is not None
-        on = self.device.activated
-        self.anode.voltage, self.cathode.voltage = (HIGH, GROUND) if on else (None, None)
+        self.anode.voltage, self.cathode.voltage = self._voltages()
         super().tick()
+
+    def is_idle(self) -> bool:
+        return super().is_idle() and (self.anode.voltage, self.cathode.voltage) == self._voltages()
+
+    def _voltages(self) -> tuple[float, float] | tuple[None, None]:
+        assert self.device is not None
+        return (HIGH, GROUND) if self.device.activated else (None, None)
 
     def describe(self, mode: int = CURSORY) -> str:
         if self.tells_on:
@@ -183,6 +192,10 @@ class OutdoorGenerator(Generator):
         self.device.activated = self._is_outside()
         super().tick()
 
+    def is_idle(self) -> bool:
+        assert self.device is not None
+        return super().is_idle() and self.device.activated == self._is_outside()
+
     def _is_outside(self) -> bool:
         for place in islice(self.places(), _DEEPEST):
             if isinstance(place, Outside):
@@ -214,6 +227,10 @@ class Wire(Thing):
     def tick(self) -> None:
         conduct(self, activates=True)
         super().tick()
+
+    def is_idle(self) -> bool:
+        assert self.device is not None
+        return not self.is_live() and not self.device.activated
 
     def referents(self) -> list[str]:
         return ["component", self.name, self.shown_name()]

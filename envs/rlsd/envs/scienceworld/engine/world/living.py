@@ -92,6 +92,8 @@ ANIMALS: dict[str, tuple[Stage, ...]] = {
 class Animal(LivingThing):
     """An animal of `ANIMALS`, by its kind."""
 
+    counts = True
+
     def __init__(self, state: State, kind: str, stages: tuple[Stage, ...] | None = None) -> None:
         super().__init__(state)
         self.name, self.life = kind, Life(kind)
@@ -116,6 +118,16 @@ class Animal(LivingThing):
         if stage.ticks and cycle.met[cycle.at] >= stage.ticks:
             cycle.at += 1
             self.changed()
+
+    def only_counts(self) -> bool:
+        stage: Stage = self.cycle.stage
+        if stage.dies:
+            return self.life.dead and not len(self.inside) and not len(self.portals)
+        return not stage.ticks or self.cycle.met[self.cycle.at] + 1 < stage.ticks
+
+    def count(self) -> None:
+        if not self.cycle.stage.dies:
+            self.cycle.met[self.cycle.at] += 1
 
     def shown_name(self, instead: str = "") -> str:
         return super().shown_name(instead or self.canonical())

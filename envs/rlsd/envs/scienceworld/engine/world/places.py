@@ -89,6 +89,9 @@ class Ground(Thing):
                 self.place.put(thing)
         super().tick()
 
+    def is_idle(self) -> bool:
+        return not len(self.inside)
+
     def referents(self) -> list[str]:
         return ["ground", self.name, self.shown_name()]
 
@@ -155,6 +158,10 @@ class Drain(Portal):
                 if thing.material is not None and thing.material.state == LIQUID:
                     self.other.put(thing)
         super().tick()
+
+    def is_idle(self) -> bool:
+        stuffs = [thing.material for thing in self.one.inside.items()]
+        return not self.is_open or not any(stuff is not None and stuff.state == LIQUID for stuff in stuffs)
 
     def seen_from(self, where: Thing) -> list[str]:
         if where is self.one or self.one in where.inside:

@@ -50,6 +50,11 @@ class Plant(LivingThing):
         if (at, sickly, dead) != (self.cycle.at, self.life.sickly, self.life.dead):
             self.changed()
 
+    def is_idle(self) -> bool:
+        if self.cycle.at == DEAD:
+            return self.life.dead and not len(self.inside) and not len(self.portals)
+        return self.is_seed() and (self._beside("water") is None or self._beside("soil") is None)
+
     def _grow(self, at: int) -> None:
         if at == DEAD:
             self._wither()
@@ -180,6 +185,9 @@ class Tree(Plant):
             self.changed()
         self.edible = self.is_seed()
         super().tick()
+
+    def is_idle(self) -> bool:
+        return super().is_idle() and self.name == self.plant_name() and self.edible == self.is_seed()
 
 
 class FruitTree(Tree):

@@ -10,8 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 T = TypeVar("T")
 _MASK = (1 << 48) - 1
+BITS = 31
+
+
+def _jumps(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Factors and terms by which a state of the generator becomes that after 1, 2, ... draws."""
+    factor, term, factors, terms = 1, 0, list[int](), list[int]()
+    for _ in range(count):
+        factor, term = factor * 0x5DEECE66D & _MASK, (term * 0x5DEECE66D + 0xB) & _MASK
+        factors.append(factor)
+        terms.append(term)
+    return np.array(factors, np.uint64), np.array(terms, np.uint64)
+
+
+_FACTORS, _TERMS = _jumps(256)
 
 
 class JavaRandom:
@@ -58,6 +75,17 @@ class JavaRandom:
         self.state = state
         return out
 
+    def bits(self, count: int) -> NDArray[np.int64]:
+        """What the next draws begin with, 31 bits each: `below` takes them one by one."""
+        if count > len(_FACTORS):
+            return np.concatenate((self.bits(len(_FACTORS)), self.bits(count - len(_FACTORS))))
+        states = _FACTORS[:count] * np.uint64(self.state) + _TERMS[:count] & np.uint64(_MASK)
+        self.state = int(states[-1])
+        return (states >> np.uint64(48 - BITS)).astype(np.int64)
+
+    def require(self) -> None:
+        """Tell that something depends on what was drawn."""
+
     def coin(self) -> bool:
         self.state = (self.state * 0x5DEECE66D + 0xB) & _MASK
         return self.state >> 47 != 0
@@ -91,13 +119,23 @@ class Undrawn(JavaRandom):
     def below(self, bound: int) -> int:
         raise NeedsDraws
 
+    def below_each(self, bounds: list[int]) -> list[int]:
+        raise NeedsDraws
+
+    def bits(self, count: int) -> NDArray[np.int64]:
+        raise NeedsDraws
+
+    def require(self) -> None:
+        raise NeedsDraws
+
     def coin(self) -> bool:
         raise NeedsDraws
 
 
 _SMALLEST = 32
 _WRAPS_FROM = 512
-_AT_END = 122
+CROWDED = _AT_END = 122
+"""Of so many things, or fewer, the order of iteration is the one in which they were added."""
 
 
 class Bag(Generic[T]):
@@ -119,14 +157,25 @@ class Bag(Generic[T]):
         sequence[thing] = None
         self._listed = None
         if len(sequence) >= self._full:
-            self._sequence = dict.fromkeys(self.items())
-            self._listed = None
-            self._places *= 2
-            self._full = self._places * 450 // 1000
+            self._grow()
+
+    def _grow(self) -> None:
+        self._sequence = dict.fromkeys(self.items())
+        self._listed = None
+        self._places *= 2
+        self._full = self._places * 450 // 1000
 
     def update(self, things: Iterable[T]) -> None:
-        for thing in things:
-            self.add(thing)
+        """Add some in order."""
+        some = list(things)
+        at = 0
+        while at < len(some):
+            room = self._full - len(self._sequence)
+            self._sequence.update(dict.fromkeys(some[at : at + room]))
+            self._listed = None
+            at += room
+            if len(self._sequence) >= self._full:
+                self._grow()
 
     def remove(self, thing: T) -> None:
         del self._sequence[thing]

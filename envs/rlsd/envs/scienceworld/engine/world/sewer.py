@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from rlsd.envs.scienceworld.engine.world.containers import Basin
-from rlsd.envs.scienceworld.engine.world.materials import Material
-from rlsd.envs.scienceworld.engine.world.physics import exchange, state_at
+from rlsd.envs.scienceworld.engine.world.heat import exchange, keeps_state
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.thing import Thing
 
@@ -46,8 +45,4 @@ class Sewer(Basin):
         self._lowest = min(self._lowest, stuff.temperature)
         self._highest = max(self._highest, stuff.temperature)
         stuffs = [stuff] if within else [one.material for one in (self, *self.inside.items())]
-        return all(one is None or self._keeps_state(one) for one in stuffs)
-
-    def _keeps_state(self, stuff: Material) -> bool:
-        cold, hot = state_at(stuff, self._lowest), state_at(stuff, self._highest)
-        return cold == hot == stuff.state and not stuff.burning and stuff.combustion_point > self._highest
+        return all(one is None or keeps_state(one, self._lowest, self._highest) for one in stuffs)

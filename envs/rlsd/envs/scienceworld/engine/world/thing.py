@@ -11,7 +11,7 @@ from typing import Any
 
 from rlsd.envs.scienceworld.engine.world.abilities import Device, Holder
 from rlsd.envs.scienceworld.engine.world.materials import Material
-from rlsd.envs.scienceworld.engine.world.scala import Bag, copied
+from rlsd.envs.scienceworld.engine.world.scala import CROWDED, Bag, copied
 from rlsd.envs.scienceworld.engine.world.state import State
 
 CURSORY, DETAILED = 0, 1
@@ -46,6 +46,14 @@ class Thing:
     can_hold = True
     portals: Bag[Any]
     is_location = False
+    counts = False
+    """In a tick it may do no more than count: it has `only_counts` and `count`."""
+    roams = False
+    """It is `roaming.Roaming`."""
+    rest: Any = None
+    """`rest.Rest`, for a room in which nothing happens."""
+    stirred, patience = True, 0
+    """Of a room: it has changed since the last tick; ticks until it is asked again whether it rests."""
     stamp = 0
     """Grows with every change of its name, its looks or its contents, at any depth."""
 
@@ -76,8 +84,8 @@ class Thing:
             self.place.changed()
             self.place = None
 
-    def changed(self) -> None:
-        """Tell that its name, its looks or its contents have changed."""
+    def changed(self, *, stirs: bool = True) -> None:
+        """Tell that its name, its looks or its contents have changed; `stirs`: so that a room at rest may act."""
         self.state.changes += 1
         place: Thing | None = self
         for _ in range(_DEEPEST):  # what has been put into its own contents is in no room, and goes round in a circle
@@ -85,13 +93,52 @@ class Thing:
                 return
             place.stamp += 1
             if place.is_location:
+                if stirs:
+                    place.end_rest()
                 return
             place = place.place
+
+    def stir(self) -> None:
+        """Tell that it may act now, without a change that shows in names: it was switched, wired, heated."""
+        room = self.room()
+        if room is not None:
+            room.end_rest()
+
+    def end_rest(self) -> None:
+        """Of a room: work out what is due; from the next tick on, things in it may act."""
+        self.stirred = True
+        if self.rest is not None:
+            self.rest.settle()
+            self.rest = None
+
+    def room(self) -> Thing | None:
+        """The place that it is in at any depth, or that it is; None: it is nowhere."""
+        place: Thing | None = self
+        for _ in range(_DEEPEST):
+            if place is None or place.is_location:
+                return place
+            place = place.place
+        return None
+
+    def temperature(self) -> float:
+        """In °C, with all ticks worked out; only for what is made of something."""
+        assert self.material is not None
+        room = self.room()
+        if room is not None and room.rest is not None:
+            room.rest.settle()
+        return self.material.temperature
 
     def add_portal(self, portal: Thing) -> None:
         if self.portals is NOTHING:
             self.portals = Bag()
         self.portals.add(portal)
+
+    def is_bare(self) -> bool:
+        """Whether it holds its two hidden terminals and nothing else."""
+        pair = self.terminals
+        if pair is None or len(self.inside) != len(pair) or len(self.portals):
+            return False
+        return all(terminal.hidden and terminal.place is self for terminal in pair)
 
     def visible(self) -> list[Thing]:
         return copied([thing for thing in self.inside.items() if not thing.hidden])
@@ -111,7 +158,23 @@ class Thing:
         return out.items()
 
     def deep_visible_and_portals(self) -> list[Thing]:
-        """Visible contents and portals at any depth, closed containers included."""
+        """Visible contents and portals at any depth, closed containers included; not to be changed."""
+        kept = self.state.sights.get(self)
+        if kept is not None and kept[0] == self.stamp:
+            return kept[1]
+        things = self._deep_visible()
+        self.state.sights[self] = self.stamp, things
+        return things
+
+    def _deep_visible(self) -> list[Thing]:
+        seen = [thing for thing in (*self.inside.items(), *self.portals.items()) if not thing.hidden]
+        for thing in self.inside.items():
+            if not thing.hidden and not thing.is_bare():
+                seen += thing.deep_visible_and_portals()
+        things = list(dict.fromkeys(seen))
+        return self._crowded_sight() if len(things) > CROWDED else things
+
+    def _crowded_sight(self) -> list[Thing]:
         out: Bag[Thing] = Bag(thing for thing in self.inside.items() if not thing.hidden)
         out.update(portal for portal in self.portals.items() if not portal.hidden)
         for thing in self.inside.items():
@@ -126,17 +189,18 @@ class Thing:
         kept = self.state.reach.get((self, hidden))
         if kept is not None and kept[0] == self.stamp:
             return kept[1]
-        out: Bag[Thing] = Bag()
+        out: list[Thing] = []
         for thing in self.inside.items():
             if thing.hidden and not hidden:
                 continue
-            out.add(thing)
-            out.update(thing.shown_terminals(hidden=hidden))
+            out.append(thing)
+            out += thing.shown_terminals(hidden=hidden)
             if thing.holder is not None and thing.holder.is_open:
-                out.update(thing.within_reach(hidden=hidden))
-        out.update(portal for portal in self.portals.items() if portal.hidden or hidden)
-        things = out.items()
-        self.state.reach[self, hidden] = self.stamp, things
+                out += thing.within_reach(hidden=hidden)
+        out += [portal for portal in self.portals.items() if portal.hidden or hidden]
+        things = copied(list(dict.fromkeys(out)))
+        if self.place is not None:  # changes in its rooms are none of the world
+            self.state.reach[self, hidden] = self.stamp, things
         return things
 
     def shown_terminals(self, *, hidden: bool) -> tuple[Thing, ...]:
@@ -194,6 +258,12 @@ class Thing:
         """Whether voltage passes from one of its terminals to the other."""
         return self.material is not None and self.material.conductive
 
+    def is_live(self) -> bool:
+        """Whether electricity may do something in it."""
+        if self.connected():
+            return True
+        return self.terminals is not None and not self.conducts() and any(t.voltage is not None for t in self.terminals)
+
     def other_terminal(self, terminal: Thing) -> Any:
         if self.terminals is None or terminal not in self.terminals:
             return None
@@ -223,6 +293,29 @@ class Thing:
         """Let one moment pass for it and its contents, once for each `state.now`."""
         self.state.advance(self)
 
+    def is_idle(self) -> bool:
+        """Whether `tick` does no more than `physics.advance`, now and until its room changes or is stirred.
+
+        A class whose `tick` does more says here when that comes to nothing, or is taken to be busy.
+        """
+        return True
+
+    def only_counts(self) -> bool:
+        """Whether all that `tick` would do next is `count`."""
+        raise NotImplementedError
+
+    def count(self) -> None:
+        """Count a tick."""
+        raise NotImplementedError
+
+    def source(self) -> float | None:
+        """Degrees of the heat or cold that it gives to its contents; None: it gives none."""
+        return None
+
+    def change(self, thing: Thing) -> None:
+        """What a tick does to a thing in a heat source."""
+        raise NotImplementedError
+
 
 NOTHING: Bag[Any] = Bag()
 """The contents of what never holds anything, and the portals of what has none; never added to."""
@@ -246,12 +339,15 @@ class Terminal(Thing):
         if not len(self.wired):
             self.state.wired = True
             self.wired.add(other)
+            self.owner.stir()
 
     def unwire(self) -> None:
         for other in self.wired.items():
             self.wired.remove(other)
+            self.owner.stir()
             if self in other.wired:
                 other.wired.remove(self)
+                other.owner.stir()
 
     def reaches_voltage(self) -> bool:
         return any(other.voltage == HIGH for other in self.wired.items())

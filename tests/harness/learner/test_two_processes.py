@@ -117,6 +117,19 @@ def test_a_larger_teacher_on_two_processes(tmp_path: Path, name: str, wrapper: s
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wrapper, quantize", [("ddp", None), ("fsdp2", None), ("ddp", "nf4")])
+def test_adapters_on_two_processes(tmp_path: Path, wrapper: str, quantize: str | None) -> None:
+    pytest.importorskip("peft" if quantize is None else "bitsandbytes")
+    folder, lora = saved(tmp_path / "model", layers=2, dim=64), {"rank": 4, "alpha": 8, "quantize": quantize}
+    config = {**CONFIG, "iterations": 2, "model": {"path": str(folder), "lora": lora}}
+    one = alone(tmp_path / "one", config)
+    done = together(tmp_path / "two", {**config, "learner": {**config["learner"], "processes": 2, "parallel": wrapper}})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_same_run(tmp_path / "two" / "run", one, steps=2)
+    assert_same_weights(tmp_path / "two" / "run", one, 2)
+
+
+@pytest.mark.slow
 def test_sharded_scoring_shares_what_unsharded_scoring_does() -> None:
     """Also where one process has branches and common beginnings and the other a bare row, or none."""
     done = started("tests.support.sharded_scoring")

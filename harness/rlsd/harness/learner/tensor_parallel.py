@@ -58,10 +58,8 @@ def mesh_of(settings: LearnerConfig, ranks: Ranks) -> DeviceMesh | None:
         )
     table = torch.arange(ranks.world).view(-1, size)
     wait = timedelta(seconds=settings.timeout_s)  # groups that a mesh makes itself wait as long as they like
-    data, _ = dist.new_subgroups_by_enumeration(table.T.tolist(), timeout=wait)
-    tensor, _ = dist.new_subgroups_by_enumeration(table.tolist(), timeout=wait)
-    names = ("data", "tensor")
-    return DeviceMesh.from_group([data, tensor], ranks.device.type, mesh=table, mesh_dim_names=names)
+    groups: list[Any] = [dist.new_subgroups_by_enumeration(part.tolist(), timeout=wait)[0] for part in (table.T, table)]
+    return DeviceMesh.from_group(groups, ranks.device.type, mesh=table, mesh_dim_names=("data", "tensor"))
 
 
 def data_ranks(ranks: Ranks, mesh: DeviceMesh | None) -> Ranks:

@@ -18,6 +18,8 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +86,28 @@ class OwnClass:
         self._env.step(action)
 
 
-def processor_seconds() -> float:
-    """Of this process and of those that it has started and that still run."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    seconds = time.process_time()
+def children_seconds() -> float:
+    """Processor seconds of the processes that this one has started and that still run."""
+    ticks, seconds = os.sysconf("SC_CLK_TCK"), 0.0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()
             if int(fields[1]) == os.getpid():
                 seconds += (int(fields[11]) + int(fields[12])) / ticks
     return seconds
+
+
+def processor_seconds(run: Callable[[], object]) -> float:
+    """What a call takes of this process and of those that it has started."""
+    others, own = children_seconds(), time.process_time()
+    run()
+    own = time.process_time() - own
+    return own + children_seconds() - others
+
+
+def played(engine: Any, actions: list[str]) -> None:
+    for action in actions:
+        engine.step(action)
 
 
 def speed(file: Path, count: int, originals: int, to: Path | None) -> None:
@@ -114,16 +128,12 @@ def speed(file: Path, count: int, originals: int, to: Path | None) -> None:
         spent = {True: [0, 0.0, 0.0], False: [0, 0.0, 0.0]}
         opening = 0.0
         for episode in chosen:
-            started = processor_seconds()
-            engine.open(episode["task_type"], episode["variation"], episode["simplifications"])
-            opening += processor_seconds() - started
+            key = episode["task_type"], episode["variation"], episode["simplifications"]
+            opening += processor_seconds(partial(engine.open, *key))
             actions = [action for action, *_ in episode["steps"][1:]]
-            started, clock = processor_seconds(), time.perf_counter()
-            for action in actions:
-                engine.step(action)
-            row = spent["openContainers" not in episode["simplifications"]]
+            row, clock = spent["openContainers" not in episode["simplifications"]], time.perf_counter()
             row[0] += len(actions)
-            row[1] += processor_seconds() - started
+            row[1] += processor_seconds(partial(played, engine, actions))
             row[2] += time.perf_counter() - clock
         steps, cpu, clock = (sum(part) for part in zip(*spent.values(), strict=True))
         rows.append(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlsd.envs.scienceworld.engine.tasks.subgoal import Subgoal
-from rlsd.envs.scienceworld.engine.world.devices import Agent
+from rlsd.envs.scienceworld.engine.world.agent import Agent
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.thing import Thing
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlsd.envs.scienceworld.engine.world.devices import Agent
+from rlsd.envs.scienceworld.engine.world.agent import Agent
 from rlsd.envs.scienceworld.engine.world.living import FOREVER_ADULT, Animal
 from rlsd.envs.scienceworld.engine.world.places import Location
 from rlsd.envs.scienceworld.engine.world.plants import Flower, Pollen

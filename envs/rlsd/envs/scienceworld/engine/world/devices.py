@@ -5,14 +5,13 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal
 
 from rlsd.envs.scienceworld.engine.world.abilities import Device, closed_holder, no_holder, open_holder
-from rlsd.envs.scienceworld.engine.world.containers import Container, Hole, add_water
+from rlsd.envs.scienceworld.engine.world.containers import Hole, add_water
 from rlsd.envs.scienceworld.engine.world.heat import cool_down, heat_up
 from rlsd.envs.scienceworld.engine.world.listed import listed
 from rlsd.envs.scienceworld.engine.world.materials import material
 from rlsd.envs.scienceworld.engine.world.physics import ignite
 from rlsd.envs.scienceworld.engine.world.places import Drain, Ground
 from rlsd.envs.scienceworld.engine.world.plants import Tree
-from rlsd.envs.scienceworld.engine.world.roaming import Roaming
 from rlsd.envs.scienceworld.engine.world.state import State
 from rlsd.envs.scienceworld.engine.world.stuff import make
 from rlsd.envs.scienceworld.engine.world.thing import CURSORY, DETAILED, Thing
@@ -278,31 +277,3 @@ class StopWatch(Thing):
         assert self.device is not None
         text = f"a {self.shown_name()}, which is {'activated' if self.device.activated else 'deactivated'}. "
         return text + (f"The time reads {self.reading} ticks." if mode == DETAILED else "")
-
-
-class Agent(Roaming):
-    """The one who acts."""
-
-    base_name = "agent"
-    movable = False
-
-    def __init__(self, state: State) -> None:
-        super().__init__(state)
-        state.roaming.append(self)
-        self.inventory = Inventory(state)
-        self.put(self.inventory)
-        self.inventory.put(make(state, "orange"))
-
-    def referents(self) -> list[str]:
-        return ["agent", "self"]
-
-    def describe(self, mode: int = CURSORY) -> str:
-        return "the agent"
-
-
-class Inventory(Container):
-    base_name = "inventory"
-    movable = False
-
-    def referents(self) -> list[str]:
-        return ["inventory", self.name]

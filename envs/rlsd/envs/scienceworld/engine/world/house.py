@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rlsd.envs.scienceworld.engine.world.agent import Agent
 from rlsd.envs.scienceworld.engine.world.bees import Bee
 from rlsd.envs.scienceworld.engine.world.containers import (
     Basin,
@@ -16,7 +17,6 @@ from rlsd.envs.scienceworld.engine.world.containers import (
     vessel,
 )
 from rlsd.envs.scienceworld.engine.world.devices import (
-    Agent,
     Axe,
     Cooler,
     Heater,

@@ -8,7 +8,7 @@ Every iteration starts from the same weights; rlsd and TRL alternate. `rollout_s
 `score_s` log-probs before the update (for RLSD the teacher's, too), `update_s` the updates. Processor seconds of one
 thread, since other programs may run. Every round is a line on stderr; the last line of stdout is one JSON object:
 medians, and ratios to TRL with the lowest and highest ratio of a round. A round of the quickstart's 128 episodes takes
-some 70 processor seconds, and the first one does not count; after `--minutes` no further one begins.
+some 90 processor seconds, and the first one does not count; after `--minutes` no further one begins.
 
     make bench-trl                               # in an environment of its own, with the extra `trl`
     python benchmarks/beside_trl.py [--rounds 3] [--minutes 10] [--set rollout.tasks_per_iteration=4] …

@@ -28,6 +28,7 @@ INTERNAL = {
     "rlsd.envs.remote.http_client.HttpFailure": "becomes the error of the client that asked",
     "rlsd.envs.babyai.planner._NoWay": "the plan goes another way, or there is none",
     "rlsd.envs.scienceworld.engine.world.scala.NeedsDraws": "the episode is played again with random numbers",
+    "rlsd.envs.scienceworld.engine.world.rest._Busy": "the room does not rest",
     "rlsd.envs.babyai.world.EndlessLayout": "the seed is passed over",
     "rlsd.agents.vllm.fake.state.Refused": "the fake server answers it with status 500",
     "rlsd.harness.learner.step.OutOfMemory": "the learner halves the micro-batch, and raises MemoryFull if it cannot",

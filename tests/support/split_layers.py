@@ -51,7 +51,8 @@ def policy_of(played: Played, case: str) -> Policy:
     tokenizer = played.policy.tokenizer
     shape = {**SIZES, "num_key_value_heads": 2, "max_position_embeddings": 4096, **shape}
     torch.manual_seed(4)
-    model = AutoModelForCausalLM.from_config(kind(vocab_size=len(tokenizer), **shape), attn_implementation="sdpa")
+    config = kind(vocab_size=len(tokenizer), **shape)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     policy = with_lora(replace(played.policy, model=model.eval()), lora, seed=0)
     torch.manual_seed(5)
     with torch.no_grad():

@@ -23,6 +23,7 @@ from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.learner.finite import broken_weight
 from rlsd.harness.learner.optimizer_state import random_state, set_random_state
 from rlsd.harness.learner.step import WeightError
+from rlsd.harness.plan.shapes import check_layers
 from rlsd.harness.rollout.environments import open_valid
 from rlsd.harness.rollout.recorded import read_trajectories
 from rlsd.harness.runs import checkpoint
@@ -91,6 +92,7 @@ class Session:
             check_tracker(config.tracker)
             if config.sft.trajectories is not None:
                 read_trajectories(config.sft.trajectories, config.env.id)  # a bad line is an error before a model loads
+            check_layers(config)
             self.parts: Parts = build(config, ranks=ranks)
             self.parts.sampler.connect()
             self.valid = self._panel() if config.eval.every or config.eval.at_start else None

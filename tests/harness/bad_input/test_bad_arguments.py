@@ -157,9 +157,10 @@ def test_looking_for_checkpoints_leaves_unfinished_ones_alone(run: Path) -> None
     assert partial.is_dir()
 
 
-def test_evaluating_a_run_that_has_no_best_weights(fails: Cli, run: Path) -> None:
+def test_evaluating_a_run_that_has_no_weights(fails: Cli, run: Path) -> None:
     shutil.rmtree(run / "best")
-    assert "no best/" in fails("eval", run)
+    shutil.rmtree(run / "checkpoints")
+    assert "neither best/ nor a checkpoint" in fails("eval", run)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Phi3Conf
 from rlsd.agents.hf.models import load_policy
 from rlsd.harness.cli.export import export_run
 from rlsd.harness.config import ConfigError, parse_config
-from rlsd.harness.distributed import Ranks
-from rlsd.harness.iteration.parts import build
 from rlsd.harness.learner.tensor_parallel import check_split
+from rlsd.harness.plan.shapes import check_layers
 from rlsd.harness.runs import checkpoint
 from tests.harness.learner.test_two_processes import CONFIG, changed
 from tests.support.split_layers import CASES, SIZES
@@ -159,7 +158,7 @@ def test_heads_that_do_not_divide_are_refused_before_a_model_loads(tmp_path: Pat
     LlamaConfig(**SIZES, num_key_value_heads=1, vocab_size=400).save_pretrained(tmp_path)
     config = parse_config({**changed(**SPLIT), "model": {"path": str(tmp_path)}})
     with pytest.raises(ConfigError, match=r"tensor_parallel is 2, but LlamaModel has 1 num_key_value_heads"):
-        build(config, ranks=Ranks(world=2))
+        check_layers(config)
 
 
 def test_a_larger_teacher_that_does_not_divide_is_refused(tmp_path: Path) -> None:
@@ -167,7 +166,7 @@ def test_a_larger_teacher_that_does_not_divide_is_refused(tmp_path: Path) -> Non
     raw = changed(**{**SPLIT, "tensor_parallel": 4, "processes": 4})
     raw["model"] = {"tiny": {**CONFIG["model"]["tiny"], "heads": 4, "dim": 64}}
     with pytest.raises(ConfigError, match=r"tensor_parallel is 4, but LlamaModel has 2 num_attention_heads"):
-        build(parse_config({**raw, "algorithm": algorithm}), ranks=Ranks(world=4))
+        check_layers(parse_config({**raw, "algorithm": algorithm}))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,7 @@ def test_a_larger_teacher_that_does_not_divide_is_refused(tmp_path: Path) -> Non
 def test_architectures_that_cannot_be_split_are_refused(config: Any, told: str) -> None:
     config.vocab_size = 64
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     with pytest.raises(ConfigError, match=told):
         check_split(model, 2)
 
@@ -190,7 +189,7 @@ def test_a_plan_that_leaves_weights_of_a_block_out_is_refused() -> None:
     """A norm of single heads would get the gradient of its own process's heads alone."""
     config = Qwen3Config(**SIZES, num_key_value_heads=2, head_dim=16, vocab_size=64)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     check_split(model, 2)
     whole: dict[str, str] = model.config.base_model_tp_plan
     model.config.base_model_tp_plan = {name: kind for name, kind in whole.items() if "q_norm" not in name}

@@ -32,8 +32,6 @@ from rlsd.harness.learner.critic import Critic
 from rlsd.harness.learner.external import check_external, load_external
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.teacher import Teacher
-from rlsd.harness.learner.tensor_parallel import check_split
-from rlsd.harness.plan.shapes import of_teacher, on_meta
 from rlsd.harness.rollout.environments import env_maker
 from rlsd.harness.runs.rundir import RunError, load_run_config
 from rlsd.harness.scoring.fit import fit_learner
@@ -121,9 +119,6 @@ def build(
         raise ConfigError(f"{config.env.id} lists no tasks in the split {config.env.train_split!r}")
     task_sampler = make_task_sampler(config, tasks)
     settings = config.learner if ranks else config.learner.alone()
-    if settings.tensor_parallel > 1:  # refused before a model loads
-        for model in (config, of_teacher(config)) if teacher.weights == "external" else (config,):
-            check_split(on_meta(model), settings.tensor_parallel)
     # shards go to the devices; if servers sample, the whole weights are only written from then on
     aside = settings.parallel == "fsdp2" and config.sampler.backend == "vllm"
     on_cpu = aside and config.model.attention in ("sdpa", "eager")  # loading a model runs a test pass

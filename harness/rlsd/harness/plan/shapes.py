@@ -16,6 +16,7 @@ from rlsd.agents.hf.policy import Policy
 from rlsd.envs.errors import closest
 from rlsd.harness.config import ModelConfig, RunConfig
 from rlsd.harness.iteration.policies import model_place, with_lora
+from rlsd.harness.learner.tensor_parallel import check_split
 
 KERNEL = "rlsd_planned"
 """The attention of planned passes: the kernel of `sdpa`, and no mask but one that is given. Without values transformers
@@ -126,6 +127,20 @@ def of_teacher(config: RunConfig) -> RunConfig:
     """The config with the external teacher as its model."""
     lone: dict[str, Any] = {"path": config.algorithm.teacher.path, "tiny": None, "lora": None}
     return config.model_copy(update={"model": config.model.model_copy(update=lone)})
+
+
+def check_layers(config: RunConfig) -> None:
+    """Check, before a model loads, that the layers of the run's models can be split as `learner.tensor_parallel` says.
+
+    Raises:
+        ConfigError: they cannot (`check_split`).
+        ModelError: as `shaped`.
+    """
+    parts = config.learner.tensor_parallel
+    if parts > 1:
+        external = config.algorithm.teacher.weights == "external"
+        for model in (config, of_teacher(config)) if external else (config,):
+            check_split(on_meta(model), parts)
 
 
 def without_values(config: RunConfig, mode: FakeTensorMode, parts: int = 1) -> Any:

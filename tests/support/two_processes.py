@@ -64,6 +64,15 @@ def assert_same_run(run: Path, other: Path, *, steps: int) -> None:
     assert records(run, "eval")[0]["success"] == records(other, "eval")[0]["success"]
 
 
+def assert_same_updates(run: Path, other: Path) -> None:
+    """Every iteration has the same loss, gradient norm, tokens and, with a critic, value loss, to 1e-4."""
+    for a, b in zip(records(run), records(other), strict=True):
+        for name in ("loss", "grad_norm", "tokens", "value_loss", "value_explained"):
+            assert (name in a) == (name in b), name
+            if name in b:
+                assert a[name] == pytest.approx(b[name], abs=1e-4, rel=1e-4), name
+
+
 def assert_same_weights(run: Path, other: Path, step: int) -> None:
     mine, _ = checkpoint.load(run / "checkpoints" / f"step-{step:06d}")
     theirs, _ = checkpoint.load(other / "checkpoints" / f"step-{step:06d}")

@@ -92,7 +92,7 @@ class Session:
             check_tracker(config.tracker)
             if config.sft.trajectories is not None:
                 read_trajectories(config.sft.trajectories, config.env.id)  # a bad line is an error before a model loads
-            check_layers(config)
+            check_layers(config, ranks.world)
             self.parts: Parts = build(config, ranks=ranks)
             self.parts.sampler.connect()
             self.valid = self._panel() if config.eval.every or config.eval.at_start else None

@@ -20,7 +20,14 @@ from rlsd.harness.runs import checkpoint
 from tests.harness.learner.test_two_processes import CONFIG, changed
 from tests.support.split_layers import CASES, SIZES
 from tests.support.teachers import opd, saved
-from tests.support.two_processes import alone, assert_same_run, assert_same_weights, records, started, together
+from tests.support.two_processes import (
+    alone,
+    assert_same_run,
+    assert_same_updates,
+    assert_same_weights,
+    started,
+    together,
+)
 
 SPLIT: dict[str, Any] = {"processes": 2, "parallel": "fsdp2", "tensor_parallel": 2}
 
@@ -112,11 +119,7 @@ def test_other_methods(tmp_path: Path, blocks: dict[str, Any]) -> None:
     done = together(tmp_path / "two", {**config, "learner": {**config["learner"], **SPLIT}})
     assert done.returncode == 0, done.stderr[-3000:]
     run = tmp_path / "two" / "run"
-    for a, b in zip(records(run), records(one), strict=True):
-        for name in ("loss", "grad_norm", "tokens", "value_loss", "value_explained"):
-            assert (name in a) == (name in b), name
-            if name in b:
-                assert a[name] == pytest.approx(b[name], abs=1e-4, rel=1e-4), name
+    assert_same_updates(run, one)
     assert_same_weights(run, one, 3)
 
 
@@ -147,6 +150,12 @@ def test_settings_that_cannot_be_had_are_one_line(learner: dict[str, Any], told:
     assert "\n" not in str(refused.value)
 
 
+def test_processes_that_are_no_multiple_are_refused_before_a_model_loads() -> None:
+    config = parse_config({**changed(**SPLIT), "model": {"path": "nowhere"}})
+    with pytest.raises(ConfigError, match=r"tensor_parallel is 2, but 3 processes run: start a multiple of it"):
+        check_layers(config, 3)
+
+
 def test_four_bits_are_refused() -> None:
     model = {"path": "somewhere", "lora": {"rank": 4, "quantize": "nf4"}}
     with pytest.raises(ConfigError, match=r"fsdp2 cannot shard: take ddp"):
@@ -158,7 +167,7 @@ def test_heads_that_do_not_divide_are_refused_before_a_model_loads(tmp_path: Pat
     LlamaConfig(**SIZES, num_key_value_heads=1, vocab_size=400).save_pretrained(tmp_path)
     config = parse_config({**changed(**SPLIT), "model": {"path": str(tmp_path)}})
     with pytest.raises(ConfigError, match=r"tensor_parallel is 2, but LlamaModel has 1 num_key_value_heads"):
-        check_layers(config)
+        check_layers(config, 2)
 
 
 def test_a_larger_teacher_that_does_not_divide_is_refused(tmp_path: Path) -> None:
@@ -166,7 +175,7 @@ def test_a_larger_teacher_that_does_not_divide_is_refused(tmp_path: Path) -> Non
     raw = changed(**{**SPLIT, "tensor_parallel": 4, "processes": 4})
     raw["model"] = {"tiny": {**CONFIG["model"]["tiny"], "heads": 4, "dim": 64}}
     with pytest.raises(ConfigError, match=r"tensor_parallel is 4, but LlamaModel has 2 num_attention_heads"):
-        check_layers(parse_config({**raw, "algorithm": algorithm}))
+        check_layers(parse_config({**raw, "algorithm": algorithm}), 4)
 
 
 @pytest.mark.parametrize(

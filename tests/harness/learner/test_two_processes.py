@@ -12,7 +12,14 @@ from rlsd.harness.config import parse_config
 from rlsd.harness.train import train
 from tests.support.smallest_run import small_run
 from tests.support.teachers import opd, saved
-from tests.support.two_processes import alone, assert_same_run, assert_same_weights, records, started, together
+from tests.support.two_processes import (
+    alone,
+    assert_same_run,
+    assert_same_updates,
+    assert_same_weights,
+    started,
+    together,
+)
 
 CONFIG = small_run(
     iterations=3,
@@ -96,11 +103,7 @@ def test_other_methods_on_two_processes(tmp_path: Path, algorithm: Any, wrapper:
     done = together(tmp_path / "two", {**config, "learner": {**config["learner"], "processes": 2, "parallel": wrapper}})
     assert done.returncode == 0, done.stderr[-3000:]
     run = tmp_path / "two" / "run"
-    for a, b in zip(records(run), records(one)):
-        for name in ("loss", "grad_norm", "tokens", "value_loss", "value_explained"):
-            assert (name in a) == (name in b), name
-            if name in b:
-                assert a[name] == pytest.approx(b[name], abs=1e-4, rel=1e-4), name
+    assert_same_updates(run, one)
     assert_same_weights(run, one, 3)
 
 

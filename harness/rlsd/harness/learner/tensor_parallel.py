@@ -51,15 +51,23 @@ def mesh_of(settings: LearnerConfig, ranks: Ranks) -> DeviceMesh | None:
     size = settings.tensor_parallel
     if size == 1:
         return None
-    if ranks.world % size:
-        raise ConfigError(
-            f"learner.tensor_parallel is {size}, but {ranks.world} processes run: start a multiple of it, or set "
-            "learner.tensor_parallel=1"
-        )
+    check_processes(size, ranks.world)
     table = torch.arange(ranks.world).view(-1, size)
     wait = timedelta(seconds=settings.timeout_s)  # groups that a mesh makes itself wait as long as they like
     groups: list[Any] = [dist.new_subgroups_by_enumeration(part.tolist(), timeout=wait)[0] for part in (table.T, table)]
     return DeviceMesh.from_group(groups, ranks.device.type, mesh=table, mesh_dim_names=("data", "tensor"))
+
+
+def check_processes(size: int, world: int) -> None:
+    """
+    Raises:
+        ConfigError: `world` processes are no multiple of the `size` that share each layer.
+    """
+    if world % size:
+        raise ConfigError(
+            f"learner.tensor_parallel is {size}, but {world} processes run: start a multiple of it, or set "
+            "learner.tensor_parallel=1"
+        )
 
 
 def data_ranks(ranks: Ranks, mesh: DeviceMesh | None) -> Ranks:

@@ -16,7 +16,7 @@ from rlsd.agents.hf.policy import Policy
 from rlsd.envs.errors import closest
 from rlsd.harness.config import ModelConfig, RunConfig
 from rlsd.harness.iteration.policies import model_place, with_lora
-from rlsd.harness.learner.tensor_parallel import check_split
+from rlsd.harness.learner.tensor_parallel import check_processes, check_split
 
 KERNEL = "rlsd_planned"
 """The attention of planned passes: the kernel of `sdpa`, and no mask but one that is given. Without values transformers
@@ -129,15 +129,17 @@ def of_teacher(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"model": config.model.model_copy(update=lone)})
 
 
-def check_layers(config: RunConfig) -> None:
-    """Check, before a model loads, that the layers of the run's models can be split as `learner.tensor_parallel` says.
+def check_layers(config: RunConfig, processes: int) -> None:
+    """Check, before a model loads, that `processes` can split the layers of the run's models as
+    `learner.tensor_parallel` says.
 
     Raises:
-        ConfigError: they cannot (`check_split`).
+        ConfigError: they cannot (`check_processes`, `check_split`).
         ModelError: as `shaped`.
     """
     parts = config.learner.tensor_parallel
     if parts > 1:
+        check_processes(parts, processes)
         external = config.algorithm.teacher.weights == "external"
         for model in (config, of_teacher(config)) if external else (config,):
             check_split(on_meta(model), parts)

@@ -24,7 +24,6 @@ T = TypeVar("T")
 OPENED_AT_ONCE = 8
 """Largest number of environments of one rollout that open at the same time."""
 
-
 RAISED, TIMEOUT, AGENT = "raised", "timeout", "agent"
 """Reasons of a failed episode besides `rlsd.envs.answers.RULES`: a call raised, or gave no answer in time; the agent's
 server refused or did not answer."""
@@ -51,14 +50,10 @@ class EpisodeError(Exception):
 
 
 class _NoAnswer(Exception):
-    """The time limit passed; not `TimeoutError`, because environments may raise their own."""
+    """The time limit (argument, seconds) passed; not `TimeoutError`, because environments may raise their own."""
 
     lost: EnvLost | None = None
     """The process of the environment that was opened is lost."""
-
-    def __init__(self, limit_s: float) -> None:
-        super().__init__()
-        self.limit_s = limit_s
 
 
 class _Raised(Exception):
@@ -146,7 +141,7 @@ class BoxedEnv:
             return await self._timed(lambda: function(env), max(self._timeout_s, longer))
         except _NoAnswer as late:
             other = self._lost(self.abandon() or late.lost)
-            message = f"no answer within {late.limit_s:g} s"
+            message = f"no answer within {late.args[0]:g} s"
             raise EpisodeError(boundary, message, reason=TIMEOUT, lost=other) from None
         except Exception as caught:
             error = caught.error if isinstance(caught, _Raised) else caught

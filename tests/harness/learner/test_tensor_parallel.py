@@ -17,6 +17,7 @@ from rlsd.harness.config import ConfigError, parse_config
 from rlsd.harness.learner.tensor_parallel import check_split
 from rlsd.harness.plan.shapes import check_layers
 from rlsd.harness.runs import checkpoint
+from rlsd.harness.train import train
 from tests.harness.learner.test_two_processes import CONFIG, changed
 from tests.support.split_layers import CASES, SIZES
 from tests.support.teachers import opd, saved
@@ -154,6 +155,13 @@ def test_processes_that_are_no_multiple_are_refused_before_a_model_loads() -> No
     config = parse_config({**changed(**SPLIT), "model": {"path": "nowhere"}})
     with pytest.raises(ConfigError, match=r"tensor_parallel is 2, but 3 processes run: start a multiple of it"):
         check_layers(config, 3)
+
+
+def test_a_run_of_one_process_is_refused_before_its_model_is_looked_for(tmp_path: Path) -> None:
+    learner = {k: v for k, v in SPLIT.items() if k != "processes"}
+    config = parse_config({**changed(**learner), "model": {"path": "nowhere"}})
+    with pytest.raises(ConfigError, match=r"tensor_parallel is 2, but 1 processes run"):
+        train(config, tmp_path / "run")
 
 
 def test_four_bits_are_refused() -> None:

@@ -57,8 +57,10 @@ class NativeEngine:
 
     def gold(self) -> tuple[str, ...]:
         """The plan from the start of the task."""
+        if self._gold is None and self._open().steps == 1:
+            self.plan()
         if self._gold is None:
-            self._gold = (self.plan() if self._open().steps == 1 else plan_from(self._fresh())) or ()
+            self._gold = plan_from(self._fresh()) or ()
         return self._gold
 
     def plan(self) -> tuple[str, ...] | None:
@@ -66,6 +68,8 @@ class NativeEngine:
         if self._plan is None:
             self._open().follow_bees()
             self._plan = plan_from(self._open().session)
+            if self._open().steps == 1:
+                self._gold = self._plan or ()
         return self._plan
 
     def _fresh(self) -> Session:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
+from rlsd.envs.scienceworld.engine.copies import copied_world
 from rlsd.envs.scienceworld.engine.session import Session
 from rlsd.envs.scienceworld.engine.world.scala import JavaRandom, Undrawn
 from rlsd.envs.scienceworld.planning.circuits import power
@@ -40,7 +40,7 @@ _WAYS: dict[str, Callable[[Session], Step | None]] = {
 
 def plan_from(session: Session) -> tuple[str, ...] | None:
     """Actions from here to the goal; () when it is reached, None when no way is known."""
-    world = copy.deepcopy(session)
+    world = copied_world(session)
     if isinstance(world.state.random, Undrawn):
         world.state.random = JavaRandom()
     way = _WAYS.get(world.task_type, living)

@@ -126,6 +126,10 @@ class Session(Episode):
         self.score, self.completed = self.goals.score(), self.goals.completed
         return said or _UNKNOWN
 
+    def things(self) -> list[Thing]:
+        """All things of the world, at any depth; kept until something changes, and not to be changed."""
+        return self._unless_changed("things", True, self.universe.deep)
+
     def names(self, *, everywhere: bool) -> Naming:
         """Names of all that is in the room, or in the world, hidden things included; kept until something changes."""
         place = self.place

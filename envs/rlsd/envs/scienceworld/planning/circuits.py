@@ -22,7 +22,7 @@ def power(world: Session) -> Step | None:
         return None
     if world.focus is not part:
         return say(world, "focus on", part)
-    wires = [thing for thing in world.universe.deep() if isinstance(thing, Wire)]
+    wires = [thing for thing in world.things() if isinstance(thing, Wire)]
     wires.sort(key=lambda wire: wire.number)
     if len(wires) < 2:
         return None
@@ -34,7 +34,7 @@ def power(world: Session) -> Step | None:
 def _source(world: Session, name: str) -> Component | None:
     """The one that is asked for; else a battery."""
     if len(world.goals.ordered) < 3:
-        things = [thing for thing in world.universe.deep() if isinstance(thing, Battery)]
+        things = [thing for thing in world.things() if isinstance(thing, Battery)]
     else:
         things = named(world, name)
     source = nearest(world, things)

@@ -45,7 +45,7 @@ def _in_vessel(thing: Thing) -> bool:
 
 def living(world: Session) -> Step | None:
     """Towards the nearest thing that the present subgoal accepts; then into the box."""
-    if world.goals.at > 0 and any(isinstance(thing, AnswerBox) for thing in world.universe.deep()):
+    if world.goals.at > 0 and any(isinstance(thing, AnswerBox) for thing in world.things()):
         return deliver(world)
     check = present(world).check
     wanted = [thing for thing in _candidates(world) if check(world, thing) == REACHED]
@@ -58,7 +58,7 @@ def living(world: Session) -> Step | None:
 
 def _candidates(world: Session) -> Iterator[Thing]:
     """Plants and animals but for bees, and movable solid things, that are within reach."""
-    for thing in world.universe.deep():
+    for thing in world.things():
         if thing.hidden or room_of(world, thing) is None or isinstance(thing, (AnswerBox, FlowerPot, Bee)):
             continue
         solid = thing.material is not None and thing.material.state == SOLID
@@ -69,7 +69,7 @@ def _candidates(world: Session) -> Iterator[Thing]:
 def _wait(world: Session) -> Step | None:
     """Wait for a living thing to come into the stage that is asked for; None if it is past it."""
     check = present(world).check
-    for thing in world.universe.deep():
+    for thing in world.things():
         if not isinstance(thing, LivingThing) or isinstance(thing, Bee):
             continue
         cycle, now = thing.cycle, thing.cycle.at
@@ -88,7 +88,7 @@ def deliver(world: Session) -> Step | None:
     target, goal = world.goals.last, present(world)
     if target is None:
         return None
-    boxes = [thing for thing in world.universe.deep() if isinstance(thing, AnswerBox)]
+    boxes = [thing for thing in world.things() if isinstance(thing, AnswerBox)]
     wanted = goal.box(target) if goal.box is not None else boxes[0].name
     box = next((thing for thing in boxes if thing.name == wanted), None)
     if box is None:

@@ -40,7 +40,7 @@ def grow_fruit(world: Session) -> Step | None:
 
 def _potted(world: Session, kind: str) -> list[Plant]:
     """Plants of that kind that live in a pot with soil, in the order they were made."""
-    plants = [thing for thing in world.universe.deep() if isinstance(thing, Plant) and thing.life.kind == kind]
+    plants = [thing for thing in world.things() if isinstance(thing, Plant) and thing.life.kind == kind]
     alive = [plant for plant in plants if plant.cycle.at != DEAD and isinstance(plant.place, FlowerPot)]
     return sorted((plant for plant in alive if _has(plant.place, "soil")), key=lambda plant: plant.number)
 
@@ -51,7 +51,7 @@ def _has(holder: Thing | None, name: str) -> bool:
 
 def _sow(world: Session, kind: str) -> Step | None:
     """Towards a seed in a pot of its own with soil."""
-    pots = [thing for thing in world.universe.deep() if isinstance(thing, FlowerPot)]
+    pots = [thing for thing in world.things() if isinstance(thing, FlowerPot)]
     free = [pot for pot in pots if not any(isinstance(thing, Plant) for thing in pot.inside.items())]
     ready = [pot for pot in free if _has(pot, "soil")]
     if not ready:
@@ -59,7 +59,7 @@ def _sow(world: Session, kind: str) -> Step | None:
     pot = min(ready, key=lambda pot: pot.number)
     loose = [
         thing
-        for thing in world.universe.deep()
+        for thing in world.things()
         if isinstance(thing, Plant) and thing.life.kind == kind and thing.is_seed() and thing.place not in pots
     ]
     seed = nearest(world, loose)
@@ -77,7 +77,7 @@ def _add_soil(world: Session, pot: Thing | None) -> Step | None:
         return None
     if soil is not None:
         return take(world, soil) or reach(world, pot) or say(world, "move", soil, "to", pot)
-    things = world.universe.deep()
+    things = world.things()
     shovel = nearest(world, [thing for thing in things if isinstance(thing, Shovel)])
     ground = next((thing for thing in things if isinstance(thing, Ground)), None)
     if shovel is None or ground is None:

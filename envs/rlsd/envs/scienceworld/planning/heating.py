@@ -45,7 +45,7 @@ def _other(world: Session, stuff: Material) -> str:
 
 
 def _coolers(world: Session) -> list[Cooler]:
-    return [thing for thing in world.universe.deep() if isinstance(thing, Cooler) and _works(thing)]
+    return [thing for thing in world.things() if isinstance(thing, Cooler) and _works(thing)]
 
 
 def _works(device: Thing) -> bool:
@@ -53,7 +53,7 @@ def _works(device: Thing) -> bool:
 
 
 def _heat(world: Session, target: Thing, need: float) -> Step | None:
-    heaters = [t for t in world.universe.deep() if isinstance(t, Heater) and _works(t) and t.hottest > need + _MARGIN]
+    heaters = [t for t in world.things() if isinstance(t, Heater) and _works(t) and t.hottest > need + _MARGIN]
     return _expose(world, target, nearest(world, heaters), need)
 
 

@@ -11,7 +11,7 @@ from rlsd.envs.scienceworld.planning.ways import Step, held, nearest, reach, say
 
 def vessels(world: Session) -> list[Vessel]:
     """What can be carried and holds things, flower pots apart."""
-    things = world.universe.deep()
+    things = world.things()
     return [t for t in things if isinstance(t, Vessel) and t.movable and not isinstance(t, FlowerPot)]
 
 
@@ -21,7 +21,7 @@ def empty_vessel(world: Session) -> Thing | None:
 
 def fill(world: Session, vessel: Thing | None) -> Step | None:
     """The next action towards water in a vessel: it is put into a sink that is on."""
-    sinks = [t for t in world.universe.deep() if isinstance(t, Plumbing) and t.name in ("sink", "bathtub")]
+    sinks = [t for t in world.things() if isinstance(t, Plumbing) and t.name in ("sink", "bathtub")]
     works = [t for t in sinks if t.device is not None and (t.device.activated or not t.device.broken)]
     sink = nearest(world, works)
     if vessel is None or sink is None or vessel.holder is None:

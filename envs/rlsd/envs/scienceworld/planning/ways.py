@@ -47,7 +47,7 @@ def nearest(world: Session, things: Iterable[Thing]) -> Thing | None:
 
 
 def named(world: Session, name: str) -> list[Thing]:
-    return [thing for thing in world.universe.deep() if thing.name.lower() == name.lower() and not thing.hidden]
+    return [thing for thing in world.things() if thing.name.lower() == name.lower() and not thing.hidden]
 
 
 def go(world: Session, room: Thing | None) -> Step | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from rlsd.envs.scienceworld.engine.world.scala import CROWDED, Bag, copied
@@ -115,9 +116,13 @@ class Contents:
 
     def deep(self) -> list[Any]:
         """Everything inside, at any depth."""
-        out: Bag[Any] = Bag(self.inside.items())
-        for thing in self.inside.items():
-            out.update(thing.deep())
+        inside = self.inside.items()
+        parts = [thing.deep() for thing in inside]
+        if len(inside) + sum(map(len, parts)) <= CROWDED:
+            return list(dict.fromkeys(chain(inside, *parts)))
+        out: Bag[Any] = Bag(inside)
+        for part in parts:
+            out.update(part)
         return out.items()
 
     def deep_visible_and_portals(self) -> list[Any]:

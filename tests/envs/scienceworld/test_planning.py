@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from rlsd.envs.scienceworld import native
 from rlsd.envs.scienceworld.env import ScienceWorldEnv
+from rlsd.envs.scienceworld.planner import plan_from
 
 
 def test_a_wrong_connection_is_undone_and_the_circuit_finished() -> None:
@@ -49,3 +53,25 @@ def test_two_things_put_into_each_other_are_out_of_the_world_and_the_plan_goes_o
         assert env.step(action)[4]["valid_action"]
     assert "chair" not in env.step("look around")[0]
     assert env.hindsight().distance is None
+
+
+def test_a_plan_is_made_again_only_when_something_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(native, "plan_from", lambda session: made.append(1) or plan_from(session))
+    env = ScienceWorldEnv(task_types="find-plant", simplifications="easy", list_actions=False)
+    env.reset(options={"task": "find-plant/0"})
+    plan = env.hindsight().plan
+    assert made == [1]
+    env.step("focus on the moon")
+    assert env.hindsight().plan == plan
+    env.step(plan[0])
+    assert env.hindsight().plan == plan[1:]
+    assert made == [1]
+    env.step("wait1")
+    env.hindsight()
+    assert made == [1, 1]
+    env.step("focus on door")  # a question: which one
+    env.step("0")
+    after = env.hindsight()
+    assert len(made) == 3
+    assert after.lost or after.plan

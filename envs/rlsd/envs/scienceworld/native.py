@@ -40,9 +40,11 @@ class NativeEngine:
 
     def step(self, action: str) -> Shown:
         played = self._open()
-        plan = self._plan
-        self._plan = plan[1:] if plan and action == plan[0] else None
         observation = played.step(action)
+        if self._plan and action == self._plan[0]:
+            self._plan = self._plan[1:]
+        elif played.moved:
+            self._plan = None
         session = played.session
         score = round(100 * session.score)
         return Shown(

@@ -37,6 +37,11 @@ class Played:
     def steps(self) -> int:
         return len(self._actions)
 
+    @property
+    def moved(self) -> bool:
+        """Whether the last action changed anything: it took time, or asked a question or answered one."""
+        return self._same_since == self.steps
+
     def step(self, action: str) -> str:
         """The answer to an action."""
         before = self._moment()

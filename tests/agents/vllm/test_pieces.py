@@ -304,6 +304,22 @@ def test_a_server_that_is_gone_holds_an_interruption_up_no_longer_than_its_reque
         sampler.refresh(1)
 
 
+def test_an_interruption_for_another_process_leaves_one_version(fake: Fake) -> None:
+    """Servers end the requests of all processes of a run; this one's weights have not changed yet."""
+    policy, server = small(), fake()
+    sampler = sampler_of(policy, server.url, interrupt=True)
+    sampler.eos_ids = []
+    sampler.refresh(0)
+    server.wrong.token_delay_s = SLOW_S
+    playing = in_background(sampler, 1)
+    decoded(server, 5)
+    assert sampler.weights.servers[0].abort()
+    (result,) = playing.result(60)
+    assert server.interrupted == 1
+    assert (len(result.token_ids), result.policy_version, result.versions) == (40, 0, ())
+    check_logps({0: policy}, result)
+
+
 # ---------------------------------------------------------------------- borders between pieces
 
 

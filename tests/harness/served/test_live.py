@@ -29,6 +29,7 @@ from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.scoring.tables import token_count
 from rlsd.harness.train import Iteration, train
+from tests.harness.served.test_in_flight import logps, weights_by_version
 from tests.support.live_server import START_S, TRANSFER, Live
 from tests.support.plain_worlds import odd_tokens
 
@@ -221,6 +222,43 @@ def test_responses_in_flight_go_on_under_new_weights(model: Path, live: Live) ->
     assert all(len(r.token_ids) == NEW for r in results)
     assert any(len(r.versions) > 1 for r in results)
     assert sampler.repeated == 0
+    assert apart < 1e-3
+
+
+def test_episodes_in_flight_go_on_under_new_weights(model: Path, live: Live) -> None:
+    """A whole run: each token's log-prob is that of the weights of its version, in interrupted responses too."""
+    base_again(model, live)
+    blocks = {
+        "iterations": 3,
+        "algorithm": TIS,
+        "env": {"kwargs": {"games": "gen-tiny", "max_steps": 3}},
+        "agent": {"max_new_tokens": 24},
+        "rollout": {"async_steps": 2},
+        "sampler": {"temperature": 1.0, "logprob_gap_stop": 9.0},
+        "eval": {"every": 0},
+    }
+    parts = build(config_of(model, live, **blocks))
+    parts.sampler.connect()
+    iteration = Iteration(parts, reward=odd_tokens, progress=Progress(quiet=True))
+    weights, _, keep = weights_by_version()
+    outcomes = []
+    for step in range(3):
+        keep(parts)
+        outcomes.append(iteration.run(step))
+    iteration.close()
+    parts.sampler.close()
+    apart, straddling = 0.0, 0
+    for outcome in outcomes:
+        print({k: outcome.metrics[k] for k in ("in_flight", "staleness", "tis", "sampler_gap_mean", "timing")})
+        assert outcome.metrics["staleness"]["max"] <= 2
+        assert 0 < outcome.metrics["tis"]["mean"] <= 2
+        for trajectory in outcome.trajectories:
+            spans = [version for turn in trajectory.turns for version, _ in version_spans(turn.action)]
+            straddling += len(set(spans)) > 1
+            for turn in trajectory.turns:
+                apart = max(apart, largest(logps(parts, weights, turn.action), turn.action.logps))
+    print({"straddling": straddling, "apart": apart})
+    assert straddling > 0
     assert apart < 1e-3
 
 

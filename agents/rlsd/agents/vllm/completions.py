@@ -91,7 +91,7 @@ def read_response(reply: Any, body: dict[str, Any], *, version: int, partial: bo
     choice = reply["choices"][0]
     ids, logps, reason = choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["finish_reason"]
     aborted = partial and reason == "abort"
-    if (not ids and not (aborted and ids == [])) or not all(type(i) is int and i >= 0 for i in ids):
+    if not (ids or (aborted and ids == [])) or not all(type(i) is int and i >= 0 for i in ids):
         raise ValueError(f"token_ids is {str(ids)[:80]}, expected a list of ids")
     if len(logps) != len(ids):
         raise ValueError(f"{len(ids)} token ids with {len(logps)} log-probs")

@@ -125,7 +125,8 @@ def test_responses_that_new_weights_interrupt_are_trained_on(folder: Path, serve
     """They keep what they have, and each token is weighed by the probability it was drawn with."""
     weights, _, keep = weights_by_version()
     server.wrong.token_delay_s = 0.01
-    data = data_of(folder, server, 2, learner={"lr": 3e-3}, sampler={"logprob_gap_stop": 9.0})
+    slots = {"max_concurrent": 2}  # so that episodes are under way at every update
+    data = data_of(folder, server, 2, learner={"lr": 3e-3}, sampler={"logprob_gap_stop": 9.0}, rollout=slots)
     data["algorithm"] = {"name": "grpo", "loss": {"tis_cap": 2.0, "tis_level": level}}
     outcomes, parts = run(data, 6, keep)
     assert server.interrupted > 0

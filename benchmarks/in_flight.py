@@ -4,9 +4,12 @@
 
 A run's own player, rollout, agent and client play 16 episodes of six turns an iteration in 16 slots, against a stand-in
 for a server in a process of its own. Each turn takes a time with a heavy tail, Pareto with exponent 1.3 from 50 ms on,
-cut at 3 s: of the server, or of the environment. The time of a turn depends on its episode and number alone, so that
-every setting plays the same turns. The learner sleeps 0.5 s an iteration, loading weights takes 50 ms. Ratios are to
-`async_steps: 0` in the same run; all times are sleeps, so they hardly depend on the machine. Ends with one JSON object.
+cut at 3 s: of the server, which makes a token every 50 ms of it, or of the environment. The time of a turn depends on
+its episode and number alone, so that every setting plays the same turns. From `async_steps: 2` on a slow server plays
+twice: it ends its responses for new weights (`sampler.interrupt`) and then takes the time of the tokens that are
+missing, or it finishes them ("drained"). The learner sleeps 0.5 s an iteration, loading weights takes 50 ms. Ratios are
+to `async_steps: 0` in the same run; all times are sleeps, so they hardly depend on the machine. Ends with one JSON
+object.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import re
 import subprocess
@@ -21,11 +25,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import client_cost
 
-from rlsd.agents.vllm.client import VLLMServer
+from rlsd.agents.vllm.client import ABORT, COMPLETIONS, VLLMServer
 from rlsd.agents.vllm.sampler import VLLMSampler
 from rlsd.envs.core import Task, TextEnv
 from rlsd.harness.config import parse_config
@@ -36,7 +40,13 @@ from rlsd.harness.runs.progress import Progress
 TURNS = 6
 SHORTEST_S, EXPONENT, LONGEST_S = 0.05, 1.3, 3.0
 LEARN_S, LOAD_S = 0.5, 0.05
-STEPS = (0, 1, 2, 4)
+TOKEN_S = 0.05
+TOKENS = round(LONGEST_S / TOKEN_S)
+FIRST_ID = 300
+"""The first id of a response is this plus its number of tokens, so that who asks for its rest says how long it is."""
+ALIKE = [("0", 0, False), ("1", 1, False), ("2", 2, True), ("4", 4, True)]
+"""Name, `async_steps`, `sampler.interrupt`."""
+SIDES = {"environment": ALIKE, "server": [*ALIKE, ("2 drained", 2, False), ("4 drained", 4, False)]}
 
 
 def pause(seed: Any) -> float:
@@ -66,9 +76,10 @@ class Steps(TextEnv):
 
 
 class Answers(client_cost.Answers):
-    """Answers a completion after the time of its seed, or at once."""
+    """Answers a completion after the time of its seed, or at once; `/abort_requests` ends all that wait."""
 
     slow = False
+    under_way: ClassVar[set[Response]] = set()
 
     def data_received(self, data: bytes) -> None:
         self.seen += data
@@ -77,13 +88,42 @@ class Answers(client_cost.Answers):
             whole = end + 4 + (int(size[1]) if size else 0)
             if len(self.seen) < whole:
                 return
-            seed = re.search(rb'"seed": *(\d+)', self.seen[:whole])
+            path, body = self.seen.split(b" ", 2)[1].decode(), self.seen[end + 4 : whole]
             self.seen = self.seen[whole:]
-            choice = {"token_ids": [300] * 4, "logprobs": {"token_logprobs": [-1.0] * 4}, "finish_reason": "length"}
-            body = json.dumps({"model": "m", "choices": [choice]}).encode()
-            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-            wait = pause(int(seed[1])) if seed and self.slow else 0.0
-            asyncio.get_running_loop().call_later(wait, self.transport.write, head + body)
+            if path == COMPLETIONS:
+                self.under_way.add(Response(json.loads(body), self))
+                continue
+            if path == ABORT:
+                for response in list(self.under_way):
+                    response.end("abort")
+            self.answer({"paths": {COMPLETIONS: {}, ABORT: {}}})
+
+    def answer(self, body: Any) -> None:
+        data = json.dumps(body).encode()
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data)
+        self.transport.write(head + data)
+
+
+class Response:
+    """One that takes its time, or the rest of one."""
+
+    def __init__(self, asked: dict[str, Any], to: Answers) -> None:
+        kept = TOKENS - asked["max_tokens"]
+        self.to, self.began = to, time.perf_counter()
+        seconds = pause(asked["seed"])
+        self.left = asked["prompt"][-kept] - FIRST_ID - kept if kept else math.ceil(seconds / TOKEN_S)
+        self.ids = [FIRST_ID if kept else FIRST_ID + self.left, *[FIRST_ID] * (self.left - 1)]
+        wait = (self.left * TOKEN_S if kept else seconds) if to.slow else 0.0
+        self.timer = asyncio.get_running_loop().call_later(wait, self.end, "length")
+
+    def end(self, reason: str) -> None:
+        """Answer with the tokens that are there by now."""
+        self.timer.cancel()
+        self.to.under_way.discard(self)
+        made = min(self.left - 1, int((time.perf_counter() - self.began) / TOKEN_S))
+        ids = self.ids[:made] if reason == "abort" else self.ids
+        choice = {"token_ids": ids, "logprobs": {"token_logprobs": [-1.0] * len(ids)}, "finish_reason": reason}
+        self.to.answer({"model": "m", "choices": [choice]})
 
 
 async def serve(slow: bool) -> None:
@@ -104,25 +144,28 @@ class Loaded(client_cost.Fixed):
     def loaded_version(self, server: VLLMServer) -> int:
         return self.version
 
+    def abort(self) -> bool:
+        return self.servers[0].abort()
+
     def push(self, version: int) -> None:
         time.sleep(LOAD_S)
         self.version = version
 
 
-def parts_of(url: str, steps: int, slow_env: bool, iterations: int) -> Parts:
+def parts_of(url: str, steps: int, slow_env: bool, iterations: int, *, interrupt: bool) -> Parts:
     config = parse_config(
         {
             "iterations": iterations,
             "algorithm": {"name": "grpo", "loss": {"tis_cap": 2.0}},
             "env": {"id": "in_flight:Steps", "kwargs": {"slow": slow_env}},
             "model": {"path": "checkpoints/warm_tiny"},
-            "agent": {"format": "compact", "memory": "full", "max_new_tokens": 4},
+            "agent": {"format": "compact", "memory": "full", "max_new_tokens": TOKENS},
             "rollout": {"tasks_per_iteration": 8, "group_size": 2, "max_concurrent": 16, "async_steps": steps},
             "eval": {"every": 0, "at_start": False},
         }
     )
     parts = build(config)
-    sampler = VLLMSampler(Loaded(url), eos_ids=parts.policy.eos_ids, context=parts.policy.context)
+    sampler = VLLMSampler(Loaded(url), eos_ids=parts.policy.eos_ids, context=parts.policy.context, interrupt=interrupt)
     parts.sampler = parts.agent.sampler = sampler
     return parts
 
@@ -130,7 +173,7 @@ def parts_of(url: str, steps: int, slow_env: bool, iterations: int) -> Parts:
 def run(parts: Parts, iterations: int) -> dict[str, Any]:
     """The loop of a run whose learner sleeps."""
     player = Player(parts, reward=None, progress=Progress(quiet=True))
-    ages, straddling, refresh_s = [], [], 0.0
+    ages, in_flight, refresh_s = [], [], 0.0
     started = time.perf_counter()
     for step in range(iterations):
         played = player.take(step)
@@ -142,15 +185,21 @@ def run(parts: Parts, iterations: int) -> dict[str, Any]:
         parts.sampler.refresh(parts.learner.updates)
         refresh_s += time.perf_counter() - began
         ages.append(played.staleness)
-        straddling.append(played.in_flight.get("in_flight", {}).get("straddling", 0.0))
+        in_flight.append(played.in_flight.get("in_flight", {}))
     seconds = time.perf_counter() - started
     player.close()
+
+    def mean(name: str) -> float:
+        return round(sum(values.get(name, 0.0) for values in in_flight) / iterations, 3)
+
     return {
         "seconds": round(seconds, 2),
         "refresh_s_an_iteration": round(refresh_s / iterations, 3),
         "mean_age": round(sum(a["mean"] for a in ages) / iterations, 3),
         "largest_age": max(a["max"] for a in ages),
-        "straddling_episodes": round(sum(straddling) / iterations, 3),
+        "straddling_episodes": mean("straddling"),
+        "continued_actions": mean("continued_actions"),
+        "continued_tokens": mean("continued_tokens"),
     }
 
 
@@ -162,10 +211,11 @@ def compare(where: str, iterations: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         try:
             url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-            for steps in STEPS:
-                found[str(steps)] = run(parts_of(url, steps, where == "environment", iterations), iterations)
-                found[str(steps)]["over_0"] = round(found[str(steps)]["seconds"] / found["0"]["seconds"], 3)
-                print(where, steps, json.dumps(found[str(steps)]), file=sys.stderr, flush=True)
+            for name, steps, interrupt in SIDES[where]:
+                slow_env = where == "environment"
+                found[name] = run(parts_of(url, steps, slow_env, iterations, interrupt=interrupt), iterations)
+                found[name]["over_0"] = round(found[name]["seconds"] / found["0"]["seconds"], 3)
+                print(where, name, json.dumps(found[name]), file=sys.stderr, flush=True)
         finally:
             server.kill()
     return found

@@ -88,6 +88,7 @@ class PolicyAgent:
             thought_span=token_span(text_ids, parsed.thought, self.chat.decode),
             finish=result.finish,
             policy_version=result.policy_version,
+            versions=result.versions,
         )
 
     def _parsed(self, response: str) -> Parsed:

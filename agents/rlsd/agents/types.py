@@ -27,6 +27,8 @@ class FinishReason(StrEnum):
     """`max_new_tokens` were sampled without an end token."""
     STOP = "stop"
     """The text came to one of the agent's stop strings, which is its end."""
+    ABORT = "abort"
+    """A server ended it before new weights: a sampler asks for the rest, so no action has this reason."""
     SCRIPTED = "scripted"
     """No tokens were sampled."""
 
@@ -81,6 +83,9 @@ class Action:
     """Half-open range of `token_ids` that spells the thought."""
     finish: FinishReason = FinishReason.SCRIPTED
     policy_version: int = 0
+    """The policy that its tokens were sampled from; of several the first, which is the oldest."""
+    versions: tuple[tuple[int, int], ...] = ()
+    """(policy version, number of tokens) of each piece in order, if it has tokens of several; else ()."""
     explored: bool = False
     """Whether the action was random exploration, which is not imitated."""
     messages: tuple[Mapping[str, Any], ...] = ()
@@ -161,6 +166,14 @@ class SampleResult:
     logps: tuple[float, ...]
     finish: FinishReason
     policy_version: int
+    """Of the first token."""
+    versions: tuple[tuple[int, int], ...] = ()
+    """As `Action.versions`."""
+
+
+def version_spans(sampled: Action | SampleResult) -> tuple[tuple[int, int], ...]:
+    """(policy version, number of tokens) of each piece of a response in order; the numbers add up to its tokens."""
+    return sampled.versions or ((sampled.policy_version, len(sampled.token_ids)),)
 
 
 class Sampler(Protocol):

@@ -73,7 +73,7 @@ class TokenBatch:
     against: tuple[Tensor, ...] = ()
     """(M,) float each: log-probs under views with wrong hindsight; NaN where a view does not exist."""
     policy_version: Tensor | None = None
-    """(K,) int64: weights the turn was sampled with; None if the whole batch has one version."""
+    """(K,) int64: weights the turn was sampled with, of several the oldest; None if the whole batch has one version."""
 
     @property
     def token_trajectory(self) -> Tensor:

@@ -41,6 +41,34 @@ def test_a_change_waits_for_requests_under_way_and_later_ones_wait_for_it() -> N
     assert told == ["first begins", "first ends", "change", "second begins", "second ends"]
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_requests_are_hurried_until_they_end_or_cannot_be(able: bool) -> None:
+    gate, hurried = Gate(), list[int]()
+    begun, finish = threading.Event(), threading.Event()
+
+    async def request() -> None:
+        async with gate.passing():
+            begun.set()
+            while not finish.is_set():
+                await asyncio.sleep(0.001)
+
+    def hurry() -> bool:
+        hurried.append(1)
+        if len(hurried) == 3 or not able:
+            threading.Timer(0.0 if able else 0.25, finish.set).start()
+        return able
+
+    played = daemon_future(lambda: asyncio.run(request()), "requests")
+    begun.wait(5)
+    with gate.closed(hurry):
+        assert finish.is_set()
+    played.result(5)
+    times = len(hurried)
+    assert times >= 3 if able else times == 1
+    with gate.closed(hurry):  # nobody is under way
+        assert len(hurried) == times
+
+
 def test_a_failed_change_opens_the_gate() -> None:
     gate = Gate()
     with pytest.raises(OSError, match="no disk"), gate.closed():

@@ -78,15 +78,12 @@ def test_gap_warns_and_stops() -> None:
 
 
 def episode(*versions: int) -> Trajectory:
+    return of_actions(*(Action(text="a", token_ids=(1,), logps=(-1.0,), policy_version=v) for v in versions))
+
+
+def of_actions(*actions: Action) -> Trajectory:
     turns = tuple(
-        Turn(
-            observation="o",
-            action=Action(text="a", token_ids=(1,), logps=(-1.0,), policy_version=v),
-            reward=0.0,
-            next_observation="o",
-            valid=True,
-        )
-        for v in versions
+        Turn(observation="o", action=action, reward=0.0, next_observation="o", valid=True) for action in actions
     )
     return Trajectory(
         key=EpisodeKey("train", 0, 0, 0),
@@ -100,6 +97,18 @@ def episode(*versions: int) -> Trajectory:
     )
 
 
+def in_pieces(*spans: tuple[int, int]) -> Action:
+    """An action with so many tokens of each version."""
+    count = sum(n for _, n in spans)
+    return Action(
+        text="a",
+        token_ids=(1,) * count,
+        logps=(-1.0,) * count,
+        policy_version=spans[0][0],
+        versions=spans if len(spans) > 1 else (),
+    )
+
+
 def test_staleness_is_counted_in_iterations_and_bounded() -> None:
     versions = Versions(allowed=1)
     for version in (0, 4, 8):  # four optimizer steps an iteration
@@ -108,6 +117,12 @@ def test_staleness_is_counted_in_iterations_and_bounded() -> None:
     for old in (0, 3):
         with pytest.raises(SamplerDrift, match=rf"task t7.*version {old}, the learner is at 8"):
             versions.staleness([episode(8, old)], 8)
+    pieces = of_actions(in_pieces((4, 3), (8, 1)), in_pieces((8, 2)))
+    assert versions.staleness([pieces], 8) == {"mean": pytest.approx((3 / 4 + 0) / 2), "max": 1.0}
+    with pytest.raises(SamplerDrift, match=r"task t7.*version 0, the learner is at 8"):
+        versions.staleness([of_actions(in_pieces((0, 1), (8, 9)))], 8)  # its oldest token counts
+    with pytest.raises(SamplerDrift, match=r"version 5"):
+        versions.staleness([of_actions(in_pieces((4, 1), (5, 9)))], 8)
     strict = Versions(allowed=0)
     strict.give(4)
     with pytest.raises(SamplerDrift):

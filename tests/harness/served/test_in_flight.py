@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ import pytest
 import torch
 import yaml
 
+from rlsd.agents.types import Action, version_spans
 from rlsd.agents.vllm.errors import SamplerError
 from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.harness.config import ConfigError, parse_config
 from rlsd.harness.iteration.outcome import Outcome
 from rlsd.harness.iteration.parts import Parts, build
+from rlsd.harness.rollout.trajectory import Trajectory
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.train import Iteration, train
 from tests.support.plain_worlds import Plain, odd_tokens
@@ -77,7 +81,7 @@ def played(outcomes: list[Outcome]) -> list[Any]:
 def test_weights_that_change_nothing_give_the_same_run_whatever_is_in_flight(folder: Path, server: FakeVLLM) -> None:
     expected: list[Any] = []
     for steps in (0, 1, 2, 4):
-        outcomes, parts = run(data_of(folder, server, steps, learner=STILL), 6)
+        outcomes, parts = run(data_of(folder, server, steps, learner=STILL, sampler={"interrupt": False}), 6)
         ages = [o.metrics["staleness"]["max"] for o in outcomes]
         assert max(ages) == min(steps, max(ages)), "the bound holds"
         assert (steps == 0) == (max(ages) == 0)
@@ -92,29 +96,21 @@ def test_weights_that_change_nothing_give_the_same_run_whatever_is_in_flight(fol
 
 @pytest.mark.parametrize("backend, dispatch", [("vllm", "all"), ("hf", "eager"), ("hf", "all")])
 def test_every_turn_has_the_weights_of_its_version(folder: Path, server: FakeVLLM, backend: str, dispatch: str) -> None:
-    """Episodes that straddle a change of weights go on with the new ones: the log-probs say so, turn by turn."""
-    weights: dict[int, dict[str, torch.Tensor]] = {}
-    current: list[int] = []
-
-    def keep(parts: Parts) -> None:
-        current.append(parts.learner.updates)
-        weights[parts.learner.updates] = {k: v.clone() for k, v in parts.policy.model.state_dict().items()}
-
+    """Episodes that straddle a change of weights go on with the new ones: the log-probs say so, token by token."""
+    weights, current, keep = weights_by_version()
     data = data_of(folder, server if backend == "vllm" else None, 2, learner={"lr": 3e-3})
     data["sampler"] = {**data.get("sampler", {}), "dispatch": dispatch, "logprob_gap_stop": 9.0}
     outcomes, parts = run(data, 8, keep)
     straddling = ages = 0
     for step, outcome in enumerate(outcomes):
         for trajectory in outcome.trajectories:
-            versions = [turn.action.policy_version for turn in trajectory.turns]
+            versions = [version for turn in trajectory.turns for version, _ in version_spans(turn.action)]
             assert versions == sorted(versions)
             assert versions[0] >= current[max(0, step - 2)], "no token is more than two iterations old"
             straddling += len(set(versions)) > 1
             ages += versions[0] < current[step]
             for turn in trajectory.turns:
-                parts.policy.model.load_state_dict(weights[turn.action.policy_version])
-                assert turn.action.prompt is not None
-                assert turn.action.logps == pytest.approx(logps(parts, turn.action), abs=1e-4)
+                assert turn.action.logps == pytest.approx(logps(parts, weights, turn.action), abs=1e-4)
     assert straddling > 0
     assert ages > 0
     assert sum(o.metrics["in_flight"]["straddling"] * o.metrics["episodes"] for o in outcomes) == straddling
@@ -124,11 +120,63 @@ def test_every_turn_has_the_weights_of_its_version(folder: Path, server: FakeVLL
     assert all(0 < o.metrics["tis"]["mean"] <= 2 for o in outcomes)
 
 
+@pytest.mark.parametrize("level", ["token", "turn", "trajectory"])
+def test_responses_that_new_weights_interrupt_are_trained_on(folder: Path, server: FakeVLLM, level: str) -> None:
+    """They keep what they have, and each token is weighed by the probability it was drawn with."""
+    weights, _, keep = weights_by_version()
+    server.wrong.token_delay_s = 0.01
+    slots = {"max_concurrent": 2}  # so that episodes are under way at every update
+    data = data_of(folder, server, 2, learner={"lr": 3e-3}, sampler={"logprob_gap_stop": 9.0}, rollout=slots)
+    data["algorithm"] = {"name": "grpo", "loss": {"tis_cap": 2.0, "tis_level": level}}
+    outcomes, parts = run(data, 6, keep)
+    assert server.interrupted > 0
+    continued = 0
+    for outcome in outcomes:
+        actions = [turn.action for t in outcome.trajectories for turn in t.turns]
+        for trajectory in outcome.trajectories:
+            back = Trajectory.from_json(json.loads(json.dumps(trajectory.to_json())))
+            assert [x.action.versions for x in back.turns] == [x.action.versions for x in trajectory.turns]
+        for action in actions:
+            assert sum(count for _, count in version_spans(action)) == len(action.token_ids)
+            assert action.policy_version == min(version for version, _ in version_spans(action))
+            assert action.logps == pytest.approx(logps(parts, weights, action), abs=1e-4)
+        several = [action for action in actions if action.versions]
+        later = sum(count for action in several for _, count in action.versions[1:])
+        in_flight = outcome.metrics["in_flight"]
+        assert in_flight["continued_actions"] == pytest.approx(len(several) / len(actions))
+        assert in_flight["continued_tokens"] == pytest.approx(later / outcome.metrics["tokens"])
+        assert outcome.metrics["staleness"]["max"] <= 2
+        assert 0 < outcome.metrics["tis"]["mean"] <= 2, "finite"
+        assert math.isfinite(outcome.metrics["loss"])
+        continued += len(several)
+    assert continued > 0
+    assert all(o.metrics["wasted_tokens"] == 0 for o in outcomes), "nothing is dropped or sampled twice"
+
+
+def weights_by_version() -> tuple[dict[int, dict[str, torch.Tensor]], list[int], Callable[[Parts], None]]:
+    """The weights of each version, the version before each iteration, and what keeps both when a run calls it."""
+    weights: dict[int, dict[str, torch.Tensor]] = {}
+    current: list[int] = []
+
+    def keep(parts: Parts) -> None:
+        current.append(parts.learner.updates)
+        weights[parts.learner.updates] = {k: v.clone() for k, v in parts.policy.model.state_dict().items()}
+
+    return weights, current, keep
+
+
 @torch.inference_mode()
-def logps(parts: Parts, action: Any) -> list[float]:
+def logps(parts: Parts, weights: dict[int, dict[str, torch.Tensor]], action: Action) -> list[float]:
+    """What the weights of each token's version give it."""
+    assert action.prompt is not None
     ids = torch.tensor([[*action.prompt.ids, *action.token_ids]])
-    logp = torch.log_softmax(parts.policy.model.eval()(input_ids=ids).logits[0, :-1].float(), -1)
-    return logp.gather(-1, ids[0, 1:, None]).squeeze(-1)[-len(action.token_ids) :].tolist()
+    found: list[float] = []
+    for version, count in version_spans(action):
+        parts.policy.model.load_state_dict(weights[version])
+        logp = torch.log_softmax(parts.policy.model.eval()(input_ids=ids).logits[0, :-1].float(), -1)
+        whole = logp.gather(-1, ids[0, 1:, None]).squeeze(-1)[-len(action.token_ids) :].tolist()
+        found += whole[len(found) : len(found) + count]
+    return found
 
 
 def test_the_bound_is_checked(folder: Path) -> None:
@@ -184,7 +232,9 @@ def trajectories_of(run: Path) -> dict[str, list[Any]]:
 
 def test_what_is_in_flight_at_a_kill_is_played_again(folder: Path, server: FakeVLLM, tmp_path: Path) -> None:
     """From the checkpoint's weights: with updates that change nothing it is the run that nobody killed."""
-    data = data_of(folder, server, 2, learner=STILL, checkpoint_every=1, save_rollouts_every=1)
+    data = data_of(
+        folder, server, 2, learner=STILL, sampler={"interrupt": False}, checkpoint_every=1, save_rollouts_every=1
+    )
     data |= {"iterations": 5, "reward": "tests.support.plain_worlds:odd_tokens"}
     train(parse_config(data), tmp_path / "whole")
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(data))

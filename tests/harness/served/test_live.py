@@ -5,6 +5,7 @@ The Python that has vLLM is named by RLSD_VLLM_PYTHON, the model by RLSD_VLLM_MO
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 import torch
 
+from rlsd.agents.daemon import daemon_future
 from rlsd.agents.hf.models import load_policy
+from rlsd.agents.types import EpisodeKey, SampleRequest, SampleResult, version_spans
 from rlsd.agents.vllm.checks import PROBE, largest
 from rlsd.agents.vllm.sampler import VLLMSampler
 from rlsd.agents.vllm.source import PolicyWeights
@@ -26,10 +29,14 @@ from rlsd.harness.runs.metrics import read_metrics
 from rlsd.harness.runs.progress import Progress
 from rlsd.harness.scoring.tables import token_count
 from rlsd.harness.train import Iteration, train
+from tests.harness.served.test_in_flight import logps, weights_by_version
 from tests.support.live_server import START_S, TRANSFER, Live
 from tests.support.plain_worlds import odd_tokens
 
 pytestmark = pytest.mark.vllm
+TIS = {"name": "rlsd", "loss": {"tis_cap": 2.0}}
+NEW, AWAIT_S = 200, 4.0
+"""Tokens of a response that new weights interrupt, and seconds before they do."""
 
 
 def config_of(folder: Path, live: Live, **blocks: Any) -> RunConfig:
@@ -54,7 +61,7 @@ def config_of(folder: Path, live: Live, **blocks: Any) -> RunConfig:
         "tensorboard": False,
     }
     for name, block in blocks.items():
-        data[name] = {**data[name], **block}
+        data[name] = {**data[name], **block} if isinstance(data.get(name), dict) else block
     return parse_config(data)
 
 
@@ -162,6 +169,97 @@ def test_the_server_scores_the_hindsight_view(model: Path, live: Live) -> None:
         assert metrics["verified_teacher_tokens"] > 0
         assert metrics["teacher_gap_mean"] < 1e-3
         assert metrics["forwarded_tokens"]["teacher_on_servers"] > metrics["tokens"]
+
+
+def test_responses_in_flight_go_on_under_new_weights(model: Path, live: Live) -> None:
+    """New weights end them; each piece has the log-probs of the weights of its version, behind what was kept."""
+    base_again(model, live)
+    parts = build(config_of(model, live, rollout={"async_steps": 2}, sampler={"temperature": 1.0}, algorithm=TIS))
+    policy, sampler = parts.policy, parts.sampler
+    assert isinstance(sampler, VLLMSampler)
+    prompt, weights = tuple(policy.tokenizer.encode(PROBE)), dict[int, dict[str, torch.Tensor]]()
+    sampler.eos_ids = []
+
+    def refresh(version: int) -> float:
+        with torch.no_grad():
+            for weight in policy.model.parameters():
+                weight += 1e-3 * torch.randn_like(weight)
+        weights[version] = {k: v.clone() for k, v in policy.model.state_dict().items()}
+        started = time.monotonic()
+        sampler.refresh(version)
+        return time.monotonic() - started
+
+    async def response(sibling: int) -> SampleResult:
+        key = EpisodeKey("train", 0, 0, sibling)
+        sampler.join(key)
+        return await sampler.sample(SampleRequest(key=key, turn=0, prompt_ids=prompt, max_new_tokens=NEW))
+
+    async def responses() -> list[SampleResult]:
+        return await asyncio.gather(*(response(i) for i in range(3)))
+
+    sampler.connect()
+    torch.manual_seed(0)
+    refresh(0)
+    playing = daemon_future(lambda: asyncio.run(responses()), "episodes")
+    seconds = []
+    for version in (1, 2):
+        time.sleep(AWAIT_S)
+        assert not playing.done(), "responses must be under way: raise NEW"
+        seconds.append(refresh(version))
+    results = playing.result(1800)
+    apart = 0.0
+    for result in results:
+        ids, found = torch.tensor([[*prompt, *result.token_ids]]), list[float]()
+        for version, count in version_spans(result):
+            policy.model.load_state_dict(weights[version])
+            with torch.inference_mode():
+                logp = torch.log_softmax(policy.model.eval()(input_ids=ids).logits[0, :-1].float(), -1)
+            whole = logp.gather(-1, ids[0, 1:, None]).squeeze(-1)[-NEW:].tolist()
+            found += whole[len(found) : len(found) + count]
+        apart = max(apart, largest(found, result.logps))
+    sampler.close()
+    print({"versions": [version_spans(r) for r in results], "apart": apart, "refresh_s": seconds})
+    assert all(len(r.token_ids) == NEW for r in results)
+    assert any(len(r.versions) > 1 for r in results)
+    assert sampler.repeated == 0
+    assert apart < 1e-3
+
+
+def test_episodes_in_flight_go_on_under_new_weights(model: Path, live: Live) -> None:
+    """A whole run: each token's log-prob is that of the weights of its version, in interrupted responses too."""
+    base_again(model, live)
+    blocks = {
+        "iterations": 3,
+        "algorithm": TIS,
+        "env": {"kwargs": {"games": "gen-tiny", "max_steps": 3}},
+        "agent": {"max_new_tokens": 24},
+        "rollout": {"async_steps": 2, "max_concurrent": 2},
+        "sampler": {"temperature": 1.0, "logprob_gap_stop": 9.0},
+        "eval": {"every": 0},
+    }
+    parts = build(config_of(model, live, **blocks))
+    parts.sampler.connect()
+    iteration = Iteration(parts, reward=odd_tokens, progress=Progress(quiet=True))
+    weights, _, keep = weights_by_version()
+    outcomes = []
+    for step in range(3):
+        keep(parts)
+        outcomes.append(iteration.run(step))
+    iteration.close()
+    parts.sampler.close()
+    apart, straddling = 0.0, 0
+    for outcome in outcomes:
+        print({k: outcome.metrics[k] for k in ("in_flight", "staleness", "tis", "sampler_gap_mean")})
+        assert outcome.metrics["staleness"]["max"] <= 2
+        assert 0 < outcome.metrics["tis"]["mean"] <= 2
+        for trajectory in outcome.trajectories:
+            spans = [version for turn in trajectory.turns for version, _ in version_spans(turn.action)]
+            straddling += len(set(spans)) > 1
+            for turn in trajectory.turns:
+                apart = max(apart, largest(logps(parts, weights, turn.action), turn.action.logps))
+    print({"straddling": straddling, "apart": apart})
+    assert straddling > 0
+    assert apart < 1e-3
 
 
 @pytest.mark.parametrize("kind", ["folder", TRANSFER])

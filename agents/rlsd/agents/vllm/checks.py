@@ -38,6 +38,8 @@ class Weights(Protocol):
 
     def ensure(self, server: VLLMServer) -> None: ...
 
+    def abort(self) -> bool: ...
+
     def rest(self) -> None: ...
 
     def close(self) -> None: ...
@@ -79,6 +81,10 @@ class AsItIs:
         if self._base is None:
             server.forget()
             self.connect(server)
+
+    def abort(self) -> bool:
+        """False: its requests end by themselves."""
+        return False
 
     def rest(self) -> None:
         """Nothing to do: nobody learns beside it."""

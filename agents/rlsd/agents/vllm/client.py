@@ -25,10 +25,13 @@ from rlsd.envs.remote.http_client import HttpClient, HttpFailure
 from rlsd.envs.remote.loop import REQUESTS
 
 COMPLETIONS = "/v1/completions"
+ABORT = "/abort_requests"
+"""vLLM's route that ends all requests, which are answered with the tokens they have."""
 NEEDS = {
     COMPLETIONS: "is it a vLLM server?",
     "/collective_rpc": "start it with VLLM_SERVER_DEV_MODE=1",
     "/reset_prefix_cache": "start it with VLLM_SERVER_DEV_MODE=1",
+    ABORT: "start vLLM 0.32 or newer with VLLM_SERVER_DEV_MODE=1",
     "/init_weight_transfer_engine": "start it with VLLM_SERVER_DEV_MODE=1 (`rlsd serve policy --transfer`)",
     "/sleep": "start it with `rlsd serve policy --sleep` (VLLM_SERVER_DEV_MODE=1, --enable-sleep-mode)",
     "/v1/unload_lora_adapter": "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1",
@@ -142,6 +145,20 @@ class VLLMServer:
         if field is not None and not self.offers(path, field):
             raise ServerMismatch(f"{self.url}{path} does not know {field!r}: use a newer vLLM")
 
+    def abort(self) -> bool:
+        """End all requests under way: each is answered with the tokens it has. False if the server has no such route.
+
+        Raises:
+            ServerUnreachable: no answer, or status 500 and above.
+        """
+        if not self.offers(ABORT):
+            return False
+        try:
+            self.call("POST", ABORT, {}, timeout_s=self._quick_s)
+        except ServerReply:
+            return False
+        return True
+
     def tokenize(self, model: str, text: str) -> list[int] | None:
         """The server's token ids for `text`, None if it has no such route."""
         if not self.offers("/tokenize"):
@@ -170,8 +187,13 @@ class VLLMServer:
 
     # ------------------------------------------------------------------ sampling
 
-    async def complete(self, client: HttpClient, body: dict[str, Any], *, version: int) -> SampleResult:
+    async def complete(
+        self, client: HttpClient, body: dict[str, Any], *, version: int, partial: bool = False
+    ) -> SampleResult:
         """One response. Cancelling the call closes its connection, and the server stops decoding.
+
+        Args:
+            partial: see `read_response`.
 
         Raises:
             ServerUnreachable: no answer, or status 500 and above.
@@ -179,7 +201,7 @@ class VLLMServer:
         """
         reply = await self._post(client, body, decode_response)
         try:
-            return read_response(reply, body, version=version)
+            return read_response(reply, body, version=version, partial=partial)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ServerReply(f"{self.url}{COMPLETIONS}: unusable reply: {reason(error)}") from error
 

@@ -76,8 +76,12 @@ def request_body(
     }
 
 
-def read_response(reply: Any, body: dict[str, Any], *, version: int) -> SampleResult:
+def read_response(reply: Any, body: dict[str, Any], *, version: int, partial: bool = False) -> SampleResult:
     """Validate a reply to `request_body` and extract the response.
+
+    Args:
+        partial: a response that the server was asked to end early is fine, even one without tokens; its finish is
+            `ABORT` if something is missing.
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: an invalid reply.
@@ -86,7 +90,8 @@ def read_response(reply: Any, body: dict[str, Any], *, version: int) -> SampleRe
         raise ValueError(f"it is from model {reply['model']!r}, {body['model']!r} was requested")
     choice = reply["choices"][0]
     ids, logps, reason = choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["finish_reason"]
-    if not ids or not all(type(i) is int and i >= 0 for i in ids):
+    aborted = partial and reason == "abort"
+    if not (ids or (aborted and ids == [])) or not all(type(i) is int and i >= 0 for i in ids):
         raise ValueError(f"token_ids is {str(ids)[:80]}, expected a list of ids")
     if len(logps) != len(ids):
         raise ValueError(f"{len(ids)} token ids with {len(logps)} log-probs")
@@ -94,16 +99,18 @@ def read_response(reply: Any, body: dict[str, Any], *, version: int) -> SampleRe
         raise ValueError(f"{len(ids)} tokens, at most {body['max_tokens']} were requested")
     if not all(isinstance(x, int | float) and math.isfinite(x) and x <= 1e-3 for x in logps):
         raise ValueError(f"log-probs are {str(logps)[:80]}, expected finite numbers up to 0")
-    if reason not in ("stop", "length"):
+    if reason not in ("stop", "length") and not aborted:
         raise ValueError(f"finish_reason is {reason!r}, expected 'stop' or 'length'")
-    ended = ids[-1] in body["stop_token_ids"]
+    ended = bool(ids) and ids[-1] in body["stop_token_ids"]
     stopped = reason == "stop" and not ended
     if stopped and not body.get("stop"):
         raise ValueError(f"it stopped after id {ids[-1]}, which is not one of the end ids {body['stop_token_ids']}")
+    missing = aborted and len(ids) < body["max_tokens"]
+    rest = FinishReason.STOP if stopped else FinishReason.ABORT if missing else FinishReason.LENGTH
     return SampleResult(
         token_ids=tuple(ids),
         logps=tuple(min(0.0, float(x)) for x in logps),
-        finish=FinishReason.EOS if ended else FinishReason.STOP if stopped else FinishReason.LENGTH,
+        finish=FinishReason.EOS if ended else rest,
         policy_version=version,
     )
 

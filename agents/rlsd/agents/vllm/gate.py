@@ -1,11 +1,14 @@
-"""Keeps requests and changes of weights apart, so that every response comes from one policy version."""
+"""Keeps requests and changes of weights apart, so that every request is answered by one policy version."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+
+AGAIN_S = 0.1
+"""Seconds until requests that have not ended are hurried again: one may not have reached its server before."""
 
 
 class Gate:
@@ -33,17 +36,20 @@ class Gate:
                 self._changed.notify_all()
 
     @contextmanager
-    def closed(self) -> Iterator[None]:
-        """The block begins when the requests under way have ended; others wait until it is over."""
+    def closed(self, hurry: Callable[[], bool] | None = None) -> Iterator[None]:
+        """The block begins when the requests under way have ended; others wait until it is over.
+
+        Args:
+            hurry: makes the requests under way end soon; called again until they have, or until it returns False.
+        """
         with self._changed:
             self._closed = True
-            try:
-                while self._under_way:
-                    self._changed.wait()
-            except BaseException:
-                self._open()
-                raise
         try:
+            able = hurry is not None
+            while self._under_way:
+                able = able and hurry is not None and hurry()  # unlocked: requests end meanwhile
+                with self._changed:
+                    self._changed.wait_for(lambda: not self._under_way, AGAIN_S if able else None)
             yield
         finally:
             with self._changed:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rlsd.agents import event_loop
 from rlsd.agents.seeding import derive
-from rlsd.agents.types import EpisodeKey, SampleRequest, SampleResult, check_room
+from rlsd.agents.types import EpisodeKey, FinishReason, SampleRequest, SampleResult, check_room
 from rlsd.agents.vllm.checks import Weights
 from rlsd.agents.vllm.client import VLLMServer
 from rlsd.agents.vllm.completions import request_body
 from rlsd.agents.vllm.errors import SamplerError, ServerUnreachable, StalePolicy
+from rlsd.agents.vllm.pieces import cut_at_stop, joined
 from rlsd.agents.vllm.pool import BACK_OFF_S, LONGEST_PAUSE_S, ServerPool
 from rlsd.envs.remote.http_client import HttpClient
 
@@ -33,6 +34,8 @@ class VLLMSampler:
         reconnect_s: maximum wait for a failed server, in seconds.
         top_p: below 1 the distribution is cut (evaluation only).
         stop: strings that end a response, and belong to it.
+        interrupt: `refresh` ends the responses under way, and `sample` asks for their rest with the new weights.
+        stopped: whether a response's ids come to a stop string with their last token; `interrupt` needs it with `stop`.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class VLLMSampler:
         reconnect_s: float = 600.0,
         top_p: float = 1.0,
         stop: Sequence[str] = (),
+        interrupt: bool = False,
+        stopped: Callable[[Sequence[int]], bool] | None = None,
     ) -> None:
         self.live = False
         self.weights = weights
@@ -58,6 +63,8 @@ class VLLMSampler:
         self.reconnect_s = reconnect_s
         self.top_p = top_p
         self.stop = tuple(stop)
+        self.interrupt = interrupt
+        self.stopped = stopped
         self.decoded_tokens = 0
         """Tokens received since construction."""
         self._pool = ServerPool(weights, retries=retries, reconnect_s=reconnect_s)
@@ -89,6 +96,8 @@ class VLLMSampler:
             reconnect_s=self.reconnect_s,
             top_p=top_p,
             stop=self.stop,
+            interrupt=self.interrupt,
+            stopped=self.stopped,
         )
 
     def connect(self) -> None:
@@ -110,12 +119,12 @@ class VLLMSampler:
         """Send the learner's current weights to all servers, as policy `version`; waits for a failed server.
 
         Episodes may be under way in another thread: requests that have begun end first, with the old weights, and the
-        next turns get the new ones.
+        next ones get the new weights. With `interrupt` they end at once, and what they have is kept.
 
         Raises:
             SamplerError: a server that cannot load the new weights.
         """
-        with self._pool.gate.closed():
+        with self._pool.gate.closed(self.weights.abort if self.interrupt else None):
             self.weights.peers.gather(None)  # the requests of all processes have ended
             self._push(version)
 
@@ -149,30 +158,44 @@ class VLLMSampler:
         self._pool.leave(key)
 
     async def sample(self, request: SampleRequest) -> SampleResult:
-        """
+        """A response, in pieces if new weights came before its end.
+
         Raises:
             ContextFull: prompt and response would not fit.
             SamplerError: no server returned a usable reply, or one uses other weights than it was sent.
         """
         check_room(request, self.context)
-        seed = derive(self.seed, *request.key, "turn", request.turn)
+        kept: SampleResult | None = None
+        pieces = 0
+        while True:
+            piece = await self._piece(request, kept, pieces)
+            self.decoded_tokens += len(piece.token_ids)
+            if piece.token_ids:
+                whole = piece if kept is None else joined(kept, piece)
+                kept = whole if kept is None else cut_at_stop(whole, len(kept.token_ids), self.stop, self.stopped)
+                pieces += 1
+            if kept is not None and kept.finish is not FinishReason.ABORT:
+                return kept
+
+    async def _piece(self, request: SampleRequest, kept: SampleResult | None, number: int) -> SampleResult:
+        """The response to `request` from behind what is kept of it, to its end or to the next interruption."""
+        ids = () if kept is None else kept.token_ids
+        seed = derive(self.seed, *request.key, "turn", request.turn, *(("piece", number) if number else ()))
 
         async def call(server: VLLMServer, client: HttpClient, version: int) -> SampleResult:
             body = request_body(
-                request.prompt_ids,
+                [*request.prompt_ids, *ids],
                 model=self.weights.model(server),
-                max_new_tokens=request.max_new_tokens,
+                max_new_tokens=request.max_new_tokens - len(ids),
                 temperature=self.temperature,
                 seed=seed,
                 eos_ids=self.eos_ids,
                 top_p=self.top_p,
                 stop=self.stop,
             )
-            return await server.complete(client, body, version=version)
+            return await server.complete(client, body, version=version, partial=self.interrupt)
 
-        result = await self._pool.ask(request.key, call)
-        self.decoded_tokens += len(result.token_ids)
-        return result
+        return await self._pool.ask(request.key, call)
 
     # ------------------------------------------------------------------ scoring
 

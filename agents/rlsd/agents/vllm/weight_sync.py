@@ -6,6 +6,7 @@ must be close to the learner's: a server that answers 200 but keeps its old weig
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -13,10 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rlsd.agents.vllm.checks import NOISE, PROBE, PROBE_TOKENS, ServerState, check_base, check_weights, largest
-from rlsd.agents.vllm.client import COMPLETIONS, NEEDS, VLLMServer
+from rlsd.agents.vllm.client import ABORT, COMPLETIONS, NEEDS, VLLMServer
 from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable, StalePolicy
 from rlsd.agents.vllm.files import Carrier
 from rlsd.agents.vllm.source import Alone, Peers, WeightSource
+
+_log = logging.getLogger(__name__)
 
 SLEEP = {"none": 0, "offload": 1, "discard": 2}
 """vLLM's levels of sleep; 0: stay awake."""
@@ -69,6 +72,8 @@ class WeightSync:
         self._resting = False
         self._lock = threading.RLock()
         """Locked while servers are loaded."""
+        self._told: set[str] = set()
+        """URLs of servers that are known to finish their responses before an update."""
         self._watch: threading.Thread | None = None
         self._ended = threading.Event()
         self._watch_error: SamplerError | None = None
@@ -147,6 +152,28 @@ class WeightSync:
             if not (self.peers.main or self.carrier.shared):
                 raise ServerUnreachable(f"{server} restarted and waits for weights from this run's main process")
             self._load_again(server)
+
+    def abort(self) -> bool:
+        """End the requests under way on all servers: each is answered with the tokens it has. False if no server can.
+
+        A server that cannot, which is logged once, finishes them; so does one that does not answer.
+        """
+        able = False
+        with self._lock:  # not the requests of a check
+            for server in self.servers:
+                try:
+                    if server.abort():
+                        able = True
+                        continue
+                except ServerUnreachable:
+                    able = True  # it may be back before its requests are given up
+                    continue
+                if server.url not in self._told:
+                    self._told.add(server.url)
+                    _log.warning(
+                        "%s has no route %s, so updates wait for its responses: %s", server.url, ABORT, NEEDS[ABORT]
+                    )
+        return able
 
     def rest(self) -> None:
         """Put the servers to sleep until the next push: their keys and values are dropped, their weights moved to CPU

@@ -117,6 +117,10 @@ class SamplerConfig(Block):
     """How often a failed request to a server is sent again."""
     reconnect_s: float = Field(default=600.0, ge=0)
     """Longest wait in seconds for a server that went away; it gets the present weights again when it is back."""
+    interrupt: bool = True
+    """With `rollout.async_steps` 2 or more, new weights end the responses that servers have under way; their tokens are
+    kept, and the rest is sampled with the new weights. False: updates wait for the longest response, and every response
+    is of one policy version."""
     reuse_logps: bool = False
     """Use the sampler's log-probs as the old ones if no hindsight is read (GRPO-style methods): no scoring pass except
     that of `verify_episodes`. Methods that compare both views score with the learner anyway."""
@@ -158,9 +162,9 @@ class RolloutConfig(Block):
     """How often a failed episode is played again."""
     async_steps: int = Field(default=0, ge=0, le=8)
     """Largest age of a token that is trained on, in iterations. 1: roll out the next iteration during the update.
-    2 or more: so many iterations are in flight, and their episodes take new weights at their next turn; the run does
-    not repeat bit for bit. Needs algorithm.loss.tis_cap; an in-process sampler keeps a copy of the weights. A resumed
-    run plays again what was in flight."""
+    2 or more: so many iterations are in flight, and their episodes take new weights when they come; the run does not
+    repeat bit for bit. Needs algorithm.loss.tis_cap; an in-process sampler keeps a copy of the weights. A resumed run
+    plays again what was in flight."""
     refill: Literal["none", "mixed"] = "none"
     """`mixed`: groups whose episodes all have the same sum of the environment's rewards are replaced by groups of extra
     tasks that do not (DAPO's dynamic sampling); not ahead of time with `async_steps`."""

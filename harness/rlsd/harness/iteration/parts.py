@@ -144,6 +144,7 @@ def build(
         scorer,
         seed=config.seed,
         asynchronous=config.rollout.async_steps > 0,
+        interrupt=config.rollout.async_steps > 1 and config.sampler.interrupt,
         chat=format,
     )
     place = "cpu" if on_cpu else learner.device

@@ -4,8 +4,8 @@
 
     0   play, train, send weights
     1   iteration n + 1 plays while n is trained on, and ends before new weights are sent: a run repeats bit for bit
-    ≥2  n + 1 to n + S are in flight while n is waited for and trained on; their episodes take new weights at their next
-        turn, and one straggler leaves all other slots to them
+    ≥2  n + 1 to n + S are in flight while n is waited for and trained on; their episodes take new weights when they
+        come, and one straggler leaves all other slots to them
 
 Iteration n + S begins when n is taken, under weights that are S iterations old at most when it is trained on, so no
 token is ever too old: nothing is dropped or played twice.
@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlsd.agents.types import version_spans
 from rlsd.envs.core import Task
 from rlsd.harness import fail_points
 from rlsd.harness.config.blocks import ConfigError
@@ -206,14 +207,22 @@ class Player:
         return refilled, decoded, time.perf_counter() - started
 
     def _in_flight(self, trajectories: Sequence[Trajectory]) -> dict[str, dict[str, float]]:
-        """Share of the episodes that straddle a change of weights; of later iterations in this process the number, and
-        their episodes that have not ended."""
+        """Share of the episodes that straddle a change of weights, of actions that do, and of tokens behind one in
+        their action; of later iterations in this process the number, and their episodes that have not ended."""
         if not self._straddles:
             return {}
-        versions = [{turn.action.policy_version for turn in t.turns if turn.action.token_ids} for t in trajectories]
-        straddling = sum(len(v) > 1 for v in versions) / len(versions)
-        under_way = {"iterations": len(self._begun), "episodes": self._flight.episodes}
-        return {"in_flight": {"straddling": straddling, **under_way}}
+        actions = [[turn.action for turn in t.turns if turn.action.token_ids] for t in trajectories]
+        versions = [{version for action in of for version, _ in version_spans(action)} for of in actions]
+        spans = [version_spans(action) for of in actions for action in of]
+        return {
+            "in_flight": {
+                "straddling": sum(len(v) > 1 for v in versions) / len(versions),
+                "continued_actions": sum(len(s) > 1 for s in spans) / len(spans),
+                "continued_tokens": sum(n for s in spans for _, n in s[1:]) / sum(n for s in spans for _, n in s),
+                "iterations": len(self._begun),
+                "episodes": self._flight.episodes,
+            }
+        }
 
     def _tell(self, groups: Sequence[Group]) -> None:
         """Warn of failed episodes, once for each reason; every iteration's metrics count them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -103,17 +103,28 @@ def make_training_sampler(
     *,
     seed: int,
     asynchronous: bool,
+    interrupt: bool,
     chat: ChatFormat,
 ) -> TrainingSampler:
     """The sampler that a run's `sampler` block names; the main process sends the weights.
 
     Args:
         asynchronous: episodes are sampled while the learner updates, so the sampler keeps weights of its own.
+        interrupt: new weights come while episodes are sampled, and servers end their responses for them.
         chat: reads the policy's tokens.
     """
     policy = learner.policy
     if sampler.backend == "vllm":
-        return _vllm_sampler(sampler, agent, learner, scorer, seed=seed, asynchronous=asynchronous)
+        return _vllm_sampler(
+            sampler,
+            agent,
+            learner,
+            scorer,
+            seed=seed,
+            asynchronous=asynchronous,
+            interrupt=interrupt,
+            stopped=stop_check(chat, agent.stop),
+        )
     make = partial(
         make_sampler, agent=agent, temperature=sampler.temperature, seed=seed, dispatch=sampler.dispatch, chat=chat
     )
@@ -127,7 +138,15 @@ def make_training_sampler(
 
 
 def _vllm_sampler(
-    c: SamplerConfig, agent: AgentConfig, learner: Learner, scorer: Scorer, *, seed: int, asynchronous: bool
+    c: SamplerConfig,
+    agent: AgentConfig,
+    learner: Learner,
+    scorer: Scorer,
+    *,
+    seed: int,
+    asynchronous: bool,
+    interrupt: bool,
+    stopped: Callable[[Sequence[int]], bool] | None,
 ) -> TrainingSampler:
     from rlsd.agents.vllm.client import VLLMServer
     from rlsd.agents.vllm.sampler import VLLMSampler
@@ -165,6 +184,8 @@ def _vllm_sampler(
         retries=c.retries,
         reconnect_s=c.reconnect_s,
         stop=agent.stop,
+        interrupt=interrupt,
+        stopped=stopped,
     )
 
 

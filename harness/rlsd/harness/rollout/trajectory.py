@@ -167,6 +167,7 @@ def _turn_json(turn: Turn) -> dict[str, Any]:
         "thought_span": list(action.thought_span),
         "finish": action.finish.value,
         "policy_version": action.policy_version,
+        **({"versions": [list(span) for span in action.versions]} if action.versions else {}),
         "explored": action.explored,
         "reward": turn.reward,
         "next_observation": turn.next_observation,
@@ -189,6 +190,7 @@ def turn_from_json(data: dict[str, Any]) -> Turn:
         thought_span=(data.get("thought_span", [0, 0])[0], data.get("thought_span", [0, 0])[1]),
         finish=FinishReason(data.get("finish", "scripted")),
         policy_version=data.get("policy_version", 0),
+        versions=tuple((version, count) for version, count in data.get("versions", ())),
         explored=data.get("explored", False),
         usage=usage_from_json(data.get("usage")),
     )

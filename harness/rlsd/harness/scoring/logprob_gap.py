@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rlsd.agents.seeding import generator
+from rlsd.agents.types import version_spans
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.config import SamplerConfig
 from rlsd.harness.rollout.trajectory import Trajectory
@@ -86,24 +87,28 @@ class Versions:
             self._received.append(version)
 
     def staleness(self, trajectories: Sequence[Trajectory], now: int) -> dict[str, float]:
-        """Mean and largest age of the actions at policy `now`, in iterations.
+        """Mean age of the actions at policy `now`, an action's being the mean over its tokens, and largest age of a
+        token, in iterations.
 
         Raises:
-            SamplerDrift: an action of an unknown version, or of one that is too old.
+            SamplerDrift: a token of an unknown version, or of one that is too old.
         """
         versions = self._received if self._received and self._received[-1] == now else [*self._received, now]
         age = {version: len(versions) - 1 - i for i, version in enumerate(versions)}
-        ages: list[int] = []
+        ages: list[float] = []
+        oldest = 0
         for trajectory in trajectories:
             for turn in trajectory.turns:
                 if not turn.action.token_ids:
                     continue
-                version = turn.action.policy_version
-                if age.get(version, self.allowed + 1) > self.allowed:
-                    raise SamplerDrift(
-                        f"task {trajectory.task.task_id}: an action was sampled from policy version {version}, the "
-                        f"learner is at {now} and at most {self.allowed} iterations back are allowed "
-                        f"(versions given: {', '.join(map(str, versions[-4:]))})"
-                    )
-                ages.append(age[version])
-        return {"mean": sum(ages) / max(1, len(ages)), "max": float(max(ages, default=0))}
+                spans = version_spans(turn.action)
+                for version, _ in spans:
+                    if age.get(version, self.allowed + 1) > self.allowed:
+                        raise SamplerDrift(
+                            f"task {trajectory.task.task_id}: an action was sampled from policy version {version}, the "
+                            f"learner is at {now} and at most {self.allowed} iterations back are allowed "
+                            f"(versions given: {', '.join(map(str, versions[-4:]))})"
+                        )
+                    oldest = max(oldest, age[version])
+                ages.append(sum(age[version] * count for version, count in spans) / len(turn.action.token_ids))
+        return {"mean": sum(ages) / max(1, len(ages)), "max": float(oldest)}

@@ -199,6 +199,10 @@ class Handler(BaseHTTPRequestHandler):
         fake.cache_resets += 1
         return {"success": True}
 
+    def _abort(self, _: dict[str, Any]) -> dict[str, Any]:
+        self.server.fake.interruptions += 1
+        return {"status": "aborted"}
+
     def _set_version(self, body: dict[str, Any]) -> dict[str, Any]:
         self.server.fake.weight_version = body["new_version"]
         return {"success": True, "new_version": body["new_version"]}
@@ -215,6 +219,7 @@ ROUTES: dict[str, Any] = {
     "/v1/completions": Handler._complete,
     "/collective_rpc": Handler._rpc,
     "/reset_prefix_cache": Handler._reset_cache,
+    "/abort_requests": Handler._abort,
     "/sleep": Handler._sleep,
     "/wake_up": Handler._wake,
     "/v1/load_lora_adapter": Handler._load_lora,

@@ -76,6 +76,10 @@ class FakeState:
         self.decoded_tokens = 0
         self.aborted = 0
         """Completions whose client disconnected early."""
+        self.interruptions = 0
+        """Requests to end all completions."""
+        self.interrupted = 0
+        """Completions that were ended so."""
         self.cache_resets = 0
         self.asleep: set[str] = set()
         """What of it sleeps: "weights", "kv_cache"."""
@@ -137,13 +141,16 @@ class FakeState:
         """Ids, log-probs of the temperature-scaled distribution, and the finish reason; None when `gone()`."""
         rng = torch.Generator().manual_seed(int(body.get("seed") or 0))
         temperature, ends = float(body.get("temperature", 1.0)), set(body.get("stop_token_ids") or ())
-        ids, logps, cache = [], [], DynamicCache()
+        ids, logps, cache, before = [], [], DynamicCache(), self.interruptions
         fed = torch.tensor([body["prompt"]])
         while len(ids) < int(body["max_tokens"]):
             if self.wrong.token_delay_s:
                 threading.Event().wait(self.wrong.token_delay_s)
             if gone():
                 return None
+            if self.interruptions > before:
+                self.interrupted += 1
+                return ids, logps, "abort"
             with self.lock:
                 out = model(input_ids=fed, use_cache=True, **{cache_argument(model): cache})
             logp = torch.log_softmax(out.logits[0, -1].float() / (temperature or 1.0), dim=-1)

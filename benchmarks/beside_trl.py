@@ -10,6 +10,9 @@ thread, since other programs may run. Every round is a line on stderr; the last 
 medians, and ratios to TRL with the lowest and highest ratio of a round. A round of the quickstart's 128 episodes takes
 some 90 processor seconds, and the first one does not count; after `--minutes` no further one begins.
 
+SmolLM2 is untrained here: all its episodes end alike, rlsd would skip them all, and TRL none. So its episodes get
+unequal returns on all sides (`--all-count`), and every token is trained on.
+
     make bench-trl                               # in an environment of its own, with the extra `trl`
     python benchmarks/beside_trl.py [--rounds 3] [--minutes 10] [--set rollout.tasks_per_iteration=4] …
     python benchmarks/beside_trl.py --smollm2 models/smollm2 [--set rollout.tasks_per_iteration=1] …
@@ -33,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from iteration import ROOT, Side, games
+from iteration import ROOT, Side, by_number, games
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LogitsProcessorList
 
@@ -74,6 +77,7 @@ class Rounds:
 
     def __init__(self, config: RunConfig, sides: dict[str, Side], end: float) -> None:
         self.config, self.sides, self.end = config, sides, end
+        self.reward = sides["grpo"].reward
         self.ours: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
         self.theirs: list[dict[str, float]] = []
         self.episodes: Sequence[Trajectory] = ()
@@ -143,7 +147,7 @@ class Rounds:
             "completion_ids": [r[1] for r in rows],
             "env_mask": [r[2] for r in rows],
             "logprobs": None,
-            "episode_return": [e.episode_return for e in self.episodes],
+            "total": [e.episode_return if self.reward is None else self.reward(e) for e in self.episodes],
         }
 
 
@@ -175,7 +179,7 @@ def measured(config: RunConfig, sides: dict[str, Side], rounds: int, minutes: fl
     with tempfile.TemporaryDirectory() as folder:
         trainer = trl.GRPOTrainer(
             model=model,
-            reward_funcs=lambda episode_return, **_: episode_return,
+            reward_funcs=lambda total, **_: total,
             args=trl.GRPOConfig(
                 output_dir=folder,
                 per_device_train_batch_size=tasks * per // config.learner.minibatches,
@@ -242,6 +246,7 @@ def main() -> None:
     parser.add_argument("--smollm2", metavar="FOLDER", help="SmolLM2-135M, as `rlsd fetch smollm2` makes it")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--all-count", action="store_true", help="unequal returns, as with --smollm2")
     parser.add_argument("--generated", action="store_true", help="generated games even if the published ones are here")
     parser.add_argument("--set", dest="overrides", nargs="+", default=[])
     arguments = parser.parse_args()
@@ -252,7 +257,8 @@ def main() -> None:
     model = [f"model.path={ROOT / 'checkpoints' / 'warm_tiny'}"] if base.stem == "quickstart" else []
     model = [f"model.path={Path(arguments.smollm2).resolve()}", *SMOLLM2] if arguments.smollm2 else model
     overrides = ["threads=1", *world, *model, *arguments.overrides]
-    sides = {name: Side(load_config(base, [*overrides, f"algorithm.name={name}"])) for name in SIDES}
+    reward = by_number if arguments.smollm2 or arguments.all_count else None
+    sides = {name: Side(load_config(base, [*overrides, f"algorithm.name={name}"]), reward) for name in SIDES}
     config = sides["grpo"].config
     plays = measured(config, sides, arguments.rounds, arguments.minutes)
     for side in sides.values():

@@ -18,10 +18,11 @@ from rlsd.agents.hf.models import Policy
 from rlsd.agents.types import FinishReason, SampleRequest, SampleResult, version_spans
 from rlsd.agents.vllm.client import ABORT
 from rlsd.agents.vllm.completions import read_response, request_body
-from rlsd.agents.vllm.errors import ServerUnreachable
+from rlsd.agents.vllm.errors import SamplerError, ServerUnreachable
 from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.agents.vllm.pieces import cut_at_stop, joined
 from rlsd.agents.vllm.sampler import VLLMSampler
+from rlsd.agents.vllm.source import PolicyWeights
 from tests.support.vllm_servers import PROMPT, Fake, key, play, sampler_of, small, stir, with_lora
 
 SLOW_S = 0.02
@@ -318,6 +319,54 @@ def test_an_interruption_for_another_process_leaves_one_version(fake: Fake) -> N
     assert server.interrupted == 1
     assert (len(result.token_ids), result.policy_version, result.versions) == (40, 0, ())
     check_logps({0: policy}, result)
+
+
+def test_a_server_that_ends_every_response_at_once_is_one_clear_error(fake: Fake) -> None:
+    server = fake()
+    sampler = sampler_of(small(), server.url, interrupt=True, retries=2)
+    sampler.refresh(0)
+    server.wrong.aborted_at_once = True
+    with pytest.raises(SamplerError, match=r"4 times in a row .* before its first token .* /abort_requests"):
+        play(sampler, 1, turns=1)
+    assert server.completions == 4
+
+
+def test_a_response_that_every_update_ends_before_its_first_token_is_asked_for_again(fake: Fake) -> None:
+    """As one that waits behind others on its server."""
+    server = fake()
+    sampler = sampler_of(small(), server.url, interrupt=True, retries=0)
+    sampler.refresh(0)
+    server.wrong.token_delay_s = 0.3
+    playing = in_background(sampler, 1, new=4)
+    for version in (1, 2, 3):
+        until(lambda: server.completions == version)  # noqa: B023
+        sampler.refresh(version)
+    server.wrong.token_delay_s = 0.0
+    (result,) = playing.result(60)
+    assert server.interrupted == 3
+    assert (len(result.token_ids), result.policy_version) == (4, 3)
+
+
+@pytest.mark.parametrize("when", ["while weights are checked", "while the server is checked", "while it scores"])
+def test_log_probs_that_another_processs_update_ended_are_asked_for_again(fake: Fake, when: str) -> None:
+    """Servers end the requests of all processes, those for log-probs too."""
+    policy, server = small(), fake()
+    sampler = sampler_of(policy, server.url, interrupt=True)
+    if when == "while weights are checked":
+        sampler.connect()
+        server.wrong.aborted_scores = 1
+    sampler.refresh(0)
+    loads = server.cache_resets
+    if when == "while the server is checked":
+        server.wrong.aborted_scores = 1
+        assert len(play(sampler, 1)) == 1
+    elif when == "while it scores":
+        play(sampler, 1)
+        server.wrong.aborted_scores = 2
+        scores = sampler.score([PROMPT], version=0)[0]
+        assert scores == pytest.approx(PolicyWeights(policy).logps(PROMPT), abs=1e-4)
+    assert server.wrong.aborted_scores == 0
+    assert server.cache_resets == loads, "the weights are not sent again"
 
 
 # ---------------------------------------------------------------------- borders between pieces

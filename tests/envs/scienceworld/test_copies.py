@@ -6,7 +6,7 @@ import copy
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -54,10 +54,20 @@ class _Own:
 
 
 class _Slots:
-    __slots__ = ("_here", "unset")
+    __slots__ = ("__hidden", "_here", "unset")
 
     def __init__(self, here: Any) -> None:
-        self._here = here
+        self._here = self.__hidden = here
+
+    def hidden(self) -> Any:
+        return self.__hidden
+
+
+class _One:
+    __slots__ = "only"
+
+    def __init__(self, only: Any) -> None:
+        self.only = only
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,11 @@ class _Numbers(dict[int, int]):
     pass
 
 
+class _Pair(NamedTuple):
+    first: list[int]
+    second: int
+
+
 def _function() -> None: ...
 
 
@@ -86,6 +101,9 @@ def test_objects_of_all_kinds_are_copied_as_the_standard_library_does() -> None:
         "looped": looped,
         "frozen": _Frozen(shared),
         "slots": _Slots(shared),
+        "one slot": _One(shared),
+        "pair": _Pair(shared, 2),
+        "method": _Slots(shared).hidden,
         "own": _Own([7, 7, 7]),
         "colour": _Colour.RED,
         "function": _function,
@@ -101,6 +119,8 @@ def test_objects_of_all_kinds_are_copied_as_the_standard_library_does() -> None:
         assert new["shared"] is new["again"] is new["frozen"].inner is new["slots"]._here is new["queue"][0]
         assert new["looped"][1][0] is new["looped"]
         assert new["looped"][0] is new["shared"]
+        assert new["shared"] is new["slots"].hidden() is new["one slot"].only is new["method"]()
+        assert (type(new["pair"]), new["pair"].first is new["shared"]) == (_Pair, True)
         assert not hasattr(new["slots"], "unset")
         assert new["own"].told == [3]
         assert (new["colour"], new["function"], new["type"]) == (_Colour.RED, _function, _Own)

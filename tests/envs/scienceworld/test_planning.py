@@ -75,3 +75,28 @@ def test_a_plan_is_made_again_only_when_something_has_changed(monkeypatch: pytes
     after = env.hindsight()
     assert len(made) == 3
     assert after.lost or after.plan
+
+
+def test_that_there_is_no_plan_is_worked_out_once_until_something_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(native, "plan_from", lambda session: made.append(1))
+    env = ScienceWorldEnv(task_types="find-plant", simplifications="easy", list_actions=False)
+    env.reset(options={"task": "find-plant/0"})
+    for _ in range(3):
+        assert env.hindsight().distance is None
+        env.step("look around")
+    assert made == [1]
+    env.step("wait1")
+    env.hindsight()
+    assert made == [1, 1]
+
+
+def test_a_plan_that_did_not_lead_to_the_goal_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is random, as the way of a bee, may have gone another way than in the copy."""
+    monkeypatch.setattr(native, "plan_from", lambda session: ("wait1",))
+    env = ScienceWorldEnv(task_types="find-plant", simplifications="easy", list_actions=False)
+    env.reset(options={"task": "find-plant/0"})
+    assert env.hindsight().plan == ("wait1",)
+    env.step("wait1")
+    env.step("look around")
+    assert env.hindsight().plan == ("wait1",)

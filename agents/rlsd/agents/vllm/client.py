@@ -19,6 +19,7 @@ from rlsd.agents.vllm.completions import (
     read_scores,
     reason,
     scoring_body,
+    was_aborted,
 )
 from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable
 from rlsd.envs.remote.http_client import HttpClient, HttpFailure
@@ -172,7 +173,7 @@ class VLLMServer:
         1.
 
         Raises:
-            ServerUnreachable: no answer, or status 500 and above.
+            ServerUnreachable: no answer, or status 500 and above, or another process ended the request (`abort`).
             ServerReply: a reply without log-probs.
         """
         return self._read_scores(self.call("POST", COMPLETIONS, scoring_body(ids, model=model)), model, ids)
@@ -181,6 +182,8 @@ class VLLMServer:
         try:
             return read_scores(reply, ids, model=model)
         except (KeyError, IndexError, TypeError, ValueError) as error:
+            if was_aborted(reply):
+                raise ServerUnreachable(f"{self.url}{COMPLETIONS}: the request was ended by {ABORT}") from error
             raise ServerReply(
                 f"{self.url}{COMPLETIONS} gave no prompt log-probs for {len(ids)} ids ({reason(error)})"
             ) from error

@@ -132,6 +132,14 @@ def read_scores(reply: Any, ids: Sequence[int], *, model: str) -> list[float]:
     return [float(place[str(i)]["logprob"]) for i, place in zip(ids[1:], places, strict=True)]
 
 
+def was_aborted(reply: Any) -> bool:
+    """Whether the server ended the request before it was done."""
+    try:
+        return reply["choices"][0]["finish_reason"] == "abort"
+    except (KeyError, IndexError, TypeError):
+        return False
+
+
 def reason(error: Exception) -> str:
     """One line about an error of another library."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -42,9 +42,9 @@ class Gate:
         Args:
             hurry: makes the requests under way end soon; called again until they have, or until it returns False.
         """
-        with self._changed:
-            self._closed = True
         try:
+            with self._changed:
+                self._closed = True
             able = hurry is not None
             while self._under_way:
                 able = able and hurry is not None and hurry()  # unlocked: requests end meanwhile

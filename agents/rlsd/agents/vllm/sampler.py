@@ -166,16 +166,30 @@ class VLLMSampler:
         """
         check_room(request, self.context)
         kept: SampleResult | None = None
-        pieces = 0
+        pieces, empty, version = 0, 0, self.version
         while True:
             piece = await self._piece(request, kept, pieces)
             self.decoded_tokens += len(piece.token_ids)
             if piece.token_ids:
                 whole = piece if kept is None else joined(kept, piece)
                 kept = whole if kept is None else cut_at_stop(whole, len(kept.token_ids), self.stop, self.stopped)
-                pieces += 1
+                pieces, empty = pieces + 1, 0
+            else:
+                empty, version = 1 + (empty if version == self.version else 0), self.version
+                await self._pause(empty)
             if kept is not None and kept.finish is not FinishReason.ABORT:
                 return kept
+
+    async def _pause(self, empty: int) -> None:
+        """Before a request is sent again after so many in a row that were ended before their first token, while the
+        weights stayed the same: one may have met an update, or several another process's."""
+        if empty > self.retries + 1:
+            raise SamplerError(
+                f"{empty} times in a row a sampling server ended a response before its first token (finish_reason "
+                "'abort'), and no new weights came: does another program send /abort_requests to it?"
+            )
+        if empty > 1:
+            await asyncio.sleep(min(LONGEST_PAUSE_S, BACK_OFF_S * 2 ** (empty - 2)))
 
     async def _piece(self, request: SampleRequest, kept: SampleResult | None, number: int) -> SampleResult:
         """The response to `request` from behind what is kept of it, to its end or to the next interruption."""

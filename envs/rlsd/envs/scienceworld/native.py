@@ -24,6 +24,8 @@ class NativeEngine:
         self._lists = lists
         self._played: Played | None = None
         self._plan: tuple[str, ...] | None = None
+        self._planned = False
+        """The plan is that of the present state, None included."""
         self._gold: tuple[str, ...] | None = None
 
     def open(self, task_type: str, variation: int, simplifications: str) -> Shown:
@@ -32,7 +34,7 @@ class NativeEngine:
             EnvError: a task type that is not covered; names those that are.
         """
         self._key = task_type, variation, simplifications
-        self._played, self._plan, self._gold = Played(self._key, lists=self._lists), None, None
+        self._played, self._planned, self._gold = Played(self._key, lists=self._lists), False, None
         return self.step("look around")
 
     def goal(self) -> str:
@@ -41,11 +43,12 @@ class NativeEngine:
     def step(self, action: str) -> Shown:
         played = self._open()
         observation = played.step(action)
-        if self._plan and action == self._plan[0]:
-            self._plan = self._plan[1:]
-        elif played.moved:
-            self._plan = None
         session = played.session
+        if self._planned and self._plan and action == self._plan[0]:
+            self._plan = self._plan[1:]
+            self._planned = self._plan != () or session.completed  # what is random may have gone another way
+        elif played.moved:
+            self._planned = False
         score = round(100 * session.score)
         return Shown(
             observation=observation,
@@ -67,9 +70,9 @@ class NativeEngine:
 
     def plan(self) -> tuple[str, ...] | None:
         """Actions from here to the goal; None when it can no longer be reached."""
-        if self._plan is None:
+        if not self._planned:
             self._open().follow_bees()
-            self._plan = plan_from(self._open().session)
+            self._plan, self._planned = plan_from(self._open().session), True
             if self._open().steps == 1:
                 self._gold = self._plan or ()
         return self._plan

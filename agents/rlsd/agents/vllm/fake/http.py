@@ -148,6 +148,9 @@ class Handler(BaseHTTPRequestHandler):
         fake, ids, shift = self.server.fake, body["prompt"], 0.0
         if len(ids) + int(body["max_tokens"]) > fake.context:
             raise ValueError(f"{len(ids)} prompt tokens and {body['max_tokens']} new ones exceed {fake.context}")
+        if fake.wrong.aborted_scores > 0:
+            fake.wrong.aborted_scores -= 1
+            return {"model": body["model"], "choices": [{"finish_reason": "abort", "prompt_logprobs": [None]}]}
         if ids != fake.probe[: len(ids)]:
             fake.scored_tokens += len(ids)
             shift = fake.wrong.prompt_shift

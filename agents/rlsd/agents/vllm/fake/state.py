@@ -38,6 +38,10 @@ class Misbehaviour:
     """Routes and fields the server does not have."""
     prompt_shift: float = 0.0
     """Nats added to prompt log-probs except the probe's: only the check on episodes detects it."""
+    aborted_scores: int = 0
+    """Number of requests for prompt log-probs that are ended early."""
+    aborted_at_once: bool = False
+    """Every completion is ended before its first token."""
     token_delay_s: float = 0.0
     """Pause before each token."""
     broken_transfers: int = 0
@@ -148,7 +152,7 @@ class FakeState:
                 threading.Event().wait(self.wrong.token_delay_s)
             if gone():
                 return None
-            if self.interruptions > before:
+            if self.interruptions > before or self.wrong.aborted_at_once:
                 self.interrupted += 1
                 return ids, logps, "abort"
             with self.lock:

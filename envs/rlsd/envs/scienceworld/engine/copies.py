@@ -77,6 +77,10 @@ def _is_plain(kind: type) -> bool:
 def _slots(kind: type) -> tuple[str, ...]:
     known = _SLOTS.get(kind)
     if known is None:
-        names = [name for base in kind.__mro__ for name in vars(base).get("__slots__", ())]
-        known = _SLOTS[kind] = tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+        known = _SLOTS[kind] = tuple(
+            name
+            for base in kind.__mro__
+            for name, one in vars(base).items()
+            if isinstance(one, types.MemberDescriptorType)
+        )
     return known

@@ -151,7 +151,7 @@ def _attention_kernels() -> dict[str, bool]:
 def parity(bench: Bench, limit: float) -> dict[str, Any]:
     """Largest differences in nats."""
     text = bench.run(
-        [__file__, "--parity", bench.model, "--out", bench.out, *(["--dry-run"] if bench.dry else [])], limit=limit
+        [SCRIPT, "--parity", bench.model, "--out", bench.out, *(["--dry-run"] if bench.dry else [])], limit=limit
     )
     found = json.loads(text.splitlines()[-1])
     bad = [way for way, value in found["ways"].items() if not isinstance(value, float) or value > TOLERANCE["float32"]]

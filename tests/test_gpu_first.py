@@ -98,6 +98,15 @@ def test_without_a_model_one_line_says_where_to_get_it(tmp_path: Path) -> None:
     assert "is no model folder; `rlsd fetch smollm2` makes models/smollm2" in done.stderr
 
 
+def test_parity_compares_every_way_of_computing_log_probs(script: ModuleType, tmp_path: Path) -> None:
+    found = script.play(bench(script, tmp_path, seconds=1200.0), "parity", script.parity)
+    assert found["state"] == "done", found
+    figures = found["figures"]
+    assert {"sampler", "packed", "shared", "pieces", "plain"} <= set(figures["ways"])
+    assert max(figures["ways"].values()) < figures["tolerance"]["float32"]
+    assert 0 < figures["bfloat16_mean"] < figures["tolerance"]["bfloat16"]
+
+
 @pytest.mark.slow
 def test_every_stage_runs_on_a_cpu(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", str(SCRIPT), "--out", str(tmp_path), "--dry-run", "--minutes", "15"]

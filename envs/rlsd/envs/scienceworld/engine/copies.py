@@ -1,4 +1,4 @@
-"""Copies of a whole world, at a quarter of the time that `copy.deepcopy` takes for its thousands of small objects."""
+"""Copies of a whole world, of thousands of small objects, for which `copy.deepcopy` is slow."""
 
 from __future__ import annotations
 

@@ -68,6 +68,24 @@ def kept(policy: Policy) -> Policy:
     return replace(policy, model=copy.deepcopy(policy.model))
 
 
+def half_way(fake: Fake, *, responses: int, tokens: int) -> tuple[FakeVLLM, VLLMSampler, dict[int, Policy], Any]:
+    """A slow server with responses of 40 tokens under way, and new weights that were not sent.
+
+    Returns server, sampler, the policies of versions 0 and 1, and the responses to come.
+    """
+    policy, server = small(), fake()
+    sampler = sampler_of(policy, server.url, interrupt=True)
+    sampler.eos_ids = []
+    policies = {0: kept(policy)}
+    sampler.refresh(0)
+    server.wrong.token_delay_s = SLOW_S
+    playing = in_background(sampler, responses)
+    decoded(server, tokens)
+    stir(policy, 0.05)
+    policies[1] = kept(policy)
+    return server, sampler, policies, playing
+
+
 @pytest.mark.parametrize("kind, servers", [("folder", 1), ("folder", 2), ("lora", 1), ("gloo", 1)])
 def test_every_piece_has_the_weights_of_its_version(fake: Fake, kind: str, servers: int) -> None:
     policy, running = with_lora(small()) if kind == "lora" else small(), [fake() for _ in range(servers)]
@@ -182,16 +200,7 @@ def test_without_interrupt_an_update_waits_for_the_response(fake: Fake) -> None:
 
 @pytest.mark.parametrize("dies", ["while it samples", "while the gate is closed"])
 def test_nothing_kept_is_lost_or_doubled_when_the_server_restarts(fake: Fake, dies: str) -> None:
-    policy, server = small(), fake()
-    sampler = sampler_of(policy, server.url, interrupt=True)
-    sampler.eos_ids = []
-    policies = {0: kept(policy)}
-    sampler.refresh(0)
-    server.wrong.token_delay_s = SLOW_S
-    playing = in_background(sampler, 2)
-    decoded(server, 8)
-    stir(policy, 0.05)
-    policies[1] = kept(policy)
+    server, sampler, policies, playing = half_way(fake, responses=2, tokens=8)
     revived: list[FakeVLLM] = []
 
     def restart() -> None:
@@ -225,16 +234,7 @@ def test_nothing_kept_is_lost_or_doubled_when_the_server_restarts(fake: Fake, di
 
 @pytest.mark.parametrize("fault", ["fail", "garbage", "wrong_model"])
 def test_a_rest_that_is_asked_again_begins_behind_what_is_kept(fake: Fake, fault: str) -> None:
-    policy, server = small(), fake()
-    sampler = sampler_of(policy, server.url, interrupt=True)
-    sampler.eos_ids = []
-    policies = {0: kept(policy)}
-    sampler.refresh(0)
-    server.wrong.token_delay_s = SLOW_S
-    playing = in_background(sampler, 1)
-    decoded(server, 5)
-    stir(policy, 0.05)
-    policies[1] = kept(policy)
+    server, sampler, policies, playing = half_way(fake, responses=1, tokens=5)
     push = sampler.weights.push
 
     def push_and_break(version: int) -> None:

@@ -104,7 +104,8 @@ class Bench:
 
 def facts(bench: Bench, limit: float) -> dict[str, Any]:
     """What is there."""
-    packages = ["transformers", "accelerate", "peft", "vllm", "flash_attn", "liger_kernel", "triton", "bitsandbytes"]
+    packages = ["transformers", "accelerate", "peft", "vllm", "flash_attn", "flash_attn_interface", "liger_kernel"]
+    packages += ["triton", "bitsandbytes"]
     found: dict[str, Any] = {
         "torch": torch.__version__,
         "python": sys.version.split()[0],

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.tiny_architectures import ARCHITECTURES, CONTEXT, WINDOW, tiny
 from rlsd.agents.chat import ChatFormat
 from rlsd.agents.hf.abilities import context_length, limits, sliding_window, text_config
+from rlsd.agents.hf.attention import refusal
 from rlsd.agents.hf.models import ModelError, Policy, cache_argument, load_policy, run_backbone, save_policy
 from tests.support.tokenizers import FAMILIES
 
@@ -72,6 +73,25 @@ def test_attention_that_an_architecture_does_not_have_is_refused(tmp_path: Path)
     with pytest.raises(ModelError, match=r"GPTNeoForCausalLM does not run with sdpa attention; set model\.attention"):
         load_policy(folder)
     assert load_policy(folder, attention="eager").context == CONTEXT
+
+
+@pytest.mark.parametrize(
+    ("version", "how"), [(2, "pip install flash-attn "), (3, "git clone .*/flash-attention/hopper")]
+)
+def test_flash_attention_without_its_package_names_it_and_how_to_install_it(
+    tmp_path: Path, version: int, how: str
+) -> None:
+    attention = f"flash_attention_{version}"
+    package = refusal(ImportError(), attention).split(",")[0]
+    with pytest.raises(ModelError, match=rf"{package}, and a CUDA GPU: {how}.*set model\.attention=sdpa$") as refused:
+        load_policy(saved(tmp_path, "Llama"), attention=attention)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_else_is_wrong_with_flash_attention_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlsd.agents.hf.attention.distribution", lambda name: name)
+    old = ImportError("FlashAttention2 requires at least version `2.3.3`.")
+    assert refusal(old, "flash_attention_2") == f"ImportError: {old}"
 
 
 def test_a_backbone_gets_positions_only_if_it_takes_any() -> None:

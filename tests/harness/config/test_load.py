@@ -187,9 +187,12 @@ def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
         ({"algorithm": 3}, "expected a name or a mapping"),
         ({"sampler": {"top_p": 0.5}}, r"sampler\.top_p is 0\.5"),
         ({"rollout": {"group_size": 1}}, r"group_size is 1, and rlsd compares an episode .* groups of 2 or more"),
-        (
-            {"model": {"path": "m", "attention": "flash_attention_2"}},
-            r"take no mask.* use sdpa, or .*sampler\.backend=vllm",
+        *(
+            (
+                {"model": {"path": "m", "attention": f"flash_attention_{version}"}},
+                rf"flash_attention_{version}, whose kernels take no mask.* use sdpa, or .*sampler\.backend=vllm",
+            )
+            for version in (2, 3)
         ),
         ({"algorithm": "sft", "learner": {"minibatches": 4}}, "minibatches is 4, and sft takes one step on each iter"),
         ({"algorithm": "sft", "learner": {"epochs": 2}}, "epochs is 2, and sft takes one step on each iteration"),

@@ -24,7 +24,7 @@ from rlsd.harness.plan.by_length import row_costs
 from rlsd.harness.plan.episodes import longest
 from rlsd.harness.plan.gpus import GPUS, find_gpu
 from rlsd.harness.plan.passes import Passes
-from rlsd.harness.plan.planned import plan
+from rlsd.harness.plan.planned import plan, planned_masks
 from rlsd.harness.plan.shapes import model_config, shaped, without_values
 
 ROOT = Path(__file__).parents[3]
@@ -108,6 +108,15 @@ def test_the_planned_scoring_is_the_real_one_to_the_byte(hindsight: bool) -> Non
     with mode:
         planned = scoring(model)
     assert planned == scoring(shaped(c))
+
+
+@pytest.mark.parametrize(
+    ("attention", "masks"),
+    [("sdpa", True), ("eager", True), ("flash_attention_2", False), ("flash_attention_3", False)],
+)
+def test_flash_attention_is_planned_without_masks(attention: str, masks: bool) -> None:
+    c = config(model__attention=attention, sampler={"backend": "vllm", "urls": ["http://127.0.0.1:1"]})
+    assert planned_masks(shaped(c), c) is masks
 
 
 def test_the_planned_cache_is_that_of_the_generator() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rlsd.agents.hf import adapters, quantized
 from rlsd.agents.hf.abilities import context_length, text_config
+from rlsd.agents.hf.attention import refusal
 from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.agents.hf.policy import ModelError, Policy
 from rlsd.agents.template import end_ids
@@ -79,10 +80,9 @@ def load_policy(
                 **more,
             )
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        if "does not support an attention implementation" in reason:
-            reason = f"{str(error).split()[0]} does not run with {attention} attention; set model.attention=eager"
-        raise ModelError(f"cannot load a model from {str(path)!r}{absent_folder}: {reason}") from error
+        raise ModelError(
+            f"cannot load a model from {str(path)!r}{absent_folder}: {refusal(error, attention)}"
+        ) from error
     model, report = loaded
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     absent = sorted(name for name in report["missing_keys"] if name not in tied)

@@ -73,10 +73,11 @@ class ModelConfig(Block):
     """Train a LoRA adapter instead of all weights (extra `lora`)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision the weights are loaded in."""
-    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
-    """`flash_attention_2` takes no mask: hindsight is scored in variable-length calls, and `learner.packing` is free.
-    `flex_attention` (CUDA only) reads just the blocks of a row that see each other: long rows stay whole, also where
-    hindsight is trained on. Both need `sampler.backend: vllm`, because the sampler in this process needs masks."""
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = "sdpa"
+    """`flash_attention_2` and `flash_attention_3` (CUDA only, each with its own package) take no mask: hindsight is
+    scored in variable-length calls, and `learner.packing` is free. `flex_attention` (CUDA only) reads just the blocks
+    of a row that see each other: long rows stay whole, also where hindsight is trained on. All three need
+    `sampler.backend: vllm`, because the sampler in this process needs masks."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:

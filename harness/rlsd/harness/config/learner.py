@@ -50,7 +50,7 @@ class LrConfig(Block):
 ABSENT = {
     "context_parallel": "torch's context_parallel takes no masks and no cached keys, which hindsight is read with, and "
     "has no kernel for CPUs; for long rows set learner.tensor_parallel, learner.gradient_checkpointing or "
-    "model.attention: flash_attention_2",
+    "model.attention: flash_attention_2 or flash_attention_3",
     "pipeline_parallel": "the learner has no pipeline; learner.parallel: fsdp2 with learner.tensor_parallel spreads a "
     "model of any depth",
 }
@@ -80,7 +80,7 @@ class LearnerConfig(Block):
     """Score siblings' common beginnings once, and hindsight on the keys and values of the student view; off: every
     view is a row of its own (same log-probs, slower), as it is where a model cannot share (docs/learner.md)."""
     packing: bool = False
-    """Pack rows end to end instead of padding. Faster with `flash_attention_2`; elsewhere a mask separates them."""
+    """Pack rows end to end instead of padding. Faster with flash attention; elsewhere a mask separates them."""
     processes: int | None = Field(default=None, ge=1)
     """Expected number of processes; None: as many as torchrun started."""
     parallel: Literal["auto", "none", "ddp", "fsdp2"] = "auto"

@@ -95,7 +95,7 @@ class RunConfig(Block):
                 "model.attention is flex_attention, which has no backward pass on a CPU: use sdpa, or set "
                 "learner.device=cuda"
             )
-        if self.sampler.backend == "hf" and self.model.attention in ("flash_attention_2", "flex_attention"):
+        if self.sampler.backend == "hf" and self.model.attention not in ("sdpa", "eager"):
             raise ValueError(
                 f"model.attention is {self.model.attention}, whose kernels take no mask of single columns, and the "
                 "sampler in this process needs one: use sdpa, or sample with sampler.backend=vllm"

@@ -105,7 +105,7 @@ def plan(config: RunConfig, *, row: int | None = None, turns: int | None = None)
 
 def planned_masks(model: Any, config: RunConfig) -> bool:
     """Whether a mask may separate the views in one row."""
-    return takes_masks(model) and config.model.attention != "flash_attention_2"
+    return takes_masks(model) and "flash" not in config.model.attention
 
 
 def _passes(model: Any, own: Any, config: RunConfig, episode: Longest) -> tuple[Pass, Pass, Sampling]:

@@ -75,7 +75,8 @@ class VLLMServer:
         """The decoded JSON reply, or its text if it is not JSON.
 
         Raises:
-            ServerUnreachable: no answer, or status 500 and above.
+            ServerUnreachable: no answer, or status 500 and above; its `kind` is "timeout", "connection" or
+                "server_error".
             ServerReply: status 400 to 499, which quotes the server's message; an answer too large.
         """
         target = f"{path}?{urlencode(params)}" if params else path
@@ -89,8 +90,10 @@ class VLLMServer:
         return self._read(answer.status, answer.body, path)
 
     def _no_answer(self, path: str, failure: HttpFailure) -> SamplerError:
-        kind = ServerReply if failure.kind in ("too_large", "encoding") else ServerUnreachable
-        return kind(f"{self.url}{path}: {failure}")
+        told = f"{self.url}{path}: {failure}"
+        if failure.kind in ("too_large", "encoding"):
+            return ServerReply(told)
+        return ServerUnreachable(told, kind="timeout" if failure.kind == "slow" else "connection")
 
     def _read(self, status: int, body: bytes, path: str, read: Callable[[bytes], Any] = decode) -> Any:
         """The body of a successful reply.
@@ -101,7 +104,7 @@ class VLLMServer:
         if status >= 400:
             message = " ".join(body.decode("utf-8", "replace").split())[:300]
             told = f"{self.url}{path} answered {status}: {message}"
-            raise ServerUnreachable(told) if status >= 500 else ServerReply(told, status=status)
+            raise ServerUnreachable(told, kind="server_error") if status >= 500 else ServerReply(told, status=status)
         return read(body)
 
     def healthy(self) -> bool:
@@ -150,14 +153,16 @@ class VLLMServer:
         """End all requests under way: each is answered with the tokens it has. False if the server has no such route.
 
         Raises:
-            ServerUnreachable: no answer, or status 500 and above.
+            ServerUnreachable, ServerReply: as in `call`.
         """
         if not self.offers(ABORT):
             return False
         try:
             self.call("POST", ABORT, {}, timeout_s=self._quick_s)
-        except ServerReply:
-            return False
+        except ServerReply as error:
+            if error.status == 404:
+                return False
+            raise
         return True
 
     def tokenize(self, model: str, text: str) -> list[int] | None:

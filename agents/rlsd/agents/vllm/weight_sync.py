@@ -6,7 +6,6 @@ must be close to the learner's: a server that answers 200 but keeps its old weig
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -14,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rlsd.agents.vllm.checks import NOISE, PROBE, PROBE_TOKENS, ServerState, check_base, check_weights, largest
-from rlsd.agents.vllm.client import ABORT, COMPLETIONS, NEEDS, VLLMServer
+from rlsd.agents.vllm.client import COMPLETIONS, NEEDS, VLLMServer
 from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, ServerUnreachable, StalePolicy
 from rlsd.agents.vllm.files import Carrier
+from rlsd.agents.vllm.interrupt import Interruption
 from rlsd.agents.vllm.source import Alone, Peers, WeightSource
-
-_log = logging.getLogger(__name__)
 
 SLEEP = {"none": 0, "offload": 1, "discard": 2}
 """vLLM's levels of sleep; 0: stay awake."""
@@ -72,8 +70,7 @@ class WeightSync:
         self._resting = False
         self._lock = threading.RLock()
         """Locked while servers are loaded."""
-        self._told: set[str] = set()
-        """URLs of servers that are known to finish their responses before an update."""
+        self._interruption = Interruption(self.servers)
         self._watch: threading.Thread | None = None
         self._ended = threading.Event()
         self._watch_error: SamplerError | None = None
@@ -146,6 +143,7 @@ class WeightSync:
             ServerUnreachable: no reply, or the main process has not sent it weights yet.
             SamplerError: as `push`.
         """
+        self._interruption.settle(server)  # unlocked: it may hang
         with self._lock:
             if self._still_loaded(server):
                 return
@@ -156,24 +154,11 @@ class WeightSync:
     def abort(self) -> bool:
         """End the requests under way on all servers: each is answered with the tokens it has. False if no server can.
 
-        A server that cannot, which is logged once, finishes them; so does one that does not answer.
+        All servers are asked at once. One that cannot, which is logged once, finishes them; so does one that does not
+        answer.
         """
-        able = False
         with self._lock:  # not the requests of a check
-            for server in self.servers:
-                try:
-                    if server.abort():
-                        able = True
-                        continue
-                except ServerUnreachable:
-                    able = True  # it may be back before its requests are given up
-                    continue
-                if server.url not in self._told:
-                    self._told.add(server.url)
-                    _log.warning(
-                        "%s has no route %s, so updates wait for its responses: %s", server.url, ABORT, NEEDS[ABORT]
-                    )
-        return able
+            return self._interruption.ask()
 
     def rest(self) -> None:
         """Put the servers to sleep until the next push: their keys and values are dropped, their weights moved to CPU
@@ -219,6 +204,7 @@ class WeightSync:
 
     def _adopt(self, server: VLLMServer) -> None:
         """Record the weights that the main process has loaded into `server`."""
+        self._interruption.settle(server)
         if server.url not in self._base:
             self.connect(server)
         state = self._states[server.url]
@@ -229,6 +215,7 @@ class WeightSync:
         """Load the last pushed version into one server, and verify it."""
         state = self._states[server.url]
         state.version = None
+        self._interruption.settle(server)
         if server.url not in self._base:
             self.connect(server)
         if self.level:  # weights first, so that old keys and values take no room while new weights come
@@ -259,6 +246,7 @@ class WeightSync:
         state = self._states[server.url]
         if state.version != self.version or state.theirs is None:
             return False
+        self._interruption.settle(server)
         try:
             if not self._tagged(server):
                 return False

@@ -203,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"success": True}
 
     def _abort(self, _: dict[str, Any]) -> dict[str, Any]:
-        self.server.fake.interruptions += 1
+        self.server.fake.end_all()
         return {"status": "aborted"}
 
     def _set_version(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,10 @@ class Misbehaviour:
     """Every completion is ended before its first token."""
     token_delay_s: float = 0.0
     """Pause before each token."""
+    hang: threading.Event | None = None
+    """Requests to end all completions are held until it is set, and end none before."""
+    refuse: int = 0
+    """Number of requests to end all completions that are answered with status 500."""
     broken_transfers: int = 0
     """Number of weight transfers that break off."""
     transfer: str | None = "rlsd_gloo"
@@ -81,7 +85,9 @@ class FakeState:
         self.aborted = 0
         """Completions whose client disconnected early."""
         self.interruptions = 0
-        """Requests to end all completions."""
+        """Requests to end all completions that were carried out."""
+        self.hung = 0
+        """Such requests that were held."""
         self.interrupted = 0
         """Completions that were ended so."""
         self.cache_resets = 0
@@ -89,6 +95,16 @@ class FakeState:
         """What of it sleeps: "weights", "kv_cache"."""
         self.slept: list[str] = []
         """Every sleep and waking, in order."""
+
+    def end_all(self) -> None:
+        """End all completions with the tokens that they have."""
+        if self.wrong.hang is not None:
+            self.hung += 1
+            self.wrong.hang.wait()
+        if self.wrong.refuse > 0:
+            self.wrong.refuse -= 1
+            raise Refused("engine is busy")
+        self.interruptions += 1
 
     def model(self, name: str) -> Any:
         """The model of a request's `model`; KeyError if there is none."""

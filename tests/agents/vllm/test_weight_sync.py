@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rlsd.agents.daemon import daemon_future
 from rlsd.agents.hf.models import save_policy
 from rlsd.agents.vllm.client import VLLMServer
 from rlsd.agents.vllm.errors import SamplerError, ServerMismatch, ServerReply, StalePolicy
@@ -185,3 +186,21 @@ def test_a_killed_learners_weights_go_when_the_next_one_starts() -> None:
         release(third, another)
     assert not ours.exists()
     assert not ours.with_suffix(".lock").exists()
+
+
+def test_stand_ins_in_one_process_load_adapters_at_the_same_time(fake: Fake) -> None:
+    """As two processes of a run make several do, and transformers does not."""
+    running = [fake(), fake()]
+    sampler = sampler_of(with_lora(small()), running[0].url, kind="lora")
+    sampler.refresh(0)
+    place = str(next(sampler.weights.carrier.folder.iterdir()))
+    barrier = threading.Barrier(8)
+
+    def load(number: int) -> None:
+        barrier.wait(60)
+        running[number % 2].load_adapter(f"a{number}", place)
+
+    loading = [daemon_future(lambda number=number: load(number), "load") for number in range(8)]
+    for done in loading:
+        done.result(60)
+    assert [len(server.adapters) for server in running] == [5, 4]

@@ -261,3 +261,47 @@ def test_shards_in_low_precision_are_no_other_model(folder: Path, server: FakeVL
     assert done.returncode == 0, done.stderr[-3000:]
     assert 1e-5 < records(tmp_path / "two" / "run")[1]["sampler_gap_mean"] < 0.05
     assert server.weight_version == "rlsd-4"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("wrapper", "more"),
+    [("ddp", {}), ("fsdp2", {}), ("ddp", {"model": {"lora": {"rank": 4, "alpha": 8}}})],
+    ids=["ddp", "fsdp2", "lora"],
+)
+def test_responses_of_two_processes_are_interrupted_on_the_servers_they_share(
+    folder: Path, server: FakeVLLM, tmp_path: Path, wrapper: str, more: dict[str, Any]
+) -> None:
+    """Each process ends the responses of both, before or after the other one waits for new weights: the log-probs of
+    every token are those of its version, and both processes train on the same episodes."""
+    running = [server, FakeVLLM(folder)]
+    for each in running:
+        each.wrong.token_delay_s = 0.02
+    blocks = {
+        "sampler": {"logprob_gap_stop": 9.0},
+        "rollout": {"tasks_per_iteration": 4, "group_size": 2, "async_steps": 2, "max_concurrent": 4},
+        "agent": {"max_new_tokens": 12},
+        "algorithm": {"name": "grpo", "loss": {"tis_cap": 2.0}},
+        "env": {"id": "tests.harness.served.test_in_flight:Uneven", "kwargs": {"length": 4}},
+        "learner": {"lr": 3e-3, "minibatches": 1},
+        "eval": {"every": 0, "at_start": False},
+        "iterations": 6,
+        **more,
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(two(config_of(folder, *running, **blocks), wrapper)))
+    done = started("tests.support.two_in_flight", str(tmp_path / "run.yaml"))
+    running[1].stop()
+    assert done.returncode == 0, done.stderr[-3000:]
+    main, other = json.loads(done.stdout.strip().splitlines()[-1])
+    for name in ("versions", "digest", "spans", "losses", "staleness", "wasted"):
+        assert main[name] == other[name], name
+    torch.testing.assert_close(torch.tensor(main["probes"]), torch.tensor(other["probes"]), atol=1e-5, rtol=0)
+    updates = len(set(main["versions"]))  # none where all of a group have the same return
+    assert len({str(probe) for probe in main["probes"]}) >= updates >= 4, "every update changes the weights"
+    assert max(main["staleness"]) <= 2
+    assert main["wasted"] == [0] * 6, "no token is sampled twice or dropped"
+    assert any(len(spans) > 1 for spans in main["spans"])
+    assert all(each.interrupted > 0 for each in running)
+    assert main["largest_gap"] < 1e-4
+    if wrapper == "ddp":
+        assert other["largest_gap"] < 1e-4

@@ -15,6 +15,9 @@ from transformers.cache_utils import DynamicCache
 from rlsd.agents.hf.models import cache_argument, load_policy
 from rlsd.agents.vllm.checks import PROBE
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Locked while a model is made: transformers cannot make two of them in threads of one process."""
+
 
 class Refused(Exception):
     """A request that vLLM answers with status 500."""
@@ -66,7 +69,8 @@ class FakeState:
 
     def __init__(self, folder: str | Path, *, context: int | None = None) -> None:
         self.folder = str(folder)
-        self.policy = load_policy(folder)
+        with _ONE_AT_A_TIME:
+            self.policy = load_policy(folder)
         self.context = context or self.policy.context
         self.probe = self.policy.tokenizer.encode(PROBE, add_special_tokens=False)
         self.wrong = Misbehaviour()
@@ -142,10 +146,10 @@ class FakeState:
             if self.wrong.keep_weights and self._adapter is not None:
                 self.adapters[name] = self._adapter
                 return
-            self.adapters[name] = PeftModel.from_pretrained(
-                load_policy(self.folder).model, folder, trust_remote_code=False
-            ).eval()
-            self._adapter = self.adapters[name]
+            with _ONE_AT_A_TIME:
+                base = load_policy(self.folder).model
+                self._adapter = PeftModel.from_pretrained(base, folder, trust_remote_code=False).eval()
+            self.adapters[name] = self._adapter
 
     @torch.inference_mode()
     def prompt_logps(self, model: Any, ids: list[int]) -> list[float]:

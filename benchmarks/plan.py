@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ CONFIGS: dict[str, tuple[str, list[str]]] = {
     "SmolLM2, LoRA, recomputed": (
         "configs/alfworld/rlsd_smollm2.yaml",
         [*SMALL, "learner.micro_batch_tokens=2048", "learner.gradient_checkpointing=true", "model.lora={}"],
+    ),
+    "SmolLM2, LoRA over 4 bits": (
+        "configs/alfworld/rlsd_smollm2.yaml",
+        [*SMALL, "learner.micro_batch_tokens=1024", "model.lora={quantize: nf4}"],
     ),
 }
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_ARENA_MAX": "1"}
@@ -60,6 +65,33 @@ def growth(work: Callable[[], Any], device: str) -> int:
     return status("VmHWM") - before
 
 
+def loaded(config: Any) -> Any:
+    """The model of a run, with random weights: of a plan's shapes, or packed into 4 bits as a run loads it."""
+    import transformers
+    from transformers import AutoModelForCausalLM
+
+    from rlsd.agents.hf.policy import Policy
+    from rlsd.agents.hf.quantized import exact_on_cpu, nf4
+    from rlsd.harness.iteration.policies import with_lora
+    from rlsd.harness.plan.shapes import shaped
+
+    lora = config.model.lora
+    if lora is None or lora.quantize is None:
+        return shaped(config).to(config.learner.device)
+    whole = config.model_copy(update={"model": config.model.model_copy(update={"lora": None})})
+    transformers.utils.logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as folder:
+        shaped(whole).save_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, quantization_config=nf4(torch.float32), device_map={"": config.learner.device}, dtype=torch.float32
+        )
+    exact_on_cpu(model)
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()  # else pages of the file count, as they are touched
+    policy = Policy(model=model, tokenizer=None, eos_ids=frozenset(), context=0)
+    return with_lora(policy, lora, seed=config.seed).model.eval()
+
+
 def measure(name: str, device: str) -> None:
     """Print planned and measured bytes of one config."""
     from rlsd.agents.hf.generator import CachedEpisode, Generator
@@ -70,7 +102,6 @@ def measure(name: str, device: str) -> None:
     from rlsd.harness.distributed import Ranks
     from rlsd.harness.learner.learner import Learner
     from rlsd.harness.plan.planned import plan
-    from rlsd.harness.plan.shapes import shaped
     from rlsd.harness.scoring.scorer import Scorer
 
     file, overrides = CONFIGS[name]
@@ -79,7 +110,7 @@ def measure(name: str, device: str) -> None:
     made = plan(config)
     episode, imitates = made.episode, config.algorithm.imitates
     start = used(device)
-    model = shaped(config).to(device)
+    model = loaded(config)
     lasting = {"weights": used(device) - start}
     learner = Learner(
         Policy(model=model, tokenizer=None, eos_ids=frozenset(), context=episode.row),

@@ -63,9 +63,10 @@ def test_two_processes_are_one_run_and_a_lost_one_loses_nothing(tmp_path: Path) 
         {"wrapper": "fsdp2"},
         {"wrapper": "fsdp2", "gradient_checkpointing": True, "micro_batch_tokens": 256},
         {"wrapper": "fsdp2", "cpu_offload": True},
+        {"wrapper": "fsdp2", "packing": True, "micro_batch_tokens": 256},
         {"wrapper": "ddp", "gradient_checkpointing": True, "packing": True},
     ],
-    ids=["fsdp2", "fsdp2-recompute", "fsdp2-offload", "ddp-recompute-packed"],
+    ids=["fsdp2", "fsdp2-recompute", "fsdp2-offload", "fsdp2-packed", "ddp-recompute-packed"],
 )
 def test_every_wrapper_gives_the_same_run(tmp_path: Path, learner: dict[str, Any]) -> None:
     """Begun by one process, ended by two."""

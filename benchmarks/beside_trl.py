@@ -15,7 +15,7 @@ unequal returns on all sides (`--all-count`), and every token is trained on.
 
     make bench-trl                               # in an environment of its own, with the extra `trl`
     python benchmarks/beside_trl.py [--rounds 3] [--minutes 10] [--set rollout.tasks_per_iteration=4] …
-    python benchmarks/beside_trl.py --smollm2 models/smollm2 [--set rollout.tasks_per_iteration=1] …
+    python benchmarks/beside_trl.py --smollm2 models/smollm2 …
 
 The file is not called trl.py, since that would hide the package.
 """
@@ -49,8 +49,9 @@ from rlsd.harness.rollout.trajectory import Trajectory
 
 STAGES = ("rollout_s", "score_s", "update_s")
 SIDES = ("grpo", "rlsd")
-SMOLLM2 = ["agent.memory=full", "agent.max_new_tokens=16"]
-"""One row an episode, as TRL has them, and short responses: the untrained model writes up to any limit."""
+SMOLLM2 = ["agent.memory=full", "agent.max_new_tokens=16", "sampler.verify_episodes=1"]
+"""One row an episode, as TRL has them; short responses, since the untrained model writes up to any limit; the sampler
+is verified on one episode of four, where TRL verifies none."""
 
 
 class TimeOver(Exception):

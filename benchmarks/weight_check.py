@@ -1,7 +1,8 @@
 """Cost of looking for infinite and NaN weights after each update, as a share of the update.
 
 CPU seconds (GPU: seconds to the end of the device's work) of one forward and backward pass with an optimizer step, of
-the step alone, and of the check, the median of some repeats each, in turns. The last line is one JSON object.
+the step alone, of a step that is not fused, and of the check, the median of some repeats each, in turns. The last line
+is one JSON object.
 
     python benchmarks/weight_check.py [--layers 4] [--dim 512] [--tokens 1024] [--device cuda]
 """
@@ -41,7 +42,8 @@ def main() -> None:
     torch.manual_seed(0)
     made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     model = made.to(arguments.device, getattr(torch, arguments.dtype))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    unfused = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=False)
     ids = torch.randint(8192, (arguments.tokens // 256, 256), device=arguments.device)
 
     def gradient() -> None:
@@ -59,7 +61,7 @@ def main() -> None:
             torch.cuda.synchronize()
         return now() - started
 
-    parts = {"gradient": gradient, "step": optimizer.step, "check": check}
+    parts = {"gradient": gradient, "step": optimizer.step, "unfused_step": unfused.step, "check": check}
     for work in parts.values():  # what is loaded and allocated on first use
         work()
     turns = [{name: seconds(work) for name, work in parts.items()} for _ in range(arguments.repeats)]
@@ -70,6 +72,7 @@ def main() -> None:
     print(
         f"check / update = {found['check'] / update:.4f}, check / optimizer step = {found['check'] / found['step']:.3f}"
     )
+    print(f"fused step / step = {found['step'] / found['unfused_step']:.3f}")
     print(json.dumps({"weights": weights, "tokens": ids.numel(), **found, "ratio": found["check"] / update}))
 
 

@@ -17,6 +17,7 @@ from rlsd.algorithms.config import (
     needs_divergence,
     needs_reference,
     needs_teacher,
+    reads_logps,
 )
 from rlsd.algorithms.credit import credit, load_rule, turns_that_matter
 from rlsd.algorithms.distill import DistillConfig, distill_loss
@@ -87,6 +88,7 @@ __all__ = [
     "needs_reference",
     "needs_teacher",
     "policy_loss",
+    "reads_logps",
     "resolve",
     "sampler_ratio",
     "sampler_weights",

@@ -157,6 +157,13 @@ def loss_reads_teacher(config: AlgorithmConfig, step: int) -> bool:
     return config.loss.distill.active(step) or (config.loss.anchor < 1.0 and config.loss.policy_coef > 0.0)
 
 
+def reads_logps(config: AlgorithmConfig, step: int) -> bool:
+    """Return whether iteration `step` needs the policy's log-probs before its first update: a view is compared with
+    them, the credit reads them, or they weigh tokens that another policy drew."""
+    credit = config.credit.reads_logps and config.credit.active(step)
+    return credit or needs_teacher(config, step) or config.loss.tis_cap is not None
+
+
 def adds_credit(config: AlgorithmConfig, step: int) -> bool:
     """Return whether tokens with base advantage 0 may get credit in iteration `step`."""
     return config.credit.adds and config.credit.active(step)

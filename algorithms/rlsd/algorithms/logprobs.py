@@ -10,6 +10,8 @@ one more head product.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -54,12 +56,13 @@ def chunked_logprobs(
     *,
     temperature: float = 1.0,
     chunk: int = DEFAULT_CHUNK,
-    entropy: bool = False,
+    entropy: bool | Literal["detached"] = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Return log-probs (m,) of `targets` (m,) int64 under head(`hidden` (m, D)), and entropies (m,) in nats
     if `entropy`.
 
-    Both are differentiable with respect to `hidden` and the head's parameters, in float32 at least.
+    Both are differentiable with respect to `hidden` and the head's parameters, in float32 at least; "detached"
+    entropies are not.
     """
     check_chunking(temperature=temperature, chunk=chunk)
     if hidden.ndim != 2 or targets.shape != hidden.shape[:1]:
@@ -73,8 +76,10 @@ def chunked_logprobs(
         chosen = logits.gather(-1, wanted[:, None]).squeeze(-1) - normaliser
         if not entropy:
             return chosen[None]
-        expected = ((logits - normaliser[:, None]).exp() * logits.clamp_min(torch.finfo(logits.dtype).min)).sum(-1)
-        return torch.stack([chosen, normaliser - expected])
+        with nullcontext() if entropy is True else torch.no_grad():
+            expected = ((logits - normaliser[:, None]).exp() * logits.clamp_min(torch.finfo(logits.dtype).min)).sum(-1)
+            spread = normaliser - expected
+        return torch.stack([chosen, spread])
 
     if hidden.shape[0] == 0:
         nothing = scaled_logits(hidden.sum(dim=-1), 1.0)
@@ -83,4 +88,6 @@ def chunked_logprobs(
         run_chunk(score, rows, wanted) for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
     ]
     scores = torch.cat(parts, dim=1)
-    return scores[0], scores[1] if entropy else None
+    if not entropy:
+        return scores[0], None
+    return scores[0], scores[1] if entropy is True else scores[1].detach()

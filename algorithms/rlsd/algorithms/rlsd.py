@@ -194,6 +194,12 @@ class CreditConfig(Settings):
         return self.rule not in ("none", "hindsight") or (self.rule == "hindsight" and SIGNALS[self.signal].facts)
 
     @property
+    def reads_logps(self) -> bool:
+        """Whether the rule may read log-probs, of any view."""
+        facts = self.rule == "hindsight" and SIGNALS[self.signal].facts and not self.gates
+        return self.rule != "none" and not facts
+
+    @property
     def action_only(self) -> bool:
         """Whether only action tokens get a weight."""
         return self.level == "span" or self.tokens == "action"

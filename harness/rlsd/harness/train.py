@@ -124,7 +124,7 @@ class Iteration:
             **updated.tis,
             "clip_fraction": updated.clip_fraction,
             "approx_kl": updated.approx_kl,
-            "entropy": scored.entropy,
+            "entropy": updated.entropy,
             "tokens": len(batch.turn),
             "decoded_tokens": decoded,
             "wasted_tokens": decoded - len(batch.turn),

@@ -204,6 +204,10 @@ def test_overriding_a_preset_keeps_its_other_parts(tmp_path: Path) -> None:
             r"flex_attention, whose kernels take no mask.* use sdpa, or .*sampler\.backend=vllm",
         ),
         (
+            {"model": {"tiny": {}, "attention": "eager"}},
+            r"attention is eager, but model\.tiny runs with sdpa: leave it",
+        ),
+        (
             {"model": {"path": "m", "attention": "flex_attention"}},
             r"no backward pass on a CPU: use sdpa, or set",
         ),

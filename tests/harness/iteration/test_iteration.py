@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from rlsd.harness.config import parse_config
+from rlsd.harness.config import RunConfig, parse_config
 from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.rollout.trajectory import Trajectory
 from rlsd.harness.runs.progress import Progress
@@ -22,7 +22,9 @@ def mixed_reward(trajectory: Trajectory) -> float:
     return sum(len(t.action.token_ids) for t in trajectory.turns) / 10
 
 
-def iterated(algorithm: Any, *, steps: int = 2, **settings: Any) -> tuple[Parts, list[dict[str, Any]]]:
+def iterated(
+    algorithm: Any, *, steps: int = 2, sampler: dict[str, Any] | None = None, **settings: Any
+) -> tuple[Parts, list[dict[str, Any]]]:
     """A run's parts after some iterations, and the metrics of each."""
     config = parse_config(
         small_run(
@@ -31,6 +33,7 @@ def iterated(algorithm: Any, *, steps: int = 2, **settings: Any) -> tuple[Parts,
             agent={"max_new_tokens": 6},
             rollout={"group_size": 3},
             learner=settings,
+            sampler=sampler or {},
         )
     )
     parts = build(config)
@@ -96,6 +99,48 @@ def test_entropy_is_that_of_the_student_view(algorithm: Any) -> None:
     parts, (metrics,) = iterated(algorithm, steps=1)
     uniform = math.log(parts.policy.model.get_input_embeddings().num_embeddings)
     assert 0.97 * uniform < metrics["entropy"] < uniform
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        "progress_add",
+        *({"name": "grpo", "loss": x} for x in ({"policy": "gspo"}, {"kl_coef": 0.1}, {"policy": "cispo"})),
+    ],
+    ids=str,
+)
+def test_an_only_update_scores_only_what_verifies_the_sampler(algorithm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own log-probs are the old ones: the weights and metrics after it are those with a scoring pass."""
+    parts, fast = iterated(algorithm, steps=4, sampler={"verify_episodes": 1})
+    monkeypatch.setattr(RunConfig, "on_policy", lambda self, step: False)
+    scored, slow = iterated(algorithm, steps=4, sampler={"verify_episodes": 1})
+    for mine, other in zip(parts.policy.model.parameters(), scored.policy.model.parameters()):
+        torch.testing.assert_close(mine, other, atol=2e-5, rtol=0)
+    for mine, other in zip(fast, slow):
+        for name in ("entropy", "loss", "approx_kl", "grad_norm"):
+            assert mine[name] == pytest.approx(other[name], abs=1e-5), name
+    assert 0 < sum(m["verified_tokens"] for m in fast) < sum(m["verified_tokens"] for m in slow)
+    assert sum(m["forwarded_tokens"]["student"] for m in fast) < sum(m["forwarded_tokens"]["student"] for m in slow)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        ("grpo", {"minibatches": 2}),
+        ("grpo", {"epochs": 2}),
+        ("rlsd", {}),
+        ({"name": "grpo", "loss": {"tis_cap": 2.0}}, {}),
+        ({"name": "progress", "credit": {"signal": "student_prob"}}, {}),
+        ({"name": "progress", "credit": {"gates": ["surprisal"]}}, {}),
+        ({"name": "grpo", "advantage": {"method": "gae"}}, {}),
+    ],
+    ids=str,
+)
+def test_what_reads_log_probs_before_the_update_scores_all_that_is_trained(
+    algorithm: Any, settings: dict[str, Any]
+) -> None:
+    _, (metrics,) = iterated(algorithm, steps=1, sampler={"verify_episodes": 1}, **settings)
+    assert metrics["verified_tokens"] >= metrics["trained_tokens"] / settings.get("epochs", 1) > 0
 
 
 @pytest.mark.parametrize(("kind", "share"), [("ema", 0.25), ("sync", 1.0)])

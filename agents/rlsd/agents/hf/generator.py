@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rlsd.agents.hf.kv_cache import LARGEST_MASK, SlotCache, pieces
 from rlsd.agents.hf.models import run_backbone, split_head
-from rlsd.agents.hf.prefill import batches, least_saving, passes, twins
+from rlsd.agents.hf.prefill import batches, common_prefix, least_saving, passes, twins
 from rlsd.agents.seeding import generator
 from rlsd.agents.types import FinishReason, SampleRequest, SampleResult
 
@@ -139,7 +139,7 @@ class Generator:
         starts: list[int] = []
         for request, episode in jobs:
             prompt = list(request.prompt_ids)
-            starts.append(_common_prefix(episode.cached, prompt, limit=len(prompt) - 1))
+            starts.append(common_prefix(episode.cached, prompt[:-1]))
             episode.cached = prompt
         lengths = [len(request.prompt_ids) - start for (request, _), start in zip(jobs, starts)]
         source = twins([request.prompt_ids for request, _ in jobs], lengths)
@@ -285,14 +285,3 @@ def _current(device: torch.device) -> AbstractContextManager[Any]:
     """Make the device current: some kernels (liger's) run on the current GPU, which in a new thread is the first
     one."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-def _common_prefix(cached: list[int], wanted: list[int], *, limit: int) -> int:
-    """Length of the common prefix, at most `limit`."""
-    limit = min(limit, len(cached))
-    if cached[:limit] == wanted[:limit]:
-        return limit
-    low = 0
-    while low < limit and cached[low] == wanted[low]:
-        low += 1
-    return low

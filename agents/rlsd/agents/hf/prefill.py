@@ -43,6 +43,17 @@ def twins(prompts: Sequence[Hashable], new: Sequence[int]) -> list[int]:
     return found if saved >= LEAST_TWINS * sum(new) else list(range(len(found)))
 
 
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of what both begin with."""
+    low, high = 0, min(len(a), len(b))
+    if a[:high] == b[:high]:
+        return high
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if a[low:middle] == b[low:middle] else (low, middle - 1)
+    return low
+
+
 def batches(lengths: Sequence[int], limit: int) -> list[tuple[int, int]]:
     """First and end row of batches in order, each of at most `limit` padded tokens; a longer row is one of its own."""
     out: list[tuple[int, int]] = []

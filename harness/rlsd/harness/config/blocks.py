@@ -83,6 +83,10 @@ class ModelConfig(Block):
     def _one_source(self) -> ModelConfig:
         if (self.path is None) == (self.tiny is None):
             raise ValueError("give either model.path (a folder or name) or model.tiny (made from scratch)")
+        if self.tiny is not None and self.attention != "sdpa":
+            raise ValueError(
+                f"model.attention is {self.attention}, but model.tiny runs with sdpa: leave it, or give path"
+            )
         return self
 
 
@@ -124,7 +128,8 @@ class SamplerConfig(Block):
     is of one policy version."""
     reuse_logps: bool = False
     """Use the sampler's log-probs as the old ones if no hindsight is read (GRPO-style methods): no scoring pass except
-    that of `verify_episodes`. Methods that compare both views score with the learner anyway."""
+    that of `verify_episodes`. Methods that compare both views score with the learner anyway. With one optimizer step an
+    iteration the old ones are the update's own, and this is not needed."""
     score_teacher: bool = False
     """The servers score the teacher view too: both sides of the comparison then come from them, and the learner scores
     `verify_episodes` only. Needs `vllm`, a live teacher, temperature 1 and no `rollout.async_steps`."""

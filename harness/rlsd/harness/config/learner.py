@@ -77,8 +77,9 @@ class LearnerConfig(Block):
     merge_turns: bool = True
     """One row for turns whose prompts extend each other; off: one row per turn (same loss, slower)."""
     prefix_sharing: bool = True
-    """Score siblings' common beginnings once, and hindsight on the keys and values of the student view; off: every
-    view is a row of its own (same log-probs, slower), as it is where a model cannot share (docs/learner.md)."""
+    """Score siblings' common beginnings once, and hindsight on the keys and values of the student view; train on
+    siblings in one row where that is cheaper. Off: every view is a row of its own (same log-probs and gradients,
+    slower), as it is where a model cannot share (docs/learner.md)."""
     packing: bool = False
     """Pack rows end to end instead of padding. Faster with flash attention; elsewhere a mask separates them."""
     processes: int | None = Field(default=None, ge=1)

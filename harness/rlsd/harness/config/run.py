@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from rlsd.algorithms import AlgorithmConfig, resolve
+from rlsd.algorithms import AlgorithmConfig, reads_logps, resolve
 from rlsd.harness.config.agent import AgentConfig
 from rlsd.harness.config.blocks import (
     Block,
@@ -72,6 +72,12 @@ class RunConfig(Block):
     """Arguments for the tracker's start, as in `{project: mine}`; keys of servers belong into environment variables."""
     threads: int | None = Field(default=None, ge=1)
     """Torch's CPU threads; results are repeatable for one number of threads."""
+
+    def on_policy(self, step: int) -> bool:
+        """Whether iteration `step` takes one optimizer step on all tokens and nothing else reads the log-probs from
+        before it: its own are the old ones then, and the learner scores `sampler.verify_episodes` only."""
+        once = self.learner.epochs * self.learner.minibatches == 1 and not self.sampler.reuse_logps
+        return once and not (self.algorithm.advantage.reads_values or reads_logps(self.algorithm, step))
 
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:

@@ -50,12 +50,14 @@ class Scored:
     and they have no hindsight."""
     foreign: Set[int]
     """Trajectories that other processes train on."""
+    on_policy: bool
+    """The only update's own log-probs are the old ones, with no pass for them; `student_logp` is the sampler's."""
     gap: Gap
     """Log-prob gap between sampler and learner on the tokens that the learner scored."""
     teacher_gap: Gap | None
     """The same for the teacher view, if the servers scored it."""
     entropy: float
-    """Mean entropy of the student view in nats, over the tokens the learner scored; NaN if there are none."""
+    """Mean entropy of the student view in nats, over the tokens scored here; NaN if there are none."""
     teacher_hidden: Tensor | None
     """(M, D) for full-vocabulary divergences; zeros for trajectories of other processes."""
     elsewhere: Elsewhere | None
@@ -99,6 +101,7 @@ class Scoring:
             self.batch = valued(self.batch, parts.critic, self.states)
         self.base = base_advantage(self.batch, self.algorithm.advantage)
         self.idle = self._idle()
+        self.on_policy = parts.config.on_policy(step)
         self.hints = self._hints(groups)
         self.wants_hidden = needs_divergence(self.algorithm, step)
         self.entropy = self.teacher_entropy = torch.full((self.total,), float("nan"))
@@ -126,7 +129,7 @@ class Scoring:
             theirs = self.parts.learner.ranks.known(served_logps(self.parts, self.trajectories, self.hints, self.total))
             self.parts.sampler.rest()
             teacher_gap, teacher = Gap.of(theirs, teacher), theirs
-        if served or self._reuses():
+        if served or self._reuses() or self.on_policy:
             student = self.batch.sampler_logp
         student = torch.where(student.isnan(), self.batch.sampler_logp, student)
         self.entropy = self.ranks.known(self.entropy)
@@ -143,6 +146,7 @@ class Scoring:
             hints=of_all(self.ranks, self.hints),
             idle=self.idle,
             foreign=self.foreign,
+            on_policy=self.on_policy,
             gap=gap,
             teacher_gap=teacher_gap,
             entropy=float(self.entropy.nanmean()),
@@ -191,7 +195,7 @@ class Scoring:
         """Trajectories that the learner does not score; enough remain to verify the sampler."""
         count, n = self.parts.config.sampler.verify_episodes, len(self.trajectories)
         verify = chosen(self.trajectories, count, step=self.step, seed=self.parts.config.seed)
-        if self._reuses():
+        if self._reuses() or self.on_policy:
             return set(range(n)) - set(verify)
         missing = count - (n - len(self.idle))
         return self.idle - set([i for i in verify if i in self.idle][: max(0, missing)])

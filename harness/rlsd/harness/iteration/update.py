@@ -39,6 +39,9 @@ class Updated:
     """Share of the trained tokens whose gradient the PPO clip removed, over all passes."""
     approx_kl: float
     """Mean k3 estimate of KL(old ‖ new) in nats at the trained tokens: 0 at the first step after scoring."""
+    entropy: float
+    """Mean entropy of the policy in nats before the update: at the trained tokens if they were not scored, else at the
+    scored ones."""
     tis: dict[str, dict[str, float]]
     """With `loss.tis_cap`, as `tis`: mean weight π_old / π_sampler of the tokens, and the share cut or masked."""
 
@@ -58,10 +61,14 @@ def update(parts: Parts, scored: Scored, credit: Credit, step: int) -> Updated:
             rows = [useful[int(i)] for i in sorted(order[part::count]) if int(i) not in foreign]
             stats.append(learner.update(rows, lambda s, scale=float(count): loss(s, scale)))
         loss.end_pass()
-    clipped, kl, tokens = learner.data.sum(loss.sums).tolist()
+    clipped, kl, entropy, tokens = learner.data.sum(loss.sums).tolist()
     n = max(1.0, tokens)
     return Updated(
-        stats=stats, clip_fraction=clipped / n, approx_kl=kl / n, tis=_tis(loss.sampler_weights, loss.config)
+        stats=stats,
+        clip_fraction=clipped / n,
+        approx_kl=kl / n,
+        entropy=entropy / tokens if tokens and scored.on_policy else scored.entropy,
+        tis=_tis(loss.sampler_weights, loss.config),
     )
 
 
@@ -88,10 +95,10 @@ class _Loss:
         self.diverges = needs_divergence(parts.config.algorithm, step)
         with parts.teacher.weights() as model:  # all processes call: the head may be sharded
             self.teacher_head = parts.scorer.frozen_head(model) if self.diverges else None
-        self.sums = torch.zeros(3, dtype=torch.float64)
-        """Sums over the finished passes: clipped tokens, KL in nats, tokens."""
-        self._seen = torch.full((2, len(self.weights)), float("nan"))
-        """Whether each token was clipped, and its KL, in this pass."""
+        self.sums = torch.zeros(4, dtype=torch.float64)
+        """Sums over the finished passes: clipped tokens, KL in nats, entropies in nats, tokens."""
+        self._seen = torch.full((3, len(self.weights)), float("nan"))
+        """Whether each token was clipped, its KL and entropy, in this pass."""
 
     def __call__(self, part: TokenSlice, scale: float) -> Tensor:
         batch, flat, device = self.scored.batch, part.flat, part.logp.device
@@ -100,7 +107,7 @@ class _Loss:
         reference = self.scored.reference_logp
         inputs = LossInputs(
             new_logp=part.logp,
-            old_logp=batch.student_logp[flat].to(device),
+            old_logp=part.logp.detach() if self.scored.on_policy else batch.student_logp[flat].to(device),
             advantage=self.credit.advantage[flat].to(device),
             turn=batch.turn[flat].to(device),
             sampler_weight=None if sampled is None else sampled[flat].to(device),
@@ -110,7 +117,7 @@ class _Loss:
             hinted=hinted,
             distill_share=None if self.shares is None else self.shares[flat].to(device),
         )
-        self._watch(flat, inputs)
+        self._watch(part, inputs)
         total = token_loss(inputs, self.config, step=self.step).total
         fail_points.point("mid-update")
         return (self.weights[flat].to(device) * scale * total).sum()
@@ -152,8 +159,10 @@ class _Loss:
         )
 
     @torch.no_grad()
-    def _watch(self, flat: Tensor, inputs: LossInputs) -> None:
+    def _watch(self, part: TokenSlice, inputs: LossInputs) -> None:
+        flat = part.flat
         new, old = inputs.new_logp.detach(), inputs.old_logp
         below = denominator(inputs, self.config)
         self._seen[0, flat] = clipped_share(new, below, inputs.advantage, self.config).float().cpu()
         self._seen[1, flat] = kl_k3(old, new).float().cpu()  # tokens are drawn from the old policy
+        self._seen[2, flat] = part.entropy.float().cpu()

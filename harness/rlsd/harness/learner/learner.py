@@ -26,6 +26,7 @@ from rlsd.harness.learner import optimizer_state, parallel, tensor_parallel
 from rlsd.harness.learner.finite import first_broken
 from rlsd.harness.learner.step import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, WeightError, halved
 from rlsd.harness.scoring.sequences import BLANK, Row
+from rlsd.harness.scoring.siblings import Cost, with_siblings
 from rlsd.harness.scoring.token_model import LOW, TokenModel, apart, in_step, joined, micro_batches, packed, places
 
 
@@ -75,10 +76,12 @@ class Learner:
         self.tokens = self._token_model(self.model)
         """The same model as forward passes call it."""
         self.wrapped = parallel.wrap(self.tokens, self.parallel, settings, self.ranks, self.mesh)
+        shares = settings.prefix_sharing and self.tokens.masks
+        self._cost = Cost.of(self.model, blocks=self.tokens.blocks) if shares else None
         weights = [p for p in self.model.parameters() if p.requires_grad]
         groups = [{"params": group} for group in tensor_parallel.alike(weights)]
         self.optimizer = torch.optim.AdamW(
-            groups, lr=settings.lr.peak, betas=settings.betas, weight_decay=settings.weight_decay, eps=1e-8
+            groups, lr=settings.lr.peak, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
         )
         self.updates = 0
         """Optimizer steps taken."""
@@ -117,6 +120,8 @@ class Learner:
             MemoryFull: the halves do not fit either.
         """
         rows, limit, longest = apart(self.tokens, rows), self.settings.micro_batch_tokens, self.tokens.longest_packed
+        if self._cost is not None:
+            rows = with_siblings(rows, limit, self._cost)
         if self.settings.packing:
             columns = limit if longest is None else min(limit, longest)
             rows = [*joined([r for r in rows if not r.branches], columns), *_branched(rows)]
@@ -172,13 +177,13 @@ class Learner:
 
     def _backward(self, batch: Sequence[Row], loss_fn: LossFn) -> float:
         with lost_peer():
-            logp, hidden, _ = self.wrapped(packed, batch)
+            logp, hidden, entropy = self.wrapped(packed, batch)
             if batch[0] is BLANK:
                 (0.0 * (logp.sum() + hidden.sum())).backward()
                 return 0.0
             flat = places(batch)[2]
             self.forwarded += sum(len(r.ids) for r in batch)
-            loss = loss_fn(TokenSlice(flat=flat, logp=logp, hidden=hidden, head=self.tokens.head))
+            loss = loss_fn(TokenSlice(flat=flat, logp=logp, entropy=entropy, hidden=hidden, head=self.tokens.head))
             value = float(loss.detach())
             if not math.isfinite(value):
                 self.optimizer.zero_grad(set_to_none=True)

@@ -50,7 +50,7 @@ def put_back(
             put(p, weights[name])
         if name not in counts and name not in keys:
             continue
-        state: dict[str, Any] = {"step": torch.tensor(counts[name])} if name in counts else {}
+        state: dict[str, Any] = {"step": torch.tensor(counts[name], device=p.device)} if name in counts else {}
         for key in keys.get(name, ()):
             state[key.rpartition("/")[2]] = moment = torch.zeros_like(p)
             put(moment, moments[key])

@@ -11,7 +11,7 @@ from rlsd.agents.hf.out_of_memory import MemoryFull
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.config.learner import LearnerConfig
 from rlsd.harness.scoring.sequences import Row
-from rlsd.harness.scoring.token_model import Head, too_large
+from rlsd.harness.scoring.token_model import Head, plain, too_large
 
 
 class LossError(RlsdError):
@@ -30,6 +30,8 @@ class TokenSlice:
     """(m,) int64 on the CPU, like the batch's tables: numbers of the tokens in the flat batch."""
     logp: Tensor
     """(m,) float32 on the learner's device, with gradient: log-prob of the sampled token."""
+    entropy: Tensor
+    """(m,) float32 nats, without gradient: of the distribution that the token was sampled from."""
     hidden: Tensor
     """(m, D), with gradient: hidden state that predicts the token."""
     head: Head
@@ -68,16 +70,18 @@ class OutOfMemory(Exception):
 def halved(
     batches: Sequence[list[Row]], failed: OutOfMemory, splits: int, settings: LearnerConfig, wrapper: str
 ) -> list[list[Row]]:
-    """The micro-batches, with the failed one split in two.
+    """The micro-batches, with the failed one split in two; a single row of several views or siblings into rows of
+    their own.
 
     Raises:
-        MemoryFull: one was split before, or it is a single row, or with FSDP2, where no process can retry alone.
+        MemoryFull: one was split before, or it cannot be split, or with FSDP2, where no process can retry alone.
     """
     batch = batches[failed.number]
     message = too_large(batch, str(failed), settings)
-    if splits or len(batch) == 1:
+    parts = batch if len(batch) > 1 else plain(batch)
+    if splits or len(parts) == 1:
         raise MemoryFull(message + (" (it was split once already)" if splits else "")) from failed
     if wrapper == "fsdp2":
         raise MemoryFull(message + " (with fsdp2 no process can retry alone)") from failed
-    half = len(batch) // 2
-    return [*batches[: failed.number], batch[:half], batch[half:], *batches[failed.number + 1 :]]
+    half = len(parts) // 2
+    return [*batches[: failed.number], parts[:half], parts[half:], *batches[failed.number + 1 :]]

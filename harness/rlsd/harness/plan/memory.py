@@ -111,8 +111,7 @@ def memory(
         stages["update"] += sizes.largest - gradients + sizes.trained // part
     elif n > 1:
         stages["update"] += sizes.trained  # buckets of the exchange
-    on_gpu = learner.device == "cuda"
-    stages["step"] = (sizes.trained // part) * (2 if on_gpu else 1) + (0 if on_gpu else sizes.largest)
+    stages["step"] = sizes.trained // part  # gradients: the fused optimizer makes nothing beside them
     if sampling is not None:
         stages["rollout"] = sampling.extra
     stages = {name: size + (sizes.unpacked if name != "step" else 0) for name, size in stages.items()}

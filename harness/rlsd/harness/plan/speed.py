@@ -47,7 +47,8 @@ def rates(
         low = config.sampler.dtype != "model" or config.model.dtype != "float32"
         peak = 1e12 * (gpu.bfloat16_tflops if low else gpu.float32_tflops)
         found["rollout"] = _rollout(config, sizes, episode, sampling, peak=peak, bandwidth=1e12 * gpu.bandwidth_tb)
-    for name, work, times in (("scoring", scoring, 1), ("update", update, config.learner.epochs)):
+    share = min(1.0, config.sampler.verify_episodes / config.rollout.episodes) if config.on_policy(0) else 1.0
+    for name, work, times in (("scoring", scoring, share), ("update", update, config.learner.epochs)):
         batches = times * rows / work.rows
         seconds = batches * work.flops / learner
         tokens = processes * batches * work.columns

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from rlsd.agents.hf.kv_cache import pieces
+from rlsd.agents.hf.prefill import common_prefix
 from rlsd.harness.scoring.masks import additive, padded_positions
 from rlsd.harness.scoring.sequences import Branch, Row
 from rlsd.harness.scoring.stored_prefixes import ALIGNED, PrefixCache
@@ -109,7 +110,7 @@ def beginnings(rows: Sequence[Row]) -> dict[int, tuple[int, ...]]:
     for row in rows:
         limit = min([row.prefix, *(p.column for p in row.places)]) - 1  # the column that predicts the first one stays
         start = common.get(row.family, row.ids[:limit])
-        common[row.family] = start[: _common(start, row.ids[:limit])]
+        common[row.family] = start[: common_prefix(start, row.ids[:limit])]
         members[row.family] = members.get(row.family, 0) + 1
     kept = {f: s for f, s in common.items() if len(s) >= LEAST_BEGINNING and members[f] > 1}
     saved = sum((members[f] - 1) * len(s) for f, s in kept.items())
@@ -247,10 +248,3 @@ def _padded(pieces: Sequence[Sequence[int]]) -> Tensor:
     """(B, T) int64, zeros on the right."""
     width = max(len(p) for p in pieces)
     return torch.tensor([[*p, *[0] * (width - len(p))] for p in pieces])
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    for i, (x, y) in enumerate(zip(a, b)):
-        if x != y:
-            return i
-    return min(len(a), len(b))

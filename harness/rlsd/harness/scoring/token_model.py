@@ -44,8 +44,8 @@ class ScoredTokens(NamedTuple):
     """(m,) float32 nats."""
     hidden: Tensor
     """(m, D) hidden states that predict them."""
-    entropy: Tensor | None
-    """(m,) float32 nats; None where gradients are wanted."""
+    entropy: Tensor
+    """(m,) float32 nats, without gradient."""
 
 
 class TokenModel(nn.Module):
@@ -126,10 +126,10 @@ class TokenModel(nn.Module):
         return embedding(hidden.to(embedding.weight.dtype))
 
     def scored(self, hidden: Tensor, targets: Tensor) -> ScoredTokens:
-        """Log-probs of (m,) `targets` from (m, D) hidden states; entropies only where no gradient is wanted."""
-        wanted = not torch.is_grad_enabled()
-        logp, entropy = chunked_logprobs(hidden, self.head, targets, temperature=self.temperature, entropy=wanted)
-        return ScoredTokens(logp.float(), hidden, None if entropy is None else entropy.float())
+        """Log-probs of (m,) `targets` from (m, D) hidden states, and entropies."""
+        logp, entropy = chunked_logprobs(hidden, self.head, targets, temperature=self.temperature, entropy="detached")
+        assert entropy is not None
+        return ScoredTokens(logp.float(), hidden, entropy.float())
 
 
 def apart(model: TokenModel, rows: Sequence[Row]) -> list[Row]:

@@ -47,6 +47,23 @@ def test_same_without_gradient_and_no_entropy_unless_asked() -> None:
     assert torch.equal(with_graph, without)
 
 
+@pytest.mark.parametrize("chunk", [4, 256])
+def test_detached_entropies_have_the_same_values_and_no_part_in_the_gradient(chunk: int) -> None:
+    hidden, head, targets = case()
+    plain, _ = chunked_logprobs(hidden, head, targets, chunk=chunk)
+    _, wanted = chunked_logprobs(hidden, head, targets, chunk=chunk, entropy=True)
+    got, entropy = chunked_logprobs(hidden, head, targets, chunk=chunk, entropy="detached")
+    assert entropy is not None
+    assert wanted is not None
+    assert not entropy.requires_grad
+    assert torch.equal(got, plain)
+    assert torch.equal(entropy, wanted.detach())
+    leaves = [hidden, head.weight, head.bias]
+    for mine, other in zip(torch.autograd.grad(got.sum(), leaves), torch.autograd.grad(plain.sum(), leaves)):
+        assert torch.equal(mine, other)
+    assert len(entropy) == ROWS  # backward made none
+
+
 def test_softmax_runs_in_float32_at_least() -> None:
     hidden, head, targets = case(torch.bfloat16)
     got, _ = chunked_logprobs(hidden, head, targets)

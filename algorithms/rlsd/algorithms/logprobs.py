@@ -10,7 +10,6 @@ one more head product.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -70,24 +69,29 @@ def chunked_logprobs(
             f"expected hidden (m, D) and targets (m,), given {tuple(hidden.shape)} and {tuple(targets.shape)}."
         )
 
+    pieces = list(zip(hidden.split(chunk), targets.split(chunk), strict=True))
+    spreads: list[Tensor] = []
+
     def score(rows: Tensor, wanted: Tensor) -> Tensor:
         logits = scaled_logits(head(rows), temperature)
         normaliser = logits.logsumexp(dim=-1)
         chosen = logits.gather(-1, wanted[:, None]).squeeze(-1) - normaliser
-        if not entropy:
-            return chosen[None]
-        with nullcontext() if entropy is True else torch.no_grad():
-            expected = ((logits - normaliser[:, None]).exp() * logits.clamp_min(torch.finfo(logits.dtype).min)).sum(-1)
-            spread = normaliser - expected
-        return torch.stack([chosen, spread])
+        if entropy is True:
+            return torch.stack([chosen, _entropy(logits, normaliser)])
+        if entropy and len(spreads) < len(pieces):  # not again in backward
+            with torch.no_grad():
+                spreads.append(_entropy(logits, normaliser))
+        return chosen[None]
 
     if hidden.shape[0] == 0:
         nothing = scaled_logits(hidden.sum(dim=-1), 1.0)
         return nothing, nothing if entropy else None
-    parts = [
-        run_chunk(score, rows, wanted) for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
-    ]
-    scores = torch.cat(parts, dim=1)
-    if not entropy:
-        return scores[0], None
-    return scores[0], scores[1] if entropy is True else scores[1].detach()
+    scores = torch.cat([run_chunk(score, rows, wanted) for rows, wanted in pieces], dim=1)
+    if entropy is True:
+        return scores[0], scores[1]
+    return scores[0], torch.cat(spreads) if entropy else None
+
+
+def _entropy(logits: Tensor, normaliser: Tensor) -> Tensor:
+    """(c,) nats; tokens with a logit of −∞ count as 0."""
+    return normaliser - ((logits - normaliser[:, None]).exp() * logits.clamp_min(torch.finfo(logits.dtype).min)).sum(-1)

@@ -83,13 +83,26 @@ def test_log_probs_and_gradient_are_those_of_rows_of_their_own(tokenizer: str, m
     torch.testing.assert_close(found[1][1], found[0][1], atol=1e-5, rtol=0)
 
 
+def alike(common: int, count: int) -> list[Row]:
+    """Rows of 240 columns with a token sampled near the end; the first two are siblings with `common` columns."""
+    tails = [tuple(range(300 + n, 300 + n + 240)) for n in range(count)]
+    tails[1] = tails[0][:common] + tails[1][common:]
+    place = Place(column=230, flat=0, count=1)
+    return [Row(ids=t, places=(replace(place, flat=n),), family=max(n, 1)) for n, t in enumerate(tails)]
+
+
 def test_rows_are_joined_only_where_it_is_cheaper() -> None:
     """A mask over both pairs them all; blocks leave out what no token sees."""
-    rows = [Row(ids=(*range(40), *[n] * 200), places=(), family=0) for n in (50, 51)]
-    rows = [replace(r, places=(Place(column=100, flat=n, count=1),)) for n, r in enumerate(rows)]
-    assert len(with_siblings(rows, 10_000, Cost(token=1.0, pair=1.0, blocks=False))) == 2
-    assert len(with_siblings(rows, 10_000, Cost(token=1.0, pair=1.0, blocks=True))) == 1
+    rows = alike(80, 2)
+    assert len(with_siblings(rows, 10_000, Cost(token=300.0, pair=1.0, blocks=False))) == 2
+    assert len(with_siblings(rows, 10_000, Cost(token=300.0, pair=1.0, blocks=True))) == 1
     assert len(with_siblings(rows, 10_000, Cost(token=4000.0, pair=1.0, blocks=False))) == 1
+
+
+def test_rows_stay_as_they_are_if_joining_saves_too_little() -> None:
+    """80 columns of 480 pay, of 2,400 not: the other rows would get a mask too."""
+    assert len(with_siblings(alike(80, 2), 10_000, CHEAP)) == 1
+    assert with_siblings(alike(80, 10), 10_000, CHEAP) == alike(80, 10)
 
 
 def test_no_joined_row_is_longer_than_a_micro_batch() -> None:

@@ -26,6 +26,8 @@ PAIR = 7.0
 many backward instead of 2, at two thirds of the speed (CPU, 512 to 2,048 tokens)."""
 WIDEST = 4096
 """Columns of a joined row whose attention needs a mask of all pairs: 64 MiB in float32."""
+LEAST = 0.1
+"""Share of the cost that joining must save: a single row with branches gives a mask to all rows of its micro-batch."""
 CAUSAL = 0.7
 """Time of attention without a mask over that with one, which computes all pairs (CPU, 512 to 1,024 tokens)."""
 
@@ -66,6 +68,7 @@ class Cost:
 
 def with_siblings(rows: Sequence[Row], limit: int, cost: Cost) -> list[Row]:
     """The rows, those of a family joined where that is cheaper; rows with branches or without a family as they are.
+    All of them as they are if that saves too little.
 
     Args:
         limit: most columns of a joined row; with a mask of all pairs also `WIDEST`.
@@ -81,6 +84,8 @@ def with_siblings(rows: Sequence[Row], limit: int, cost: Cost) -> list[Row]:
                 out[-1] = both
                 continue
         out.append(row)
+    if sum(map(cost.row, out)) > (1 - LEAST) * sum(map(cost.row, able)):
+        return list(rows)
     return out + [r for r in rows if r.family < 0 or r.branches]
 
 

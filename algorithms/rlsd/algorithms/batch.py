@@ -31,7 +31,8 @@ class TokenBatch:
     sampler_logp: Tensor
     """(M,) float: log-prob recorded by the sampler when it drew the token."""
     student_logp: Tensor
-    """(M,) float: log-prob under the learner's weights before the update, student view."""
+    """(M,) float: log-prob under the learner's weights before the update, student view; in a run `sampler_logp` for
+    tokens whose own no rule reads (`reads_logps`)."""
     teacher_logp: Tensor
     """(M,) float: log-prob under the teacher's weights, teacher view; `student_logp` where `hinted` is False."""
     hinted: Tensor

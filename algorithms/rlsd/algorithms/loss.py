@@ -90,7 +90,8 @@ class LossInputs:
     new_logp: Tensor
     """(m,) log-prob under the weights being trained."""
     old_logp: Tensor
-    """(m,) `TokenBatch.student_logp`: log-prob under the learner before the update."""
+    """(m,) log-prob under the learner before the update: `TokenBatch.student_logp`, or in the only optimizer step on
+    these tokens `new_logp` itself, detached."""
     advantage: Tensor
     """(m,) `Credit.advantage`."""
     turn: Tensor

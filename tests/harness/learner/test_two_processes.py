@@ -91,15 +91,18 @@ def test_every_wrapper_gives_the_same_run(tmp_path: Path, learner: dict[str, Any
         {"name": "opsd", "contexts": ["plan"]},
         {"name": "ppo", "advantage": {"critic": {"width": 8}}},
         "sft",
+        {"name": "grpo", "loss": {"policy": "gspo"}},
     ],
-    ids=["ema-kl", "full-vocabulary", "critic", "sft"],
+    ids=["ema-kl", "full-vocabulary", "critic", "sft", "only-update"],
 )
 @pytest.mark.parametrize("wrapper", ["ddp", "fsdp2"])
 def test_other_methods_on_two_processes(tmp_path: Path, algorithm: Any, wrapper: str) -> None:
     config = {**CONFIG, "algorithm": algorithm}
     if algorithm == "sft":
         config = {**{k: v for k, v in config.items() if k != "reward"}, "sft": {"only_success": False}}
+    if algorithm == "sft" or algorithm["name"] == "grpo":
         config["learner"] = {k: v for k, v in CONFIG["learner"].items() if k != "minibatches"}
+        config["sampler"] = {"verify_episodes": 1}  # one process scores nothing
     one = alone(tmp_path / "one", config)
     done = together(tmp_path / "two", {**config, "learner": {**config["learner"], "processes": 2, "parallel": wrapper}})
     assert done.returncode == 0, done.stderr[-3000:]

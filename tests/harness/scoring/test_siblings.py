@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rlsd.agents.hf.models import split_head
 from rlsd.harness.config import LearnerConfig
 from rlsd.harness.learner.learner import Learner
+from rlsd.harness.learner.step import TokenSlice
 from rlsd.harness.scoring.sequences import Place, Row, student_rows
 from rlsd.harness.scoring.siblings import Cost, with_siblings
-from rlsd.harness.scoring.tables import token_count
+from rlsd.harness.scoring.tables import token_batch, token_count
 from rlsd.harness.scoring.token_model import micro_batches, packed, places, plain
 from tests.support.worlds import Played
 
@@ -138,3 +140,58 @@ def test_the_learner_feeds_what_siblings_share_once() -> None:
         after.append(torch.cat([p.detach().flatten() for p in learner.model.parameters()]))
     assert fed[1] < 0.8 * fed[0]
     torch.testing.assert_close(after[1], after[0], atol=1e-5, rtol=0)
+
+
+def test_siblings_that_do_not_fit_together_become_rows_in_half_the_columns_with_whole_turns() -> None:
+    """A row that shares much becomes many times its columns, were it only cut in two; GSPO reads whole turns."""
+    played, after, sizes = Played("compact", tasks=1, siblings=6), [], list[int]()
+    total, turn = token_count(played.trajectories), token_batch(played.groups).turn
+    weights = torch.linspace(-1, 1, total) / total
+
+    def loss(part: TokenSlice) -> torch.Tensor:
+        here, everywhere = (torch.bincount(t, minlength=int(turn.max()) + 1) for t in (turn[part.flat], turn))
+        assert torch.equal(here[here > 0], everywhere[here > 0])
+        return (weights[part.flat] * part.logp).sum()
+
+    def narrow(_: object, __: tuple, named: dict[str, torch.Tensor]) -> None:
+        sizes.append(named["input_ids"].numel())
+        if sizes[-1] >= sizes[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    for fits in (True, False):
+        learner = Learner(played.policy, LearnerConfig(micro_batch_tokens=10**5), temperature=1.0)
+        learner._cost = CHEAP
+        hook = None if fits else split_head(learner.model)[0].register_forward_pre_hook(narrow, with_kwargs=True)
+        before = {k: v.clone() for k, v in learner.weights().items()}
+        stats = learner.update(student_rows(played.trajectories), loss)
+        assert (stats.splits, stats.tokens) == (0 if fits else 1, total)
+        after.append(torch.cat([p.grad.flatten() for p in learner.model.parameters()]))
+        learner.load(before, {}, {})
+        if hook is not None:
+            hook.remove()
+    torch.testing.assert_close(after[1], after[0], atol=1e-5, rtol=0)
+    longest = max(len(r.ids) for r in student_rows(played.trajectories))
+    assert max(sizes[1:]) <= max(longest, sizes[0] // 2)
+
+
+def test_where_attention_keeps_all_pairs_no_micro_batch_has_more_of_them_than_plain_rows_would() -> None:
+    """Memory of eager attention: what fitted into it before siblings were joined fits now."""
+    played, seen = Played("compact", tasks=1, siblings=8), list[list[torch.Size]]()
+    played.policy.model.set_attn_implementation("eager")
+    rows, total = student_rows(played.trajectories), token_count(played.trajectories)
+    limit = 2 * max(len(r.ids) for r in rows)
+
+    def count(_: object, __: tuple, named: dict[str, torch.Tensor]) -> None:
+        seen[-1].append(named["input_ids"].shape)
+
+    hook = split_head(played.policy.model)[0].register_forward_pre_hook(count, with_kwargs=True)
+    for share in (False, True):
+        settings = LearnerConfig(micro_batch_tokens=limit, prefix_sharing=share)
+        learner = Learner(played.policy, settings, temperature=1.0)
+        learner._cost = CHEAP if share else None
+        seen.append([])
+        learner.update(rows, lambda part: part.logp.sum() / total)
+    hook.remove()
+    plain_rows, together = seen
+    assert max(b * n * n for b, n in together) <= max(b * n * n for b, n in plain_rows)
+    assert sum(b * n for b, n in together) < 0.8 * sum(b * n for b, n in plain_rows)

@@ -26,7 +26,7 @@ from rlsd.harness.learner import optimizer_state, parallel, tensor_parallel
 from rlsd.harness.learner.finite import first_broken
 from rlsd.harness.learner.step import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, WeightError, halved
 from rlsd.harness.scoring.sequences import BLANK, Row
-from rlsd.harness.scoring.siblings import Cost, with_siblings
+from rlsd.harness.scoring.siblings import Cost, most_pairs, with_siblings
 from rlsd.harness.scoring.token_model import LOW, TokenModel, apart, in_step, joined, micro_batches, packed, places
 
 
@@ -39,7 +39,8 @@ class Learner:
         settings: optimizer, precision, micro-batch size, wrapper.
         temperature: the sampler's; log-probs are of logits / temperature.
         ranks: the run's processes; None: join them here.
-        masks: whether a mask may separate the views in one row (`scoring.fit`); None: what the config says.
+        masks: whether a mask may separate the views in one row, or siblings (`scoring.fit`); None: what the config
+            says, which knows nothing of ALiBi or recurrent layers.
 
     Raises:
         ConfigError: the wrapper or device is not available.
@@ -119,20 +120,25 @@ class Learner:
             WeightError: the step made a weight non-finite, on any process; every process raises it.
             MemoryFull: the halves do not fit either.
         """
-        rows, limit, longest = apart(self.tokens, rows), self.settings.micro_batch_tokens, self.tokens.longest_packed
+        limit, longest = self.settings.micro_batch_tokens, self.tokens.longest_packed
+        largest = None if longest is None else self.tokens.largest_mask
+        rows = whole = apart(self.tokens, rows)
         if self._cost is not None:
-            rows = with_siblings(rows, limit, self._cost)
+            most = None
+            if largest is not None and attention_of(self.model) == "eager":
+                most = largest = min(largest, most_pairs(rows, limit))
+            rows = with_siblings(rows, limit, self._cost, most=most)
         if self.settings.packing:
             columns = limit if longest is None else min(limit, longest)
             rows = [*joined([r for r in rows if not r.branches], columns), *_branched(rows)]
-        largest = None if longest is None else self.tokens.largest_mask
         batches, splits = micro_batches(rows, limit, masks=self.tokens.masks, largest_mask=largest), 0
         while True:
             try:
                 total = self._gradient(batches, loss_fn)
                 break
             except OutOfMemory as failed:
-                batches, splits = halved(batches, failed, splits, self.settings, self.parallel), splits + 1
+                batches = halved(batches, failed, splits, self.settings, self.parallel, whole)
+                splits += 1
             self.optimizer.zero_grad(set_to_none=True)
             self.free_cache()
         with lost_peer():

@@ -11,7 +11,7 @@ from rlsd.agents.hf.out_of_memory import MemoryFull
 from rlsd.envs.errors import RlsdError
 from rlsd.harness.config.learner import LearnerConfig
 from rlsd.harness.scoring.sequences import Row
-from rlsd.harness.scoring.token_model import Head, plain, too_large
+from rlsd.harness.scoring.token_model import Head, micro_batches, plain, too_large
 
 
 class LossError(RlsdError):
@@ -68,20 +68,35 @@ class OutOfMemory(Exception):
 
 
 def halved(
-    batches: Sequence[list[Row]], failed: OutOfMemory, splits: int, settings: LearnerConfig, wrapper: str
+    batches: Sequence[list[Row]],
+    failed: OutOfMemory,
+    splits: int,
+    settings: LearnerConfig,
+    wrapper: str,
+    whole: Sequence[Row],
 ) -> list[list[Row]]:
-    """The micro-batches, with the failed one split in two; a single row of several views or siblings into rows of
-    their own.
+    """The micro-batches, with the failed one split in two. A single row of siblings, packed rows or several views
+    becomes these again, in micro-batches of at most half its columns. No turn is torn apart: GSPO reads whole ones.
+
+    Args:
+        whole: the rows of all micro-batches before siblings were joined and rows packed.
 
     Raises:
         MemoryFull: one was split before, or it cannot be split, or with FSDP2, where no process can retry alone.
     """
     batch = batches[failed.number]
     message = too_large(batch, str(failed), settings)
-    parts = batch if len(batch) > 1 else plain(batch)
+    half = len(batch) // 2
+    parts = [batch[:half], batch[half:]] if half else _taken_apart(batch[0], whole)
     if splits or len(parts) == 1:
         raise MemoryFull(message + (" (it was split once already)" if splits else "")) from failed
     if wrapper == "fsdp2":
         raise MemoryFull(message + " (with fsdp2 no process can retry alone)") from failed
-    half = len(parts) // 2
-    return [*batches[: failed.number], parts[:half], parts[half:], *batches[failed.number + 1 :]]
+    return [*batches[: failed.number], *parts, *batches[failed.number + 1 :]]
+
+
+def _taken_apart(row: Row, whole: Sequence[Row]) -> list[list[Row]]:
+    """Micro-batches of the rows of `whole` that `row` was made of, each of whose places begins in one of its own."""
+    mine = {p.flat for p in row.places}
+    members = plain([r for r in whole if any(p.flat in mine for p in r.places)])
+    return micro_batches(members, len(row.ids) // 2, masks=False)

@@ -9,7 +9,8 @@ step-000010.jsonl.gz; failed episodes stand at the end there, and are not in it.
     thought_span   (K, 2)   int32    the same of the thought
     ids            (M,)     int32    sampled tokens
     sampler_logp   (M,)     float32  log-prob in nats when the token was drawn
-    student_logp   (M,)     float32  under the learner's weights, as the policy saw the episode
+    student_logp   (M,)     float32  under the learner's weights, as the policy saw the episode; `sampler_logp` where
+                                     nothing reads it before the update, which then scores nothing
     teacher_logp   (M,)     float32  with hindsight; NaN where the turn had none, or none was needed
     against_0 …    (M,)     float32  with wrong hindsight (`algorithm.against`); NaN where there is none
     gap            (M,)     float32  Δ = teacher − student; 0 without hindsight

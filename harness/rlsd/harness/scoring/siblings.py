@@ -11,6 +11,7 @@ The gradient is that of separate rows (prefix sharing in training: Prefix Groupe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,15 +67,24 @@ class Cost:
         return self.token * width + self.pair * pairs
 
 
-def with_siblings(rows: Sequence[Row], limit: int, cost: Cost) -> list[Row]:
+def most_pairs(rows: Sequence[Row], limit: int) -> int:
+    """Pairs of query and key in the largest micro-batch of at most `limit` columns that rows without branches may make:
+    attention that keeps every pair for the backward pass (eager) has memory for as many."""
+    longest = max((len(r.ids) for r in rows), default=0)
+    return longest * max(longest, limit)
+
+
+def with_siblings(rows: Sequence[Row], limit: int, cost: Cost, *, most: int | None = None) -> list[Row]:
     """The rows, those of a family joined where that is cheaper; rows with branches or without a family as they are.
     All of them as they are if that saves too little.
 
     Args:
         limit: most columns of a joined row; with a mask of all pairs also `WIDEST`.
+        most: most pairs of columns of a joined row, if memory grows with them.
     """
     out: list[Row] = []
     limit = limit if cost.blocks else min(limit, WIDEST)
+    limit = limit if most is None else min(limit, math.isqrt(most))
     able = [r for r in rows if r.family >= 0 and not r.branches]
     for row in sorted(able, key=lambda r: (r.family, r.ids)):  # so that neighbours have most in common
         home = out[-1] if out else None

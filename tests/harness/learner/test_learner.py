@@ -197,6 +197,23 @@ def test_each_update_takes_the_learning_rate_of_its_own_number() -> None:
     assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3])
 
 
+def test_a_weight_that_is_part_of_a_larger_tensor_is_trained_alone() -> None:
+    """A CPU's fused kernel takes weights for contiguous, and would write into what lies between."""
+    played = Played("compact")
+    rows, loss = student_rows(played.trajectories), weighted(played)
+    weight = played.policy.model.get_input_embeddings().weight
+    start, moved = {k: v.detach().clone() for k, v in played.policy.model.named_parameters()}, []
+    larger = torch.cat([weight.detach(), torch.full_like(weight, 7.0)], dim=1)
+    for _ in range(2):
+        learner = learner_of(played)
+        learner.update(rows, loss)
+        moved.append(torch.cat([v.flatten() for v in learner.weights().values()]))
+        weight.data = larger[:, : weight.shape[1]]
+        learner.load(start, {}, {})
+    torch.testing.assert_close(moved[1], moved[0], atol=1e-6, rtol=0)
+    assert bool((larger[:, weight.shape[1] :] == 7.0).all())
+
+
 # ------------------------------------------------------------------ when numbers or memory run out
 
 

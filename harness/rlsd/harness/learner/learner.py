@@ -21,7 +21,7 @@ from rlsd.agents.hf.abilities import attention_of
 from rlsd.agents.hf.models import Policy
 from rlsd.agents.hf.out_of_memory import out_of_memory
 from rlsd.harness.config import ConfigError, LearnerConfig
-from rlsd.harness.distributed import Ranks, lost_peer, open_ranks, whole
+from rlsd.harness.distributed import Ranks, held, lost_peer, open_ranks, whole
 from rlsd.harness.learner import optimizer_state, parallel, tensor_parallel
 from rlsd.harness.learner.finite import first_broken
 from rlsd.harness.learner.step import LossError, LossFn, OutOfMemory, TokenSlice, UpdateStats, WeightError, halved
@@ -81,8 +81,9 @@ class Learner:
         self._cost = Cost.of(self.model, blocks=self.tokens.blocks) if shares else None
         weights = [p for p in self.model.parameters() if p.requires_grad]
         groups = [{"params": group} for group in tensor_parallel.alike(weights)]
+        dense = all(held(p)[0].is_contiguous() for p in weights)  # which fused kernels of CPUs assume
         self.optimizer = torch.optim.AdamW(
-            groups, lr=settings.lr.peak, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+            groups, lr=settings.lr.peak, betas=settings.betas, weight_decay=settings.weight_decay, fused=dense
         )
         self.updates = 0
         """Optimizer steps taken."""
@@ -122,7 +123,7 @@ class Learner:
         """
         limit, longest = self.settings.micro_batch_tokens, self.tokens.longest_packed
         largest = None if longest is None else self.tokens.largest_mask
-        rows = whole = apart(self.tokens, rows)
+        rows = given = apart(self.tokens, rows)
         if self._cost is not None:
             most = None
             if largest is not None and attention_of(self.model) == "eager":
@@ -137,7 +138,7 @@ class Learner:
                 total = self._gradient(batches, loss_fn)
                 break
             except OutOfMemory as failed:
-                batches = halved(batches, failed, splits, self.settings, self.parallel, whole)
+                batches = halved(batches, failed, splits, self.settings, self.parallel, given)
                 splits += 1
             self.optimizer.zero_grad(set_to_none=True)
             self.free_cache()

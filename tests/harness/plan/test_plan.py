@@ -115,7 +115,8 @@ def test_the_planned_scoring_is_the_real_one_to_the_byte(hindsight: bool) -> Non
     [("sdpa", True), ("eager", True), ("flash_attention_2", False), ("flash_attention_3", False)],
 )
 def test_flash_attention_is_planned_without_masks(attention: str, masks: bool) -> None:
-    c = config(model__attention=attention, sampler={"backend": "vllm", "urls": ["http://127.0.0.1:1"]})
+    c = config(sampler={"backend": "vllm", "urls": ["http://127.0.0.1:1"]})
+    c = c.model_copy(update={"model": c.model.model_copy(update={"attention": attention})})  # a tiny one has sdpa alone
     assert planned_masks(shaped(c), c) is masks
 
 

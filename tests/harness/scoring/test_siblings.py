@@ -12,7 +12,7 @@ from rlsd.agents.hf.models import split_head
 from rlsd.harness.config import LearnerConfig
 from rlsd.harness.learner.learner import Learner
 from rlsd.harness.learner.step import TokenSlice
-from rlsd.harness.scoring.sequences import Place, Row, student_rows
+from rlsd.harness.scoring.sequences import Branch, Place, Row, student_rows
 from rlsd.harness.scoring.siblings import Cost, with_siblings
 from rlsd.harness.scoring.tables import token_batch, token_count
 from rlsd.harness.scoring.token_model import micro_batches, packed, places, plain
@@ -195,3 +195,15 @@ def test_where_attention_keeps_all_pairs_no_micro_batch_has_more_of_them_than_pl
     plain_rows, together = seen
     assert max(b * n * n for b, n in together) <= max(b * n * n for b, n in plain_rows)
     assert sum(b * n for b, n in together) < 0.8 * sum(b * n for b, n in plain_rows)
+
+
+def test_joined_rows_are_padded_little_and_others_get_no_mask() -> None:
+    """Short rows beside a wide one would cost its width, and all of its pairs of columns."""
+    rows = [Row(ids=(1,) * n, places=(Place(column=n - 1, flat=n, count=1),)) for n in (600, 610, 2000)]
+    joined = [
+        replace(r, ids=r.ids + (2,) * n, branches=(Branch(start=600, stop=600 + n, fork=500),))
+        for r, n in zip([rows[0]] * 4, (3000, 2990, 1200, 100))
+    ]
+    batches = micro_batches([*joined, *rows], 16_384, masks=True, at_once=True)
+    assert [[len(r.ids) for r in b] for b in batches] == [[2000, 610, 600], [3600, 3590], [1800], [700]]
+    assert not any(r.branches for r in batches[0])

@@ -132,7 +132,8 @@ class Learner:
         if self.settings.packing:
             columns = limit if longest is None else min(limit, longest)
             rows = [*joined([r for r in rows if not r.branches], columns), *_branched(rows)]
-        batches, splits = micro_batches(rows, limit, masks=self.tokens.masks, largest_mask=largest), 0
+        batches = micro_batches(rows, limit, masks=self.tokens.masks, largest_mask=largest, at_once=True)
+        splits = 0
         while True:
             try:
                 total = self._gradient(batches, loss_fn)

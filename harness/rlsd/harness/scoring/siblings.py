@@ -28,7 +28,7 @@ many backward instead of 2, at two thirds of the speed (CPU, 512 to 2,048 tokens
 WIDEST = 4096
 """Columns of a joined row whose attention needs a mask of all pairs: 64 MiB in float32."""
 LEAST = 0.1
-"""Share of the cost that joining must save: a single row with branches gives a mask to all rows of its micro-batch."""
+"""Share of the cost that joining must save: joined rows are apart from others, in more and smaller micro-batches."""
 CAUSAL = 0.7
 """Time of attention without a mask over that with one, which computes all pairs (CPU, 512 to 1,024 tokens)."""
 

@@ -35,6 +35,8 @@ from rlsd.harness.scoring.sequences import BLANK, Branch, Place, Row
 Head = Callable[[Tensor], Tensor]
 LOW = torch.bfloat16
 """Precision of matrix products under `learner.precision: bfloat16`."""
+LEAST_FILLED = 0.9
+"""Share of a masked micro-batch's width that its shortest row fills."""
 
 
 class ScoredTokens(NamedTuple):
@@ -146,7 +148,12 @@ def apart(model: TokenModel, rows: Sequence[Row]) -> list[Row]:
 
 
 def micro_batches(
-    rows: Sequence[Row], limit: int, *, masks: bool, largest_mask: int | None = LARGEST_MASK
+    rows: Sequence[Row],
+    limit: int,
+    *,
+    masks: bool,
+    largest_mask: int | None = LARGEST_MASK,
+    at_once: bool = False,
 ) -> list[list[Row]]:
     """Batches of rows of similar length, at most `limit` padded columns each; a longer row is a batch of its own.
 
@@ -154,13 +161,19 @@ def micro_batches(
         masks: the attention takes a mask; without one a row with branches is a batch of its own, because kernels
             without masks distinguish its pieces by position.
         largest_mask: most entries of the mask of a batch with branches; None: none is made of the whole batch.
+        at_once: prefixes and branches take one pass (`packed`). Rows with branches are apart from the others, which
+            need no mask, and at most a tenth of them is padding, of which a mask makes pairs with all columns.
     """
     batches: list[list[Row]] = []
     batch: list[Row] = []
-    for row in sorted(rows, key=lambda r: (-r.prefix, -len(r.ids))):
+    for row in sorted(rows, key=lambda r: (bool(r.branches), -len(r.ids)) if at_once else (-r.prefix, -len(r.ids))):
         if row.branches and not masks:
             batches.append([row])
             continue
+        unlike = bool(batch) and (not batch[0].branches or len(row.ids) < LEAST_FILLED * len(batch[0].ids))
+        if at_once and row.branches and unlike:
+            batches.append(batch)
+            batch = []
         width = max(len(r.ids) for r in [*batch, row])
         columns, branched = width * (len(batch) + 1), any(r.branches for r in [*batch, row])
         masked = columns * width if branched and largest_mask is not None else 0

@@ -83,7 +83,11 @@ def loaded(config: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         shaped(whole).save_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(
-            folder, quantization_config=nf4(torch.float32), device_map={"": config.learner.device}, dtype=torch.float32
+            folder,
+            quantization_config=nf4(torch.float32),
+            device_map={"": config.learner.device},
+            dtype=torch.float32,
+            trust_remote_code=False,
         )
     exact_on_cpu(model)
     for tensor in (*model.parameters(), *model.buffers()):

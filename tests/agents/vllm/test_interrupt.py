@@ -9,9 +9,22 @@ import pytest
 from rlsd.agents.daemon import daemon_future
 from rlsd.agents.vllm.client import ABORT, VLLMServer
 from rlsd.agents.vllm.errors import ServerReply
+from rlsd.agents.vllm.fake.server import FakeVLLM
 from rlsd.agents.vllm.interrupt import Interruption
+from rlsd.agents.vllm.sampler import VLLMSampler
 from tests.agents.vllm.test_pieces import SLOW_S, decoded, in_background, until
 from tests.support.vllm_servers import Fake, play, sampler_of, small
+
+
+def drained_twice(server: FakeVLLM, sampler: VLLMSampler) -> None:
+    """Two updates, each of which waits for the response that is under way: it is of one version."""
+    server.wrong.token_delay_s = SLOW_S
+    for version in (1, 2):
+        playing = in_background(sampler, 1, new=12)
+        decoded(server, 2)
+        sampler.refresh(version)
+        (result,) = playing.result(60)
+        assert (result.policy_version, result.versions) == (version - 1, ())
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -41,6 +54,18 @@ def test_a_server_that_hangs_does_not_hold_up_the_interruption_of_another(fake: 
     assert [[version for version, _ in r.versions] for r in playing.result(60)] == [[0, 1], [0, 1]]
 
 
+def test_a_server_without_the_route_is_drained_and_named_once(fake: Fake, caplog: pytest.LogCaptureFixture) -> None:
+    policy, server = small(), fake()
+    server.wrong.lacks = (ABORT,)
+    sampler = sampler_of(policy, server.url, interrupt=True)
+    sampler.refresh(0)
+    drained_twice(server, sampler)
+    assert [r.message for r in caplog.records] == [
+        f"{server.url} has no route {ABORT}, so updates wait for its responses: start vLLM 0.32 or newer with "
+        "VLLM_SERVER_DEV_MODE=1"
+    ]
+
+
 def test_a_server_that_answers_with_errors_is_drained_and_named_once(
     fake: Fake, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -49,13 +74,7 @@ def test_a_server_that_answers_with_errors_is_drained_and_named_once(
     sampler = sampler_of(small(), server.url, interrupt=True)
     sampler.eos_ids = []
     sampler.refresh(0)
-    server.wrong.token_delay_s = SLOW_S
-    for version in (1, 2):
-        playing = in_background(sampler, 1, new=12)
-        decoded(server, 2)
-        sampler.refresh(version)
-        (result,) = playing.result(60)
-        assert (result.policy_version, result.versions) == (version - 1, ())
+    drained_twice(server, sampler)
     assert [r.getMessage() for r in caplog.records] == [
         f"{server.url} was asked to end its responses and did not ({server.url}{ABORT} answered 500: "
         '{"error": {"message": "engine is busy"}}), so updates wait until they end'

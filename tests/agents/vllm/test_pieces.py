@@ -16,7 +16,6 @@ import torch
 from rlsd.agents.daemon import daemon_future
 from rlsd.agents.hf.models import Policy
 from rlsd.agents.types import FinishReason, SampleRequest, SampleResult, version_spans
-from rlsd.agents.vllm.client import ABORT
 from rlsd.agents.vllm.completions import read_response, request_body
 from rlsd.agents.vllm.errors import SamplerError, ServerUnreachable
 from rlsd.agents.vllm.fake.server import FakeVLLM
@@ -166,24 +165,6 @@ def test_an_interruption_before_the_first_token_keeps_nothing(fake: Fake) -> Non
     assert server.interrupted == 1
     assert (result.policy_version, result.versions) == (1, ())
     assert (result.token_ids, result.logps) == (expected.token_ids, expected.logps), "the seed of a first piece"
-
-
-def test_a_server_without_the_route_is_drained_and_named_once(fake: Fake, caplog: pytest.LogCaptureFixture) -> None:
-    policy, server = small(), fake()
-    server.wrong.lacks = (ABORT,)
-    sampler = sampler_of(policy, server.url, interrupt=True)
-    sampler.refresh(0)
-    server.wrong.token_delay_s = SLOW_S
-    for version in (1, 2):
-        playing = in_background(sampler, 1, new=12)
-        decoded(server, 2)
-        sampler.refresh(version)
-        (result,) = playing.result(60)
-        assert (result.policy_version, result.versions) == (version - 1, ())
-    assert [r.message for r in caplog.records] == [
-        f"{server.url} has no route {ABORT}, so updates wait for its responses: start vLLM 0.32 or newer with "
-        "VLLM_SERVER_DEV_MODE=1"
-    ]
 
 
 def test_without_interrupt_an_update_waits_for_the_response(fake: Fake) -> None:

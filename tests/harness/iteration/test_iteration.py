@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from rlsd.algorithms import TokenBatch
 from rlsd.harness.config import RunConfig, parse_config
+from rlsd.harness.iteration import score
 from rlsd.harness.iteration.parts import Parts, build
 from rlsd.harness.rollout.trajectory import Trajectory
 from rlsd.harness.runs.progress import Progress
@@ -121,6 +124,25 @@ def test_an_only_update_scores_only_what_verifies_the_sampler(algorithm: Any, mo
             assert mine[name] == pytest.approx(other[name], abs=1e-5), name
     assert 0 < sum(m["verified_tokens"] for m in fast) < sum(m["verified_tokens"] for m in slow)
     assert sum(m["forwarded_tokens"]["student"] for m in fast) < sum(m["forwarded_tokens"]["student"] for m in slow)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_an_only_update_takes_no_ratio_to_the_samplers_log_probs(shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sampler whose log-probs are wrong changes neither the weights nor the clip."""
+    checks = {"verify_episodes": 1, "logprob_gap_warn": 9, "logprob_gap_stop": 9}
+    right, _ = iterated("grpo", steps=1, sampler=checks)
+    made = score.token_batch
+
+    def shifted(*given: Any) -> TokenBatch:
+        batch = made(*given)
+        return replace(batch, sampler_logp=batch.sampler_logp - shift)
+
+    monkeypatch.setattr(score, "token_batch", shifted)
+    parts, (metrics,) = iterated("grpo", steps=1, sampler=checks)
+    assert metrics["sampler_gap_mean"] == pytest.approx(shift, abs=1e-4)
+    assert metrics["clip_fraction"] == metrics["approx_kl"] == 0.0
+    for mine, other in zip(parts.policy.model.parameters(), right.policy.model.parameters()):
+        assert torch.equal(mine, other)
 
 
 @pytest.mark.parametrize(
